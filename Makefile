@@ -1,0 +1,49 @@
+# The front door: each target sets up what is missing, builds, and does one thing.
+B ?= build
+export CFLAGS ?=
+
+.PHONY: all setup check demo asan tsan sim sim-teeth fuzz soak bench-quick bench install format clean help
+
+all: setup            ## build everything into build/
+	@scripts/build.sh $(B) -Dwerror=false
+
+setup:                ## install missing Debian packages
+	@scripts/packages.sh
+
+check: all            ## build and run the tests
+	@scripts/check.sh $(B)
+
+demo: all             ## see a volume move under load: copy, pause, switch, undo, commit
+	@scripts/demo.sh
+
+asan: setup           ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@scripts/build.sh build-asan -Db_sanitize=address,undefined -Db_lundef=false
+	@scripts/check.sh build-asan
+
+tsan: setup           ## the tests under ThreadSanitizer
+	@scripts/build.sh build-tsan -Db_sanitize=thread -Db_lundef=false
+	@scripts/check.sh build-tsan
+
+sim: all              ## the simulator, for SIM_SECONDS (default 60)
+	@$(B)/dray-sim --seconds $${SIM_SECONDS:-60}
+
+sim-teeth: all        ## plant one fault after the other in the engine: the simulator must find each
+	@$(B)/dray-sim-teeth --teeth
+
+fuzz: setup           ## libFuzzer on everything that reads from outside, FUZZ_SECONDS each (default 30)
+	@scripts/fuzz.sh
+
+bench-quick: all      ## the I/O path beside its peers, under 5 minutes
+	@bench/quick.sh
+
+install: all          ## install into PREFIX (default /usr/local), DESTDIR honoured
+	@meson configure $(B) -Dprefix=$${PREFIX:-/usr/local} && meson install -C $(B)
+
+format:               ## clang-format the tree
+	@clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean:                ## remove the build folders
+	@rm -rf build build-*
+
+help:                 ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14

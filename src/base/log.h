@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The log: key=value lines on stderr, or the journal where stderr is connected to it.
+ *
+ *     time=2026-11-23T02:00:00.123Z level=info program=drayd event=pair-synced session=s-4k2 pair=1 msg="..."
+ *
+ * Any thread may log. Library code logs at debug only; a program's own rooms (iod, agent) log above it.
+ */
+#ifndef DRAY_BASE_LOG_H
+#define DRAY_BASE_LOG_H
+
+enum dray_log_level { DRAY_LOG_ERROR, DRAY_LOG_WARN, DRAY_LOG_INFO, DRAY_LOG_DEBUG };
+
+/* `program` must outlive the process's logging; call once, before threads start. */
+void dray_log_init(const char *program, enum dray_log_level most);
+
+/* `event` is a stable word; the text becomes msg="...", quoted as needed. */
+void dray_log(enum dray_log_level level, const char *event, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* As dray_log with further fields: `keys` is a list of (key, value) string pairs ended by NULL; a pair whose value
+ * is NULL is left out. */
+void dray_log_fields(enum dray_log_level level, const char *event, const char *const *keys, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The session document, as the agent works with it.
+ *
+ * A document is kept in two forms at once: `doc`, the JSON object as submitted (values print as submitted), and the
+ * parsed fields below, which the agent acts on. Output keys are not in `doc`; session_print adds them from the
+ * fields. Reading and printing are pure: no clock, no files, no storage. Everything is owned by the session and
+ * freed by dray_session_free; strings are never NULL unless said.
+ */
+#ifndef DRAY_SESSION_SESSION_H
+#define DRAY_SESSION_SESSION_H
+
+#include "session/state.h"
+#include "session/problem.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#define DRAY_UNKNOWN UINT64_MAX /* printed as null */
+
+enum dray_mode { DRAY_MODE_MOVE, DRAY_MODE_COPY };
+enum dray_verify { DRAY_VERIFY_NONE, DRAY_VERIFY_SAMPLE, DRAY_VERIFY_FULL };
+enum dray_when { DRAY_WHEN_MANUAL, DRAY_WHEN_SYNCED, DRAY_WHEN_PAIR };
+enum dray_commit { DRAY_COMMIT_MANUAL, DRAY_COMMIT_SWITCHED, DRAY_COMMIT_AFTER };
+enum dray_on_error { DRAY_ON_ERROR_PAIR, DRAY_ON_ERROR_SESSION };
+enum dray_on_failure { DRAY_ON_FAILURE_WAIT, DRAY_ON_FAILURE_FAIL };
+enum dray_create { DRAY_CREATE_NONE, DRAY_CREATE_THIN, DRAY_CREATE_FULL };
+enum dray_pause_reason { DRAY_PAUSE_USER = 1, DRAY_PAUSE_WINDOW = 2, DRAY_PAUSE_MAX_DURATION = 4, DRAY_PAUSE_ERROR = 8 };
+
+struct dray_limits { /* DRAY_UNKNOWN: not given */
+	uint64_t active_pairs, rate, in_flight, app_latency_ns, step, steps;
+};
+
+struct dray_resource {
+	char *resource;          /* path, URI, or "volume:NAME" */
+	uint64_t offset, length; /* length 0: all of it */
+	bool slice;
+};
+
+struct dray_target {
+	struct dray_resource at;
+	bool copy_role; /* the first target is the successor */
+	/* filled by the agent */
+	int iod_leg;            /* -1: not attached */
+	char *identity;         /* or NULL */
+	char state[16];         /* leg state word, or "" */
+	uint64_t dirty_bytes;
+	char *error;            /* or NULL */
+};
+
+struct dray_progress {
+	uint64_t bytes_total, bytes_done, bytes_copied, bytes_skipped, bytes_recopied, rate, eta_seconds;
+};
+
+struct dray_pair {
+	unsigned id; /* 1.. : its place in the document; printed as a string "1" ... */
+	struct dray_resource source;
+	struct dray_target *targets;
+	size_t n_targets;
+	bool targets_as_list; /* as submitted */
+	char *vehicle;        /* "auto" or a name, as submitted */
+	char *vehicle_chosen; /* or NULL */
+	struct dray_limits limits;
+	bool overwrite;
+	enum dray_create create;
+
+	/* state */
+	enum dray_pair_state state;
+	unsigned pause_reasons;
+	char *reason; /* why it waits, failed, ...; or NULL */
+	struct dray_progress progress;
+	uint64_t dirty_bytes, blackout_us, predicted_blackout_us; /* DRAY_UNKNOWN */
+	char *verified;         /* "clean", "differs", or NULL: not verified */
+	char *iod_volume;       /* the volume it runs on in dray-iod, or NULL */
+	uint64_t epoch_before;  /* intent of a switch (H9) */
+	char *switch_token;     /* or NULL */
+	int reverse_leg;        /* after the switch: the old source's leg; -1 */
+	void *agent;            /* the agent's own, not saved */
+};
+
+struct dray_session {
+	json_t *doc;
+	char *name, *id; /* id "" until assigned */
+	unsigned priority; /* 1..9 */
+	struct dray_limits limits;
+	enum dray_mode mode;
+	bool checkpoint;
+	uint64_t leg_timeout_ns;
+	enum dray_verify verify;
+	bool verify_repair;
+	enum dray_when when;
+	uint64_t deadline_ns;
+	unsigned attempts;
+	enum dray_on_failure on_failure;
+	enum dray_commit commit;
+	uint64_t commit_after_ns;
+	bool partial;
+	enum dray_on_error on_error;
+	struct dray_pair *pairs;
+	size_t n_pairs;
+
+	/* state */
+	enum dray_session_state state; /* derived: dray_session_aggregate */
+	bool held_by_undo;             /* an undo set switch.when to manual (H19) */
+	unsigned switch_attempts;      /* failed so far */
+	time_t created, started, finished, switched_at; /* 0: not yet */
+	unsigned pause_reasons;
+	char *reason;                  /* or NULL */
+	uint64_t seq;                  /* order of submission */
+	void *agent;
+};
+
+/* Reads a document in YAML or JSON. All problems are collected in `problems` (pointer, line, value, code, what is legal): unknown
+ * keys, keys not supported yet (code "unsupported"), wrong types, wrong units, missing keys. 0 and a session, or -EINVAL and at least
+ * one problem. `strict_output`: output keys are refused (except id), as `dray start` does; else ignored, as `dray apply`. */
+int dray_session_parse(const char *text, size_t len, bool strict_output, struct dray_session **session,
+	struct dray_problems *problems);
+/* The same from JSON already read. Does not steal `doc`. */
+int dray_session_from_json(const json_t *doc, bool strict_output, struct dray_session **session,
+	struct dray_problems *problems);
+void dray_session_free(struct dray_session *session);
+
+/* Checks and sets one key by its dotted name ("limits.rate", "priority", "switch.when"), in the document and the
+ * fields. Which keys can be changed in a running session is decided here; others are problems. `value` is a JSON value or a string in YAML
+ * flow form. All or nothing per call. */
+int dray_session_set(struct dray_session *session, const char *key, const char *value, struct dray_problems *problems);
+
+/* The document completed with its output keys; `details` false: without `pairs`. New reference. */
+json_t *dray_session_to_json(const struct dray_session *session, bool details);
+/* The same as YAML text (malloc'ed), keys in the document's order. */
+char *dray_session_to_yaml(const struct dray_session *session);
+/* Any JSON as YAML text (malloc'ed). */
+char *dray_yaml_from_json(const json_t *json);
+
+/* For the repository: everything, the fields of state included, and back. */
+json_t *dray_session_save(const struct dray_session *session);
+int dray_session_load(const json_t *saved, struct dray_session **session);
+
+/* The session's state from its pairs (DESIGN: states), pause reasons and start. Does not set it. */
+enum dray_session_state dray_session_aggregate(const struct dray_session *session);
+
+#endif
