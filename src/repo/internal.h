@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Shared by the files of the repository; nobody else includes it. */
+#ifndef DRAY_REPO_INTERNAL_H
+#define DRAY_REPO_INTERNAL_H
+
+#include "repo/repo.h"
+
+#include <sqlite3.h>
+
+/* Every statement, prepared at its first use and kept. */
+#define REPO_STATEMENTS(X)                                                                                      \
+	X(BEGIN, "BEGIN IMMEDIATE")                                                                             \
+	X(COMMIT, "COMMIT")                                                                                     \
+	X(ROLLBACK, "ROLLBACK")                                                                                 \
+	X(ID_ADD, "INSERT INTO ids(id) VALUES(?1)")                                                             \
+	X(ID_USED, "SELECT 1 FROM ids WHERE id = ?1")                                                           \
+	X(NAME_LIVE, "SELECT id FROM sessions WHERE name = ?1 AND live")                                        \
+	X(SESSION_ADD, "INSERT INTO sessions(id, name, state, live, document, work) VALUES(?1, ?2, ?3, ?4, ?5, ?6)") \
+	X(SESSION_SAVE, "UPDATE sessions SET state = ?2, live = ?3, document = ?4, work = ?5 WHERE id = ?1")    \
+	X(SESSIONS, "SELECT seq, id, name, state, live, document, work FROM sessions ORDER BY seq")             \
+	X(SESSION_GET, "SELECT seq, id, name, state, live, document, work FROM sessions WHERE id = ?1")         \
+	X(LOCK_COLLISIONS,                                                                                      \
+		"SELECT identity, resource, start, end, session, pair, role, since FROM locks "                 \
+		"WHERE identity = ?1 AND start < ?3 AND end > ?2 ORDER BY id")                                  \
+	X(LOCK_ADD,                                                                                             \
+		"INSERT INTO locks(identity, resource, start, end, session, pair, role, since) "                \
+		"VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")                                                       \
+	X(LOCKS, "SELECT identity, resource, start, end, session, pair, role, since FROM locks ORDER BY id")    \
+	X(LOCKS_FREE, "DELETE FROM locks WHERE session = ?1 AND (?2 = 0 OR pair = ?2)")                         \
+	X(EVENT_ADD,                                                                                            \
+		"INSERT INTO events(time_ms, session, pair, event, actor, before, after, detail) "              \
+		"VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")                                                       \
+	X(EVENTS,                                                                                               \
+		"SELECT seq, time_ms, session, pair, event, actor, before, after, detail FROM events "          \
+		"WHERE seq > ?1 ORDER BY seq LIMIT ?2")                                                         \
+	X(EVENTS_OF,                                                                                            \
+		"SELECT seq, time_ms, session, pair, event, actor, before, after, detail FROM events "          \
+		"WHERE seq > ?1 AND session = ?3 ORDER BY seq LIMIT ?2")                                        \
+	X(INTENT_ADD, "INSERT INTO intents(token, session, kind, members, since) VALUES(?1, ?2, ?3, ?4, ?5)")   \
+	X(INTENT_END, "UPDATE intents SET outcome = ?2 WHERE token = ?1 AND outcome IS NULL")                   \
+	X(INTENTS,                                                                                              \
+		"SELECT token, session, kind, members, outcome, since FROM intents "                            \
+		"WHERE outcome IS NULL ORDER BY since, token")                                                  \
+	X(VOLUME_SEEN,                                                                                          \
+		"INSERT INTO volumes(name, uuid, epoch) VALUES(?1, ?2, ?3) ON CONFLICT(name) DO UPDATE SET "    \
+		"epoch = CASE WHEN uuid = excluded.uuid THEN max(epoch, excluded.epoch) ELSE excluded.epoch END, " \
+		"uuid = excluded.uuid")                                                                         \
+	X(VOLUME_FORGET, "DELETE FROM volumes WHERE name = ?1")                                                 \
+	X(VOLUMES, "SELECT name, uuid, epoch FROM volumes ORDER BY name")                                       \
+	X(META_GET, "SELECT value FROM meta WHERE key = ?1")                                                    \
+	X(META_SET,                                                                                             \
+		"INSERT INTO meta(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = excluded.value")
+
+enum repo_statement {
+#define X(name, sql) REPO_##name,
+	REPO_STATEMENTS(X)
+#undef X
+	REPO_STATEMENT_COUNT
+};
+
+struct dray_repo {
+	sqlite3 *db;
+	sqlite3_stmt *stmts[REPO_STATEMENT_COUNT];
+	bool in_transaction;
+};
+
+/* The statement, reset and with nothing bound, or NULL with the error set. */
+sqlite3_stmt *repo_stmt(struct dray_repo *repo, enum repo_statement which, struct dray_error *err);
+/* Turns the last failure of the database into a negative errno with words. */
+int repo_fail(struct dray_repo *repo, int rc, struct dray_error *err, const char *what);
+/* Runs a statement that gives no rows. 0 or negative. */
+int repo_run(struct dray_repo *repo, sqlite3_stmt *st, struct dray_error *err, const char *what);
+
+void repo_bind_text(sqlite3_stmt *st, int at, const char *text);
+void repo_bind_u64(sqlite3_stmt *st, int at, uint64_t value);
+const char *repo_text(sqlite3_stmt *st, int column);
+
+#endif

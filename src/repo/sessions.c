@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "repo/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+
+int dray_repo_id_used(struct dray_repo *repo, const char *id, struct dray_error *err)
+{
+	sqlite3_stmt *st = repo_stmt(repo, REPO_ID_USED, err);
+	if (!st)
+		return -EIO;
+	repo_bind_text(st, 1, id);
+	int rc = sqlite3_step(st);
+	int result = rc == SQLITE_ROW ? 1 : rc == SQLITE_DONE ? 0 : repo_fail(repo, rc, err, "look for an id");
+	sqlite3_reset(st);
+	return result;
+}
+
+static int name_free(struct dray_repo *repo, const char *name, struct dray_error *err)
+{
+	sqlite3_stmt *st = repo_stmt(repo, REPO_NAME_LIVE, err);
+	if (!st)
+		return -EIO;
+	repo_bind_text(st, 1, name);
+	int rc = sqlite3_step(st);
+	int result = 0;
+	if (rc == SQLITE_ROW)
+		result = dray_error_kind(err, -EEXIST, "name_used", "the live session %s has the name %s", repo_text(st, 0),
+			name);
+	else if (rc != SQLITE_DONE)
+		result = repo_fail(repo, rc, err, "look for a name");
+	sqlite3_reset(st);
+	return result;
+}
+
+int dray_repo_session_add(struct dray_repo *repo, struct dray_repo_session *row, struct dray_error *err)
+{
+	assert(repo->in_transaction);
+	int rc = dray_repo_id_used(repo, row->id, err);
+	if (rc > 0)
+		return dray_error_kind(err, -EEXIST, "id_used", "the id %s was used before", row->id);
+	if (!rc)
+		rc = name_free(repo, row->name, err);
+	if (rc)
+		return rc;
+	sqlite3_stmt *st = repo_stmt(repo, REPO_ID_ADD, err);
+	if (!st)
+		return -EIO;
+	repo_bind_text(st, 1, row->id);
+	rc = repo_run(repo, st, err, "record an id");
+	if (rc)
+		return rc;
+	st = repo_stmt(repo, REPO_SESSION_ADD, err);
+	if (!st)
+		return -EIO;
+	repo_bind_text(st, 1, row->id);
+	repo_bind_text(st, 2, row->name);
+	repo_bind_text(st, 3, row->state);
+	sqlite3_bind_int(st, 4, row->live);
+	repo_bind_text(st, 5, row->document);
+	repo_bind_text(st, 6, row->work);
+	rc = repo_run(repo, st, err, "record a session");
+	if (!rc)
+		row->seq = (uint64_t)sqlite3_last_insert_rowid(repo->db);
+	return rc;
+}
+
+int dray_repo_session_save(struct dray_repo *repo, const struct dray_repo_session *row, struct dray_error *err)
+{
+	assert(repo->in_transaction);
+	sqlite3_stmt *st = repo_stmt(repo, REPO_SESSION_SAVE, err);
+	if (!st)
+		return -EIO;
+	repo_bind_text(st, 1, row->id);
+	repo_bind_text(st, 2, row->state);
+	sqlite3_bind_int(st, 3, row->live);
+	repo_bind_text(st, 4, row->document);
+	repo_bind_text(st, 5, row->work);
+	int rc = repo_run(repo, st, err, "record a session");
+	if (!rc && !sqlite3_changes(repo->db))
+		rc = dray_error_set(err, -ENOENT, "repository: no session %s", row->id);
+	return rc;
+}
+
+static int walk(struct dray_repo *repo, sqlite3_stmt *st, dray_repo_session_each *each, void *arg, unsigned *found,
+	struct dray_error *err)
+{
+	int rc, result = 0;
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW && !result) {
+		struct dray_repo_session row = {
+			.seq = (uint64_t)sqlite3_column_int64(st, 0),
+			.id = repo_text(st, 1),
+			.name = repo_text(st, 2),
+			.state = repo_text(st, 3),
+			.live = sqlite3_column_int(st, 4) != 0,
+			.document = repo_text(st, 5),
+			.work = repo_text(st, 6),
+		};
+		++*found;
+		result = each(arg, &row);
+	}
+	if (!result && rc != SQLITE_DONE)
+		result = repo_fail(repo, rc, err, "read sessions");
+	sqlite3_reset(st);
+	return result;
+}
+
+int dray_repo_sessions(struct dray_repo *repo, dray_repo_session_each *each, void *arg, struct dray_error *err)
+{
+	unsigned found = 0;
+	sqlite3_stmt *st = repo_stmt(repo, REPO_SESSIONS, err);
+	return st ? walk(repo, st, each, arg, &found, err) : -EIO;
+}
+
+int dray_repo_session_get(struct dray_repo *repo, const char *id, dray_repo_session_each *each, void *arg,
+	struct dray_error *err)
+{
+	unsigned found = 0;
+	sqlite3_stmt *st = repo_stmt(repo, REPO_SESSION_GET, err);
+	if (!st)
+		return -EIO;
+	repo_bind_text(st, 1, id);
+	int rc = walk(repo, st, each, arg, &found, err);
+	return rc || found ? rc : dray_error_set(err, -ENOENT, "repository: no session %s", id);
+}
