@@ -16,21 +16,25 @@
 #include "base/list.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
 struct dray_loop;
+struct sockaddr;
+struct msghdr;
 
 enum dray_loop_want { DRAY_LOOP_AUTO, DRAY_LOOP_URING, DRAY_LOOP_EPOLL };
 
 /* AUTO: io_uring, else epoll (DRAY_LOOP=epoll in the environment asks for epoll: for tests). -ENOMEM, -ENOSYS ... */
 int dray_loop_new(struct dray_loop **loop, enum dray_loop_want want, unsigned entries, struct dray_error *err);
-/* No operation may be under way. */
+/* No operation may be under way. The thread that runs the loop first is its thread from then on; before that, the thread
+ * that made it may start operations, set timers and add hooks. */
 void dray_loop_free(struct dray_loop *loop);
 const char *dray_loop_backend(const struct dray_loop *loop);
 
-/* Runs until dray_loop_stop. */
+/* Runs until dray_loop_stop (a stop that came first ends it at once). The hooks run once more at the end. */
 void dray_loop_run(struct dray_loop *loop);
 /* Runs one iteration, waiting at most `wait_ns` (0: not at all). Returns the number of callbacks made. */
 int dray_loop_once(struct dray_loop *loop, uint64_t wait_ns);
@@ -48,6 +52,8 @@ struct dray_loop_hook {
 };
 void dray_loop_hook_add(struct dray_loop *loop, struct dray_loop_hook *hook);
 void dray_loop_hook_del(struct dray_loop *loop, struct dray_loop_hook *hook);
+/* Called by a hook that gave work to one that may have run before it: all hooks run once more before the loop sleeps. */
+void dray_loop_hooks_again(struct dray_loop *loop);
 
 /* ---- messages ---- */
 struct dray_loop_msg {
@@ -77,6 +83,10 @@ struct dray_ioc {
 	int res;
 };
 
+/* For a result that is known without asking the kernel: `done` is called with `res` in this iteration's or the next round
+ * of callbacks, never inside this call. */
+void dray_loop_finish(struct dray_loop *loop, struct dray_ioc *ioc, int res);
+
 /* The iovec and buffers stay valid until done. `rwf`: RWF_DSYNC or 0. */
 void dray_loop_readv(struct dray_loop *loop, struct dray_ioc *ioc, int fd, const struct iovec *iov, int n, uint64_t offset);
 void dray_loop_writev(struct dray_loop *loop, struct dray_ioc *ioc, int fd, const struct iovec *iov, int n,
@@ -89,7 +99,7 @@ void dray_loop_call(struct dray_loop *loop, struct dray_ioc *ioc, int (*call)(vo
 void dray_loop_accept(struct dray_loop *loop, struct dray_ioc *ioc, int fd);
 void dray_loop_connect(struct dray_loop *loop, struct dray_ioc *ioc, int fd, const struct sockaddr *addr, unsigned len);
 void dray_loop_recv(struct dray_loop *loop, struct dray_ioc *ioc, int fd, void *buf, size_t len);
-/* May send less than asked. */
+/* May send less than asked. Never raises SIGPIPE. Sockets may be blocking or not. */
 void dray_loop_sendmsg(struct dray_loop *loop, struct dray_ioc *ioc, int fd, struct msghdr *msg);
 /* poll(2) events, once. */
 void dray_loop_poll(struct dray_loop *loop, struct dray_ioc *ioc, int fd, short events);
