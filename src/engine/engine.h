@@ -13,7 +13,7 @@
  *  - Every request submitted gets exactly one reply() and, at that moment or later, exactly one release(). Between the
  *    two the engine still refers to the request and its payload: a leg may still be writing it (H6).
  *  - Time is monotonic nanoseconds. The host calls dray_vol_tick with the current time before it delivers a batch of
- *    requests or completions, and no later than the time the last tick returned.
+ *    requests, completions or verbs, once more after the batch (what it returns then counts), and no later than that time.
  *  - Ranges are half-open (offset, length) in bytes.
  *
  * Errors in `int error` are 0 or a negative errno of the storage.
@@ -82,6 +82,8 @@ struct dray_io {
 	uint64_t since_ns;
 	uint8_t role;
 	bool abandoned;
+	int error;        /* kept while the outcome is in doubt */
+	uint64_t gen;     /* FLUSH: which writes it covers */
 };
 
 enum dray_completion_flags {
@@ -90,6 +92,13 @@ enum dray_completion_flags {
 };
 
 /* ---- requests: frontend -> engine ---- */
+
+/* A place in the queue for a range (engine/lock.h). */
+struct dray_lock {
+	struct dray_list node, granted_node;
+	uint64_t start, end;
+	bool queued, granted, is_step;
+};
 
 /* Filled by the frontend up to `host`, which stays its own; it lives until release(). READ needs `data` of `length`
  * bytes; EXTENTS needs the array. FLUSH has no range. */
@@ -103,16 +112,16 @@ struct dray_request {
 	void *host[2];
 
 	/* the engine's own */
-	struct dray_list node, lock_node;
-	uint64_t lock_start, lock_end;
-	uint64_t chunk_offset, chunk_length, sent;
+	struct dray_list node;         /* on the queue that its state names */
+	struct dray_lock lock;         /* writes: the chunk under way */
+	uint64_t sent;                 /* up to this offset the chunk was sent */
 	uint64_t arrived_ns;
+	unsigned ios;                  /* operations the answer waits for */
+	unsigned unsettled;            /* operations given up on, not completed: they hold the payload (H6) */
+	unsigned tried_legs;           /* reads: a bit per leg that failed */
 	int error;
-	unsigned ios, ios_wanted, chunks;
-	uint8_t state, lock_state, lock_kind;
-	bool replied, counted;
-	unsigned unsettled;
-	int tried_legs;
+	uint8_t state;
+	bool replied;
 };
 
 /* ---- events: engine -> host ---- */
@@ -208,7 +217,7 @@ struct dray_leg_config {
 };
 
 /* The primary: the first leg attached, with config->pages NULL. Legs attached later are secondaries. Returns the leg's
- * index (>= 0), or -ENOSPC (no slot), -ENOMEM, -EBUSY (a switch is under way), -EINVAL.
+ * index (>= 0; events about it come from the next tick on), or -ENOSPC (no slot), -ENOMEM, -EBUSY (a switch is under way), -EINVAL.
  * A secondary with durable = true and pages = NULL: the host has already written an empty (all dirty) map durably. */
 int dray_vol_leg_attach(struct dray_vol *vol, const struct dray_leg_config *config);
 
@@ -317,6 +326,7 @@ struct dray_vol_info {
 	uint64_t flush_ewma_ns, write_ewma_ns; /* for the prediction of a blackout */
 };
 void dray_vol_info(const struct dray_vol *vol, struct dray_vol_info *info);
+void dray_vol_longest_reset(struct dray_vol *vol);
 
 /* ---- the region map on disk (docs/ONDISK.md) ---- */
 #define DRAY_MAP_PAGE_BYTES 4096

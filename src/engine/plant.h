@@ -23,7 +23,6 @@
 	X(H7_DEGRADED_STAYS_CLEAN, "a write answered without a stalled leg leaves its region clean") \
 	X(H8_RESUME_WHILE_RECORDING, "past the deadline a sealed volume resumes without strict mirroring") \
 	X(H8_NO_SUPERSEDE, "after a failed record the volumes resume without a superseding record") \
-	X(H10_APPLY_ONE_BY_ONE, "a group's volumes are recorded one by one") \
 	X(H10_RESUME_BEFORE_OUTCOME, "a volume resumes on the target before the record is durable") \
 	X(H12_DIRTY_IN_MEMORY_ONLY, "a clean region is dirtied while paused without a durable trace") \
 	X(H12_NO_RECHECK_BEFORE_CLEAN, "clean is recorded without looking again after the flush") \

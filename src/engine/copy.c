@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Which step comes next, and when.
+ *
+ * Work of a leg, in this order: regions that are open, dirty regions in ascending order, regions in doubt (once late writes can't
+ * come any more), and a verification somebody asked for. Legs take turns. A step starts when
+ *
+ *  - there is a place: steps in flight and bytes in flight below their limits. Where nobody set a number of steps, a window is used that
+ *    is small while the application works (its latency is what suffers: measured, more than a few steps in flight bring
+ *    no speed and a hundred times the p99) and larger while it is idle;
+ *  - its time has come: with a rate, each step moves the time of the next by length / rate. No credit is saved up: no bursts;
+ *  - there is a buffer.
+ *
+ * All that is waited for before the step claims its range: nothing sleeps while holding a claim (H7).
+ */
+#include "engine/internal.h"
+
+#define NS_S         UINT64_C(1000000000)
+#define STEPS_BUSY   3
+#define STEPS_IDLE   8
+#define IDLE_NS      UINT64_C(50000000)
+#define NO_BUFFER_NS UINT64_C(5000000)
+
+int dray_vol_set_limits(struct dray_vol *v, const struct dray_copy_limits *limits)
+{
+	struct dray_copy_limits l = *limits;
+	if (!l.step_bytes)
+		l.step_bytes = 256 << 10;
+	if (!l.leg_timeout_ns)
+		l.leg_timeout_ns = NS_S;
+	if (!l.give_up_ns)
+		l.give_up_ns = 60 * NS_S;
+	if ((l.step_bytes & (l.step_bytes - 1)) || l.step_bytes < (16 << 10) || l.steps > MAX_STEPS)
+		return -EINVAL;
+	v->limits = l;
+	v->next_step_ns = 0;
+	dray_pump(v);
+	return 0;
+}
+
+void dray_vol_get_limits(const struct dray_vol *v, struct dray_copy_limits *limits)
+{
+	*limits = v->limits;
+}
+
+void dray_copy_refund(struct dray_vol *v, uint64_t bytes)
+{
+	if (!v->limits.rate || v->limits.rate == DRAY_RATE_STOP)
+		return;
+	uint64_t ns = (uint64_t)((unsigned __int128)bytes * NS_S / v->limits.rate);
+	v->next_step_ns = v->next_step_ns > ns ? v->next_step_ns - ns : 0;
+}
+
+static unsigned steps_most(const struct dray_vol *v)
+{
+	if (v->limits.steps)
+		return v->limits.steps;
+	return v->running || v->now_ns - v->last_request_ns < IDLE_NS ? STEPS_BUSY : STEPS_IDLE;
+}
+
+static uint64_t step_bytes(const struct dray_vol *v)
+{
+	return max_u64(min_u64(v->limits.step_bytes, v->config.region_bytes), v->part_bytes);
+}
+
+/* Parts of an open region that nobody has and nobody is at: the first run of them, at most a step. */
+static bool choose_parts(const struct dray_vol *v, const struct open_region *o, uint64_t *offset, uint64_t *length)
+{
+	uint64_t free_parts = dray_region_mask(v, o->region) & ~o->done & ~o->in_flight;
+	if (!free_parts)
+		return false;
+	unsigned first = (unsigned)__builtin_ctzll(free_parts), n = 0;
+	uint64_t most = step_bytes(v) / v->part_bytes;
+	/* A step stays inside its own multiple of the step size, so that steps are aligned whatever was done before. */
+	most -= first % most;
+	while (n < most && first + n < PARTS && free_parts >> (first + n) & 1)
+		n++;
+	*offset = o->region * v->config.region_bytes + first * v->part_bytes;
+	*length = min_u64(n * v->part_bytes, region_end(v, o->region) - *offset);
+	return true;
+}
+
+static bool choose_open(struct dray_vol *v, struct link *l, uint64_t *offset, uint64_t *length, int *open)
+{
+	for (unsigned i = 0, left = l->n_open; i < MAX_OPEN && left; i++) {
+		if (!l->open[i].used)
+			continue;
+		left--;
+		if (!l->open[i].closing && choose_parts(v, &l->open[i], offset, length)) {
+			*open = (int)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Opens the next region: dirty ones first, then doubtful ones. */
+static bool open_next(struct dray_vol *v, struct link *l)
+{
+	struct open_region *o = NULL;
+	for (int pass = 0; pass < 2 && !o; pass++) {
+		for (uint64_t r = l->cursor; (r = dray_bitmap_next_clear(&l->clean, r)) != DRAY_BITMAP_NONE; r++) {
+			if (dray_link_find_open(l, r))
+				continue;
+			o = dray_link_open(l, r, WALK_COPY);
+			l->cursor = r + 1;
+			break;
+		}
+		if (!o)
+			l->cursor = 0;
+	}
+	if (o || l->doubt_until_ns > v->now_ns)
+		return o;
+	for (uint64_t r = 0; l->doubt.nset && (r = dray_bitmap_next_set(&l->doubt, r)) != DRAY_BITMAP_NONE; r++) {
+		if (dray_bitmap_test(&l->clean, r) && !dray_link_find_open(l, r))
+			return dray_link_open(l, r, WALK_RECHECK);
+	}
+	return false;
+}
+
+static bool choose_verify(struct dray_vol *v, struct link *l, uint64_t *offset, uint64_t *length)
+{
+	if (!l->verifying || l->verify_next >= v->config.size_bytes)
+		return false;
+	*offset = l->verify_next;
+	uint64_t step = step_bytes(v);
+	*length = min_u64(step - *offset % step, region_end(v, region_of(v, *offset)) - *offset);
+	return true;
+}
+
+static bool has_work(const struct dray_vol *v, const struct leg *leg)
+{
+	const struct link *l = leg->link;
+	if (!l || !leg_active(leg) || leg->paused)
+		return false;
+	return l->clean.nset < v->n_regions || l->doubt.nset || l->verifying;
+}
+
+/* Makes one step for the leg; false if there is nothing to do for it now. */
+static bool start_step(struct dray_vol *v, int leg_no)
+{
+	struct leg *leg = &v->legs[leg_no];
+	struct link *l = leg->link;
+	uint64_t offset, length;
+	int open = -1;
+	enum walk walk = WALK_VERIFY;
+	if (!has_work(v, leg))
+		return false;
+	if (leg->copy_after_ns <= v->now_ns &&
+		(choose_open(v, l, &offset, &length, &open) || (open_next(v, l) && choose_open(v, l, &offset, &length, &open)))) {
+		walk = l->open[open].walk;
+	} else if (choose_verify(v, l, &offset, &length)) {
+		l->verify_next = offset + length;
+		if (l->verify_sample > 1 && l->verify_next < v->config.size_bytes)
+			l->verify_next += (l->verify_sample - 1) * step_bytes(v);
+	} else {
+		return false;
+	}
+	if (v->limits.in_flight_bytes && v->step_bytes_in_flight && v->step_bytes_in_flight + length > v->limits.in_flight_bytes) {
+		if (walk == WALK_VERIFY)
+			l->verify_next = offset;
+		return false;
+	}
+	struct step *s = v->steps;
+	while (s->phase != ST_FREE)
+		s++;
+	bool compare = walk != WALK_COPY || dray_bitmap_test(&l->suspect, region_of(v, offset));
+	void *buf[2] = { v->ops->buf_get(v->host, length), NULL };
+	if (buf[0] && compare)
+		buf[1] = v->ops->buf_get(v->host, length);
+	if (!buf[0] || (compare && !buf[1])) {
+		if (buf[0])
+			v->ops->buf_put(v->host, buf[0], length);
+		v->out_of_buffers = true;
+		if (walk == WALK_VERIFY)
+			l->verify_next = offset;
+		return false;
+	}
+	struct dray_io io[2] = { s->io[0], s->io[1] };
+	*s = (struct step){
+		.leg = leg_no,
+		.link = l,
+		.walk = walk,
+		.open = open,
+		.offset = offset,
+		.length = length,
+		.compare = compare,
+		.fix = walk != WALK_VERIFY || l->verify_repair,
+		.buf = { buf[0], buf[1] },
+		.io = { io[0], io[1] },
+	};
+	if (v->limits.rate) {
+		uint64_t ns = (uint64_t)((unsigned __int128)length * NS_S / v->limits.rate);
+		/* A tick that came late is made up for by one step, no more. */
+		uint64_t base = v->now_ns > ns ? v->now_ns - ns : 0;
+		v->next_step_ns = max_u64(v->next_step_ns, base) + ns;
+	}
+	dray_step_begin(v, s);
+	return true;
+}
+
+static void verify_end(struct dray_vol *v, int leg_no)
+{
+	struct leg *leg = &v->legs[leg_no];
+	leg->link->verifying = false;
+	dray_emit(v, (struct dray_event){ .kind = DRAY_EV_VERIFIED, .leg = leg_no, .leg_state = leg->state, .error = leg->link->verify_error });
+}
+
+static bool look_for_ends(struct dray_vol *v)
+{
+	bool moved = false;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		struct leg *leg = &v->legs[i];
+		struct link *l = leg->link;
+		if (!l)
+			continue;
+		if (l->verifying && !l->verify_in_flight &&
+			(l->verify_next >= v->config.size_bytes || !leg_active(leg))) {
+			if (!leg_active(leg) && !l->verify_error)
+				l->verify_error = -EAGAIN;
+			verify_end(v, i);
+			moved = true;
+		}
+		if (!leg->pausing)
+			continue;
+		bool busy = false;
+		for (int j = 0; j < MAX_STEPS; j++)
+			busy |= v->steps[j].phase != ST_FREE && v->steps[j].leg == i && !v->steps[j].abandoned;
+		if (!busy) {
+			leg->pausing = false;
+			dray_emit(v, (struct dray_event){ .kind = DRAY_EV_PAUSED, .leg = i, .leg_state = leg->state });
+			moved = true;
+		}
+	}
+	return moved;
+}
+
+bool dray_copy_pump(struct dray_vol *v)
+{
+	bool moved = look_for_ends(v);
+	if (v->primary == DRAY_NO_LEG || v->suspended || v->takeover.phase >= TK_DRAINING || v->limits.rate == DRAY_RATE_STOP ||
+		v->out_of_buffers)
+		return moved;
+	unsigned most = steps_most(v);
+	for (int idle = 0; idle < DRAY_MAX_LEGS && v->n_steps < most && v->next_step_ns <= v->now_ns;) {
+		int leg = v->next_leg;
+		v->next_leg = (v->next_leg + 1) % DRAY_MAX_LEGS;
+		if (start_step(v, leg)) {
+			moved = true;
+			idle = 0;
+		} else {
+			idle++;
+		}
+	}
+	return moved;
+}
+
+uint64_t dray_copy_tick(struct dray_vol *v)
+{
+	uint64_t next = DRAY_TIME_NEVER;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		struct leg *leg = &v->legs[i];
+		if (!has_work(v, leg) || v->limits.rate == DRAY_RATE_STOP)
+			continue;
+		if (v->next_step_ns > v->now_ns)
+			next = min_u64(next, v->next_step_ns);
+		if (leg->copy_after_ns > v->now_ns)
+			next = min_u64(next, leg->copy_after_ns);
+		if (leg->link->doubt.nset && leg->link->doubt_until_ns > v->now_ns)
+			next = min_u64(next, leg->link->doubt_until_ns);
+		if (v->out_of_buffers)
+			next = min_u64(next, v->now_ns + NO_BUFFER_NS);
+		/* The window grows when the application falls idle. */
+		if (!v->limits.steps && v->now_ns - v->last_request_ns < IDLE_NS)
+			next = min_u64(next, v->last_request_ns + IDLE_NS);
+	}
+	v->out_of_buffers = false;
+	return next;
+}
+
+/* ---- verification ---- */
+
+int dray_vol_verify(struct dray_vol *v, int leg_no, unsigned sample, bool repair)
+{
+	if (leg_no < 0 || leg_no >= DRAY_MAX_LEGS || !v->legs[leg_no].link)
+		return -ENOENT;
+	struct leg *leg = &v->legs[leg_no];
+	struct link *l = leg->link;
+	if (l->verifying)
+		return -EBUSY;
+	if (!leg_active(leg) || l->clean.nset < v->n_regions)
+		return -EAGAIN;
+	l->verifying = true;
+	l->verify_repair = repair;
+	l->verify_sample = sample ? sample : 1;
+	l->verify_next = 0;
+	l->verify_error = 0;
+	leg->verify_compared = leg->verify_differing = leg->verify_repaired = 0;
+	leg->verify_ranges = 0;
+	dray_pump(v);
+	return 0;
+}
+
+int dray_vol_verify_stop(struct dray_vol *v, int leg_no)
+{
+	if (leg_no < 0 || leg_no >= DRAY_MAX_LEGS || !v->legs[leg_no].link)
+		return -ENOENT;
+	v->legs[leg_no].link->verify_next = v->config.size_bytes;
+	dray_pump(v);
+	return 0;
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The inside of a volume's engine, shared by the files of this folder and by nobody else.
+ *
+ *   volume.c   the border: new, free, tick, submit, complete, info; the pump
+ *   lock.c     the queue for ranges
+ *   request.c  the application's reads, writes, zeroes, discards, flushes
+ *   leg.c      legs: attach, detach, failure, stall, retry; what a failed flush means
+ *   link.c     what is known of a leg against the primary: clean, dirty, in doubt; parts of a region under way
+ *   map.c      the durable trace of that: the region map
+ *   record.c   when a region may be recorded clean and an intent be cleared
+ *   step.c     one step of a copy, a recheck or a verification
+ *   copy.c     which step comes next, and when
+ *   takeover.c a volume's part in a switch: prepare, suspend, drain, seal, apply, abort
+ *   switch.c   the switch of a group
+ *   check.c    the invariants, for tests
+ *
+ * The pump: entry points change state and put things on queues; dray_pump then runs the queues until nothing moves. No function
+ * calls "up" (a completion never starts another request directly), so there is no recursion and every queue is looked at
+ * in one order.
+ */
+#ifndef DRAY_ENGINE_INTERNAL_H
+#define DRAY_ENGINE_INTERNAL_H
+
+#include "base/bitmap.h"
+#include "engine/engine.h"
+#include "engine/lock.h"
+#include "engine/plant.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#define MAX_STEPS     64 /* of one volume in flight */
+#define MAX_OPEN      64 /* regions of one link partly walked */
+#define PARTS         64 /* of a region, most */
+#define MAX_MAP_PAGES_IN_COMMIT 16
+
+enum request_state {
+	RQ_NONE,
+	RQ_HELD,    /* came during a suspend: on vol->held */
+	RQ_LOCKING, /* waits for its range */
+	RQ_INTENT,  /* waits for durable intents: on vol->intent_wait */
+	RQ_READY,   /* to be sent (or waits for io structs): on vol->ready */
+	RQ_RUNNING, /* all sent, operations under way */
+};
+
+/* What an io belongs to: io->role. */
+enum io_role {
+	ROLE_REQUEST, /* owner: the request */
+	ROLE_STEP,    /* owner: the step */
+	ROLE_MAP,     /* owner: the link */
+	ROLE_RECORD,  /* owner: the link */
+	ROLE_TAKEOVER, /* owner: the volume */
+};
+
+/* A region's code in the map. */
+enum map_code {
+	MAP_DIRTY = 0,  /* differs or may differ */
+	MAP_CLEAN = 1,  /* equal, and durably so on both legs */
+	MAP_INTENT = 2, /* was clean; writes under way or not yet flushed: probably equal */
+	MAP_NONE = 3,   /* (memory only) no image under way */
+};
+
+struct map {
+	bool durable;              /* there is a map on disk */
+	uint8_t id[16];
+	uint64_t n_pages, per_page;
+	uint8_t *code;             /* per region: want | disk << 2 | flight << 4 */
+	struct dray_bitmap stale;  /* pages whose want differs from disk */
+	uint64_t n_intent;         /* regions whose want is MAP_INTENT */
+	bool busy, failed;         /* a commit is under way; the last one failed */
+	uint64_t retry_at_ns;
+	uint64_t commit_pages[MAX_MAP_PAGES_IN_COMMIT];
+	unsigned n_commit, pending;
+	int commit_error;
+	uint64_t seq;
+	struct dray_io ios[MAX_MAP_PAGES_IN_COMMIT];
+	uint8_t (*images)[DRAY_MAP_PAGE_BYTES];
+	uint64_t started_ns;
+};
+
+enum walk { WALK_COPY, WALK_RECHECK, WALK_VERIFY };
+
+/* A region partly walked: its parts (H4). */
+struct open_region {
+	bool used, closing; /* closing: no further steps; freed when the last one ends */
+	enum walk walk;
+	uint64_t region;
+	uint64_t done, in_flight; /* a bit per part */
+};
+
+/* What is known of a secondary leg against the primary. After a switch the same link describes the old primary against the
+ * new one: equality has no direction. */
+struct link {
+	struct dray_bitmap clean;   /* equal now, in memory; its writes are mirrored */
+	struct dray_bitmap fresh;   /* clean, but recorded dirty: to be recorded */
+	struct dray_bitmap hot;     /* written since the last sweep of intents */
+	struct dray_bitmap touched; /* changed since the record batch under way began */
+	struct dray_bitmap cand;    /* the batch */
+	struct dray_bitmap doubt;   /* a late write may have spoiled it: recheck before recording clean or a switch */
+	struct dray_bitmap suspect; /* dirty because of an intent found after a crash: compare, write what differs */
+	struct dray_bitmap seen;    /* copied before: a further copy counts as recopied */
+	struct open_region open[MAX_OPEN];
+	unsigned n_open;
+	uint64_t open_done_bytes;   /* parts done in open copies */
+	uint64_t cursor, recheck_cursor;
+	uint64_t doubt_until_ns;
+	struct map map;
+
+	/* record batch */
+	bool batch;
+	unsigned batch_pending;
+	int batch_error;
+	unsigned batch_failures;
+	uint64_t next_record_ns, next_sweep_ns;
+	struct dray_io batch_io[2];
+
+	/* verification */
+	bool verifying, verify_repair;
+	unsigned verify_sample;
+	uint64_t verify_next, verify_in_flight; /* byte offset of the next step; steps under way */
+	int verify_error;
+
+	bool was_synced;
+};
+
+struct leg {
+	enum dray_leg_state state;
+	struct dray_leg_config config;
+	struct link *link; /* secondaries; NULL for the primary */
+	struct dray_list outstanding; /* ios that a stall is judged by, oldest first */
+	unsigned in_flight;           /* all ios on it, map apart */
+	unsigned unsettled;           /* writes given up on */
+	bool attached, paused, pausing, held, set_aside, settled_told, reported_map;
+	uint64_t retry_at_ns, backoff_ns, failing_since_ns, degraded_since_ns, copy_after_ns;
+	int last_error;
+	struct dray_bitmap dirty_cache, dirty_cache_old; /* written since (before) the tracked flush began: H13 */
+	bool tracked_flush, flush_poisoned; /* poisoned: one failed, judged when the switch has ended */
+	struct dray_bitmap known_zero; /* per region: proved to read as zeroes; void before a write (H5) */
+	struct dray_io takeover_io;
+	uint64_t flush_gen;
+	/* figures */
+	uint64_t copied, skipped, zeroed, compared, recopied, mirrored;
+	uint64_t verify_compared, verify_differing, verify_repaired;
+	unsigned verify_ranges;
+	struct {
+		uint64_t offset, length;
+	} verify_range[64];
+};
+
+enum step_phase { ST_FREE, ST_LOCK, ST_EXTENTS, ST_READ, ST_TARGET_EXTENTS, ST_WRITE, ST_END };
+
+struct step {
+	enum step_phase phase;
+	struct dray_lock lock;
+	int leg;
+	struct link *link;
+	enum walk walk;
+	int open;            /* index into link->open; -1: verification */
+	uint64_t offset, length;
+	bool compare, fix, abandoned, is_zero, differed;
+	unsigned ios;
+	int error;           /* first error; error_leg: whose */
+	int error_leg;
+	unsigned error_flags;
+	uint64_t since_ns;   /* when granted */
+	void *buf[2];
+	uint64_t at, run;    /* ST_WRITE: the run under way */
+	uint64_t wrote, zeroed, skipped;
+	struct dray_io io[2];
+	struct dray_extent extents[DRAY_STEP_EXTENTS];
+};
+
+enum takeover_phase { TK_NONE, TK_PREPARING, TK_PREPARED, TK_DRAINING, TK_FLUSHING, TK_DRAINED, TK_SEALED, TK_DOUBT };
+
+struct takeover {
+	enum takeover_phase phase;
+	int leg;
+	uint64_t token, void_token, deadline_ns;
+	int void_leg;
+	unsigned pending;
+	int error;
+	bool primary_flush_failed;
+};
+
+struct dray_vol {
+	struct dray_vol_config config;
+	struct dray_copy_limits limits;
+	const struct dray_host_ops *ops;
+	void *host;
+	uint64_t now_ns, n_regions, part_bytes;
+
+	struct leg legs[DRAY_MAX_LEGS];
+	int primary;
+	uint64_t switches;
+
+	struct dray_lock_queue locks;
+	struct dray_list held, intent_wait, ready, parked;
+	unsigned running, waiting; /* requests started, of them not sent */
+	struct dray_io *io_pool;
+	struct dray_list io_free;
+	unsigned ios_in_use;
+
+	struct step steps[MAX_STEPS];
+	unsigned n_steps;
+	uint64_t step_bytes_in_flight, next_step_ns;
+	int next_leg; /* round robin of the copy */
+	bool out_of_buffers, pumping;
+	uint64_t last_request_ns;
+
+	bool suspended;
+	uint64_t suspended_ns;
+	struct takeover takeover;
+
+	/* figures */
+	uint64_t n_reads, n_writes, read_bytes, write_bytes, n_flushes, n_errors;
+	uint64_t latency_read[DRAY_LATENCY_BUCKETS], latency_write[DRAY_LATENCY_BUCKETS];
+	uint64_t longest_ns, flush_ewma_ns, write_ewma_ns;
+};
+
+/* ---- volume.c ---- */
+/* Returns whether anything moved. */
+bool dray_pump(struct dray_vol *v);
+void dray_emit(struct dray_vol *v, struct dray_event ev);
+/* Fills and submits an io on a leg (ROLE_MAP and flushes are not judged for a stall). */
+void dray_io_send(struct dray_vol *v, struct dray_io *io, enum io_role role, void *owner, int leg);
+struct dray_io *dray_io_get(struct dray_vol *v);
+void dray_io_put(struct dray_vol *v, struct dray_io *io);
+
+static inline struct leg *primary_leg(struct dray_vol *v)
+{
+	return &v->legs[v->primary];
+}
+static inline int leg_index(const struct dray_vol *v, const struct leg *leg)
+{
+	return (int)(leg - v->legs);
+}
+static inline bool is_write(enum dray_op op)
+{
+	return op == DRAY_OP_WRITE || op == DRAY_OP_ZERO || op == DRAY_OP_DISCARD;
+}
+static inline uint64_t region_of(const struct dray_vol *v, uint64_t offset)
+{
+	return offset / v->config.region_bytes;
+}
+static inline uint64_t region_end(const struct dray_vol *v, uint64_t region)
+{
+	uint64_t end = (region + 1) * v->config.region_bytes;
+	return end < v->config.size_bytes ? end : v->config.size_bytes;
+}
+static inline uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+static inline uint64_t max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+/* Regions that a range touches: for (r = first; r <= last; r++). */
+#define for_regions(v, r, offset, length)                                                                      \
+	for (uint64_t r = region_of(v, offset), r##_last = region_of(v, (offset) + (length)-1); r <= r##_last; r++)
+
+static inline bool leg_active(const struct leg *leg)
+{
+	return leg->state == DRAY_LEG_COPYING || leg->state == DRAY_LEG_MIRROR;
+}
+/* A secondary that has to be told of, or remembered for, every write. */
+static inline bool leg_tracked(const struct leg *leg)
+{
+	return leg_active(leg) || leg->state == DRAY_LEG_DEGRADED;
+}
+
+/* ---- request.c ---- */
+void dray_request_start(struct dray_vol *v, struct dray_request *req);
+void dray_request_granted(struct dray_vol *v, struct dray_request *req);
+void dray_request_io_done(struct dray_vol *v, struct dray_io *io);
+/* Sends what is ready and looks again at who waits for intents; returns whether anything moved. */
+bool dray_request_pump(struct dray_vol *v);
+/* The leg is given up on: answers no longer wait for its ios. */
+void dray_request_abandon_leg(struct dray_vol *v, int leg);
+/* A flush takes its time on a secondary: the answer no longer waits for it (the primary has flushed, or will). */
+void dray_request_abandon_flush(struct dray_vol *v, struct dray_io *io);
+
+/* ---- leg.c ---- */
+/* An operation on a secondary failed: set it aside, to be retried. */
+void dray_leg_failed(struct dray_vol *v, int leg, int error, const char *why);
+void dray_leg_stalled(struct dray_vol *v, int leg);
+void dray_leg_progress(struct dray_vol *v, struct leg *leg);
+void dray_leg_io_settled(struct dray_vol *v, int leg);
+uint64_t dray_leg_tick(struct dray_vol *v);
+/* Bookkeeping of what a flush covers (H13). */
+void dray_leg_wrote(struct dray_vol *v, struct leg *leg, uint64_t offset, uint64_t length);
+uint64_t dray_leg_flush_begin(struct dray_vol *v, struct leg *leg);
+void dray_leg_flush_end(struct dray_vol *v, int leg, uint64_t gen, uint64_t since_ns, int error);
+/* A switch has ended: what failed flushes meant is judged by the roles that legs have now. */
+void dray_leg_judge_flushes(struct dray_vol *v);
+/* State events after the links changed: copying <-> mirror, synced <-> unsynced. */
+void dray_leg_review(struct dray_vol *v, int leg, int error, const char *why);
+bool dray_leg_ready(const struct dray_vol *v, const struct leg *leg);
+
+/* ---- link.c ---- */
+int dray_link_new(struct link **link, const struct dray_vol *v, const struct dray_leg_config *config);
+void dray_link_free(struct link *link);
+/* Whether [offset, offset + *length) of the leg is to be mirrored; cuts *length to where the answer changes. */
+bool dray_link_mirrored(const struct dray_vol *v, const struct leg *leg, uint64_t offset, uint64_t *length);
+/* Every write of unknown outcome is dirty. `rewrite`: a comparison would not do (the cache may lie). */
+void dray_link_dirty(struct dray_vol *v, struct leg *leg, uint64_t offset, uint64_t length, bool rewrite);
+void dray_link_doubt(struct dray_vol *v, struct leg *leg, uint64_t offset, uint64_t length);
+bool dray_link_range_clean(const struct dray_vol *v, const struct link *link, uint64_t offset, uint64_t length);
+uint64_t dray_link_dirty_bytes(const struct dray_vol *v, const struct link *link);
+uint64_t dray_parts_mask(const struct dray_vol *v, uint64_t region, uint64_t offset, uint64_t length);
+uint64_t dray_region_mask(const struct dray_vol *v, uint64_t region);
+struct open_region *dray_link_open(struct link *link, uint64_t region, enum walk walk);
+struct open_region *dray_link_find_open(struct link *link, uint64_t region);
+/* All parts of an open region are done, or it is closing and idle: settle it. */
+void dray_link_close_if_done(struct dray_vol *v, struct leg *leg, struct open_region *o);
+
+/* ---- map.c ---- */
+int dray_map_new(struct map *map, const struct dray_vol *v, const struct dray_leg_config *config);
+void dray_map_free(struct map *map);
+enum map_code dray_map_want(const struct map *map, uint64_t region);
+void dray_map_set(struct dray_vol *v, struct link *link, uint64_t region, enum map_code code);
+/* The disk may say "clean" of the region: nothing may be sent that makes it untrue. */
+bool dray_map_may_be_clean(const struct map *map, uint64_t region);
+void dray_map_load(struct dray_vol *v, struct link *link, const struct dray_leg_config *config);
+bool dray_map_pump(struct dray_vol *v, int leg);
+void dray_map_io_done(struct dray_vol *v, struct dray_io *io);
+
+/* ---- record.c ---- */
+uint64_t dray_record_tick(struct dray_vol *v);
+void dray_record_io_done(struct dray_vol *v, struct dray_io *io);
+/* A write or step to the range is being sent: a batch under way may not record it clean (H12). */
+void dray_record_touch(struct dray_vol *v, uint64_t offset, uint64_t length);
+
+/* ---- step.c, copy.c ---- */
+void dray_step_begin(struct dray_vol *v, struct step *s);
+void dray_step_granted(struct dray_vol *v, struct step *s);
+void dray_step_io_done(struct dray_vol *v, struct dray_io *io);
+void dray_step_abandon(struct dray_vol *v, struct step *s);
+uint64_t dray_copy_tick(struct dray_vol *v);
+bool dray_copy_pump(struct dray_vol *v);
+void dray_copy_refund(struct dray_vol *v, uint64_t bytes);
+
+/* ---- takeover.c ---- */
+uint64_t dray_takeover_tick(struct dray_vol *v);
+void dray_takeover_io_done(struct dray_vol *v, struct dray_io *io);
+bool dray_takeover_pump(struct dray_vol *v);
+static inline bool dray_in_doubt(const struct dray_vol *v)
+{
+	return v->takeover.phase == TK_DOUBT && !PLANT(H8_RESUME_WHILE_RECORDING);
+}
+
+#endif

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Legs: coming, going, failing, stalling, coming back; and what a flush covers.
+ *
+ * A secondary that fails or stalls is set aside (DEGRADED): the application is answered from the primary, writes to what it had
+ * make it dirty, and it is tried again with back-off, from what is there, but not before its last operation has settled: until
+ * then an old write could land on top of a new one (H6). Without progress for give_up_ns, or out of space, it is held
+ * until someone says retry.
+ *
+ * Flushes (H13). Per leg two sets of regions: written since the tracked flush began, and before it. One flush at a time is
+ * tracked; when it succeeds the older set is forgotten. When any flush fails, both sets count as lost: the storage may have
+ * dropped them and may say OK next time. Lost regions of a secondary are dirty; those of the primary are dirty on every
+ * secondary, for reads of the primary may now return anything older. During a switch that judgement waits for the outcome: the old
+ * primary may be dying, and its failure must not close the way out of it (H18).
+ */
+#include "engine/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BACKOFF_FIRST_NS UINT64_C(100000000)
+#define BACKOFF_MOST_NS  UINT64_C(5000000000)
+
+static void leg_clear(struct leg *leg)
+{
+	dray_link_free(leg->link);
+	dray_bitmap_free(&leg->dirty_cache);
+	dray_bitmap_free(&leg->dirty_cache_old);
+	dray_bitmap_free(&leg->known_zero);
+	memset(leg, 0, sizeof *leg);
+	dray_list_init(&leg->outstanding);
+}
+
+int dray_vol_leg_attach(struct dray_vol *v, const struct dray_leg_config *config)
+{
+	if (v->takeover.phase != TK_NONE)
+		return -EBUSY;
+	int n = 0;
+	while (n < DRAY_MAX_LEGS && v->legs[n].state != DRAY_LEG_NONE)
+		n++;
+	if (n == DRAY_MAX_LEGS)
+		return -ENOSPC;
+	struct leg *leg = &v->legs[n];
+	leg_clear(leg);
+	leg->config = *config;
+	leg->config.pages = NULL; /* only good during this call */
+	if (dray_bitmap_new(&leg->dirty_cache, v->n_regions) || dray_bitmap_new(&leg->dirty_cache_old, v->n_regions) ||
+		dray_bitmap_new(&leg->known_zero, v->n_regions))
+		goto no_memory;
+	if (v->primary == DRAY_NO_LEG) {
+		leg->state = DRAY_LEG_PRIMARY;
+		v->primary = n;
+		return n;
+	}
+	if (dray_link_new(&leg->link, v, config))
+		goto no_memory;
+	if (config->known_zero)
+		dray_bitmap_set_all(&leg->known_zero);
+	dray_map_load(v, leg->link, config);
+	leg->paused = config->paused;
+	leg->state = DRAY_LEG_COPYING;
+	if (config->tracked_only) {
+		leg->state = DRAY_LEG_DEGRADED;
+		leg->held = leg->set_aside = true;
+		leg->degraded_since_ns = v->now_ns;
+	}
+	/* What the application has in flight was not tracked for this leg; but all it could touch is dirty there, or, after
+	 * a restart, nothing is in flight yet. */
+	leg->attached = true; /* the next tick looks what it is: the host does not know its number yet */
+	return n;
+no_memory:
+	leg_clear(leg);
+	return -ENOMEM;
+}
+
+int dray_vol_leg_detach(struct dray_vol *v, int leg_no)
+{
+	if (leg_no < 0 || leg_no >= DRAY_MAX_LEGS || v->legs[leg_no].state == DRAY_LEG_NONE)
+		return -ENOENT;
+	if (leg_no == v->primary)
+		return -EINVAL;
+	if (v->takeover.phase != TK_NONE)
+		return -EBUSY;
+	v->legs[leg_no].state = DRAY_LEG_DETACHED;
+	dray_request_abandon_leg(v, leg_no);
+	dray_leg_io_settled(v, leg_no);
+	dray_pump(v);
+	return 0;
+}
+
+/* ---- failure and return ---- */
+
+static void set_aside(struct dray_vol *v, int leg_no, int error, const char *why)
+{
+	struct leg *leg = &v->legs[leg_no];
+	leg->last_error = error;
+	if (!leg_active(leg))
+		return;
+	leg->state = DRAY_LEG_DEGRADED;
+	if (!leg->failing_since_ns || v->now_ns - leg->degraded_since_ns > v->limits.give_up_ns) {
+		leg->failing_since_ns = max_u64(v->now_ns, 1);
+		leg->backoff_ns = 0;
+	}
+	leg->degraded_since_ns = v->now_ns;
+	leg->backoff_ns = leg->backoff_ns ? min_u64(2 * leg->backoff_ns, BACKOFF_MOST_NS) : BACKOFF_FIRST_NS;
+	leg->retry_at_ns = v->now_ns + leg->backoff_ns;
+	leg->settled_told = false;
+	dray_leg_review(v, leg_no, error, why);
+	dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = leg_no, .leg_state = leg->state, .error = error, .why = why });
+	if (error == -ENOSPC) {
+		leg->held = true;
+		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_HELD, .leg = leg_no, .leg_state = leg->state, .error = error, .why = why });
+	}
+}
+
+void dray_leg_failed(struct dray_vol *v, int leg_no, int error, const char *why)
+{
+	if (leg_no == v->primary || !v->legs[leg_no].link)
+		return;
+	set_aside(v, leg_no, error, why);
+}
+
+void dray_leg_stalled(struct dray_vol *v, int leg_no)
+{
+	struct leg *leg = &v->legs[leg_no];
+	set_aside(v, leg_no, -ETIMEDOUT, "stalled");
+	dray_request_abandon_leg(v, leg_no);
+	for (int i = 0; i < MAX_STEPS; i++) {
+		if (v->steps[i].phase != ST_FREE && v->steps[i].leg == leg_no)
+			dray_step_abandon(v, &v->steps[i]);
+	}
+	/* Steps' operations still listed can't be judged twice. */
+	while (dray_list_pop(&leg->outstanding))
+		;
+}
+
+void dray_leg_progress(struct dray_vol *v, struct leg *leg)
+{
+	leg->failing_since_ns = 0;
+	leg->backoff_ns = 0;
+	leg->last_error = 0;
+}
+
+static void come_back(struct dray_vol *v, int leg_no)
+{
+	struct leg *leg = &v->legs[leg_no];
+	leg->state = DRAY_LEG_COPYING;
+	dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = leg_no, .leg_state = leg->state });
+	dray_leg_review(v, leg_no, 0, NULL);
+}
+
+void dray_leg_io_settled(struct dray_vol *v, int leg_no)
+{
+	struct leg *leg = &v->legs[leg_no];
+	if (leg->in_flight || leg->settled_told)
+		return;
+	if (leg->state == DRAY_LEG_DEGRADED) {
+		leg->settled_told = true;
+		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_SETTLED, .leg = leg_no, .leg_state = leg->state });
+	} else if (leg->state == DRAY_LEG_DETACHED) {
+		if (leg->link && (leg->link->map.busy || leg->link->batch))
+			return;
+		for (int i = 0; i < MAX_STEPS; i++) {
+			struct step *s = &v->steps[i];
+			if (s->phase == ST_FREE || s->leg != leg_no)
+				continue;
+			/* It waits for the primary, or for its range: it has nothing to do any more. */
+			dray_step_abandon(v, s);
+		}
+		leg_clear(leg);
+		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_DETACHED, .leg = leg_no, .leg_state = DRAY_LEG_DETACHED });
+	}
+}
+
+/* The oldest operations on a leg, against leg_timeout. Returns when to look again. */
+static uint64_t look_for_stall(struct dray_vol *v, int leg_no)
+{
+	struct leg *leg = &v->legs[leg_no];
+	uint64_t limit = v->limits.leg_timeout_ns;
+	if (leg_no == v->primary || dray_in_doubt(v))
+		return DRAY_TIME_NEVER;
+	dray_list_for_each_safe(n, &leg->outstanding) {
+		struct dray_io *io = dray_container(n, struct dray_io, node);
+		if (io->since_ns + limit > v->now_ns)
+			return io->since_ns + limit;
+		if (io->op == DRAY_OP_FLUSH) {
+			/* A flush may take long on a healthy leg; nothing but this answer waits for it. */
+			if (io->role == ROLE_REQUEST)
+				dray_request_abandon_flush(v, io);
+			continue;
+		}
+		if (leg_active(leg)) {
+			dray_leg_stalled(v, leg_no);
+			return DRAY_TIME_NEVER;
+		}
+		if (io->role == ROLE_REQUEST && io->op != DRAY_OP_READ) {
+			dray_request_abandon_leg(v, leg_no);
+			return DRAY_TIME_NEVER;
+		}
+	}
+	return DRAY_TIME_NEVER;
+}
+
+/* A degraded leg: when to try again, when to give up. */
+static uint64_t look_for_return(struct dray_vol *v, int leg_no)
+{
+	struct leg *leg = &v->legs[leg_no];
+	if (leg->state != DRAY_LEG_DEGRADED || leg->held)
+		return DRAY_TIME_NEVER;
+	if (leg->failing_since_ns && leg->failing_since_ns + v->limits.give_up_ns <= v->now_ns) {
+		leg->held = true;
+		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_HELD, .leg = leg_no, .leg_state = leg->state,
+			.error = leg->last_error, .why = "no progress" });
+		return DRAY_TIME_NEVER;
+	}
+	uint64_t give_up = leg->failing_since_ns ? leg->failing_since_ns + v->limits.give_up_ns : DRAY_TIME_NEVER;
+	if (leg->in_flight && !PLANT(H6_UNSETTLED_IGNORED))
+		return give_up;
+	if (v->takeover.phase != TK_NONE)
+		return give_up;
+	if (leg->retry_at_ns > v->now_ns)
+		return min_u64(leg->retry_at_ns, give_up);
+	come_back(v, leg_no);
+	return DRAY_TIME_NEVER;
+}
+
+uint64_t dray_leg_tick(struct dray_vol *v)
+{
+	uint64_t next = DRAY_TIME_NEVER;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		if (!v->legs[i].link)
+			continue;
+		if (v->legs[i].attached) {
+			v->legs[i].attached = false;
+			dray_leg_review(v, i, 0, NULL);
+		}
+		next = min_u64(next, look_for_stall(v, i));
+		next = min_u64(next, look_for_return(v, i));
+	}
+	/* A claim is held no longer than that either, whoever is slow: writes wait behind it (H7). */
+	for (int i = 0; i < MAX_STEPS; i++) {
+		struct step *s = &v->steps[i];
+		if (s->phase == ST_FREE || s->abandoned || !s->lock.granted)
+			continue;
+		if (s->since_ns + v->limits.leg_timeout_ns > v->now_ns)
+			next = min_u64(next, s->since_ns + v->limits.leg_timeout_ns);
+		else if (s->phase == ST_WRITE && leg_active(&v->legs[s->leg]))
+			dray_leg_stalled(v, s->leg); /* a write that is given up on takes the leg with it (H6) */
+		else
+			dray_step_abandon(v, s);
+	}
+	return next;
+}
+
+/* ---- verbs ---- */
+
+static struct leg *secondary(struct dray_vol *v, int leg_no, int *rc)
+{
+	*rc = -ENOENT;
+	if (leg_no < 0 || leg_no >= DRAY_MAX_LEGS || v->legs[leg_no].state == DRAY_LEG_NONE ||
+		v->legs[leg_no].state == DRAY_LEG_DETACHED)
+		return NULL;
+	*rc = leg_no == v->primary ? -EINVAL : 0;
+	return *rc ? NULL : &v->legs[leg_no];
+}
+
+int dray_vol_leg_pause(struct dray_vol *v, int leg_no, bool paused)
+{
+	int rc;
+	struct leg *leg = secondary(v, leg_no, &rc);
+	if (!leg)
+		return rc;
+	leg->paused = leg->pausing = paused;
+	dray_pump(v);
+	return 0;
+}
+
+int dray_vol_leg_set_aside(struct dray_vol *v, int leg_no)
+{
+	int rc;
+	struct leg *leg = secondary(v, leg_no, &rc);
+	if (!leg)
+		return rc;
+	if (v->takeover.phase != TK_NONE)
+		return -EBUSY;
+	leg->held = leg->set_aside = true;
+	if (leg_active(leg)) {
+		leg->state = DRAY_LEG_DEGRADED;
+		leg->degraded_since_ns = v->now_ns;
+		dray_leg_review(v, leg_no, 0, "set aside");
+		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = leg_no, .leg_state = leg->state, .why = "set aside" });
+	}
+	dray_leg_io_settled(v, leg_no);
+	dray_pump(v);
+	return 0;
+}
+
+int dray_vol_leg_retry(struct dray_vol *v, int leg_no)
+{
+	int rc;
+	struct leg *leg = secondary(v, leg_no, &rc);
+	if (!leg)
+		return rc;
+	leg->held = leg->set_aside = false;
+	leg->retry_at_ns = v->now_ns;
+	leg->backoff_ns = 0;
+	leg->failing_since_ns = 0;
+	leg->copy_after_ns = 0;
+	dray_leg_tick(v);
+	dray_pump(v);
+	return 0;
+}
+
+int dray_vol_leg_set_role(struct dray_vol *v, int leg_no, bool copy_role)
+{
+	int rc;
+	struct leg *leg = secondary(v, leg_no, &rc);
+	if (leg)
+		leg->config.copy_role = copy_role;
+	return rc;
+}
+
+/* ---- what it is now ---- */
+
+bool dray_leg_ready(const struct dray_vol *v, const struct leg *leg)
+{
+	return leg->link && leg_active(leg) && leg->link->clean.nset == v->n_regions && !leg->link->doubt.nset && !leg->unsettled;
+}
+
+void dray_leg_review(struct dray_vol *v, int leg_no, int error, const char *why)
+{
+	struct leg *leg = &v->legs[leg_no];
+	if (!leg->link)
+		return;
+	if (leg_active(leg)) {
+		enum dray_leg_state state =
+			leg->link->clean.nset == v->n_regions ? DRAY_LEG_MIRROR : DRAY_LEG_COPYING;
+		if (state != leg->state) {
+			leg->state = state;
+			dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = leg_no, .leg_state = state, .error = error, .why = why });
+		}
+	}
+	bool synced = dray_leg_ready(v, leg);
+	if (synced != leg->link->was_synced) {
+		leg->link->was_synced = synced;
+		dray_emit(v, (struct dray_event){ .kind = synced ? DRAY_EV_LEG_SYNCED : DRAY_EV_LEG_UNSYNCED, .leg = leg_no,
+			.leg_state = leg->state, .error = error, .why = why });
+	}
+}
+
+/* ---- flushes ---- */
+
+void dray_leg_wrote(struct dray_vol *v, struct leg *leg, uint64_t offset, uint64_t length)
+{
+	for_regions(v, r, offset, length)
+		dray_bitmap_set(&leg->dirty_cache, r);
+}
+
+uint64_t dray_leg_flush_begin(struct dray_vol *v, struct leg *leg)
+{
+	if (leg->tracked_flush)
+		return 0;
+	leg->tracked_flush = true;
+	struct dray_bitmap *old = &leg->dirty_cache_old, *now = &leg->dirty_cache;
+	for (uint64_t r = 0; now->nset && (r = dray_bitmap_next_set(now, r)) != DRAY_BITMAP_NONE; r++) {
+		dray_bitmap_set(old, r);
+		dray_bitmap_clear(now, r);
+	}
+	return ++leg->flush_gen;
+}
+
+/* The leg may have dropped what was written since its last good flush. */
+static void flush_lost(struct dray_vol *v, int leg_no)
+{
+	struct leg *leg = &v->legs[leg_no];
+	leg->flush_poisoned = false;
+	for (uint64_t r = 0; r < v->n_regions; r++) {
+		if (!dray_bitmap_test(&leg->dirty_cache, r) && !dray_bitmap_test(&leg->dirty_cache_old, r))
+			continue;
+		uint64_t start = r * v->config.region_bytes;
+		for (int i = 0; i < DRAY_MAX_LEGS && !PLANT(H13_FLUSH_ERROR_FORGOTTEN); i++) {
+			if (v->legs[i].link && (i == leg_no || leg_no == v->primary))
+				dray_link_dirty(v, &v->legs[i], start, region_end(v, r) - start, true);
+		}
+	}
+	dray_bitmap_clear_all(&leg->dirty_cache);
+	dray_bitmap_clear_all(&leg->dirty_cache_old);
+}
+
+void dray_leg_flush_end(struct dray_vol *v, int leg_no, uint64_t gen, uint64_t since_ns, int error)
+{
+	struct leg *leg = &v->legs[leg_no];
+	bool tracked = gen && gen == leg->flush_gen;
+	if (tracked)
+		leg->tracked_flush = false;
+	if (!error) {
+		uint64_t took = v->now_ns - since_ns;
+		if (leg->link)
+			v->flush_ewma_ns = v->flush_ewma_ns ? v->flush_ewma_ns - v->flush_ewma_ns / 8 + took / 8 : took;
+		if (tracked && !leg->flush_poisoned)
+			dray_bitmap_clear_all(&leg->dirty_cache_old);
+		return;
+	}
+	leg->last_error = error;
+	if ((leg_no == v->primary && v->takeover.phase != TK_NONE) || dray_in_doubt(v)) {
+		leg->flush_poisoned = true;
+		return;
+	}
+	flush_lost(v, leg_no);
+	dray_leg_failed(v, leg_no, error, "flush failed");
+}
+
+void dray_leg_judge_flushes(struct dray_vol *v)
+{
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		struct leg *leg = &v->legs[i];
+		if (leg->state == DRAY_LEG_NONE || !leg->flush_poisoned)
+			continue;
+		flush_lost(v, i);
+		dray_leg_failed(v, i, leg->last_error, "flush failed");
+	}
+}

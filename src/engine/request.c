@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The application's requests, from arrival to answer.
+ *
+ *   read, extents, cache, flush:  READY -> RUNNING -> answer
+ *   write, zero, discard:         LOCKING -> INTENT -> READY -> RUNNING -> (next chunk) -> answer
+ *
+ * A write stands in the queue for its range first. Granted, it looks which regions the disk may call clean of any leg, has
+ * an intent for each made durable and looks again: only then may bytes leave, to any leg, the primary too. (A write that
+ * reached the primary alone, under a map that says "clean", would be lost by the next switch after a crash.) The legs it goes
+ * to are decided as late as possible, when it is sent, because a leg may have failed while it waited.
+ */
+#include "engine/internal.h"
+
+static void answer(struct dray_vol *v, struct dray_request *req)
+{
+	uint64_t took = v->now_ns - req->arrived_ns;
+	unsigned bucket = 0;
+	for (uint64_t us = took / 1000; us > 1 && bucket < DRAY_LATENCY_BUCKETS - 1; us = (us + 1) / 2)
+		bucket++;
+	if (req->op == DRAY_OP_READ) {
+		v->n_reads++;
+		v->read_bytes += req->length;
+		v->latency_read[bucket]++;
+	} else if (is_write(req->op)) {
+		v->n_writes++;
+		v->write_bytes += req->length;
+		v->latency_write[bucket]++;
+		v->longest_ns = max_u64(v->longest_ns, took);
+		v->write_ewma_ns = v->write_ewma_ns ? v->write_ewma_ns - v->write_ewma_ns / 16 + took / 16 : took;
+	} else if (req->op == DRAY_OP_FLUSH) {
+		v->n_flushes++;
+	}
+	v->n_errors += req->error != 0;
+	v->running--;
+	req->replied = true;
+	req->state = RQ_NONE;
+	bool settled = !req->unsettled;
+	v->ops->reply(v->host, req, req->error);
+	if (settled)
+		v->ops->release(v->host, req);
+}
+
+static void enter_chunk(struct dray_vol *v, struct dray_request *req, uint64_t offset)
+{
+	uint64_t length = req->offset + req->length - offset;
+	if (req->op != DRAY_OP_WRITE)
+		length = min_u64(length, v->config.chunk_bytes);
+	req->sent = offset;
+	req->state = RQ_LOCKING;
+	if (dray_lock_enter(&v->locks, &req->lock, offset, offset + length, false))
+		dray_request_granted(v, req);
+}
+
+void dray_request_start(struct dray_vol *v, struct dray_request *req)
+{
+	v->running++;
+	if (is_write(req->op)) {
+		enter_chunk(v, req, req->offset);
+		return;
+	}
+	req->state = RQ_READY;
+	req->sent = req->offset;
+	dray_list_add_tail(&v->ready, &req->node);
+}
+
+/* Whether nothing on disk can call a region of the chunk clean any more; asks for what is missing. */
+static bool intents_durable(struct dray_vol *v, struct dray_request *req)
+{
+	bool durable = true;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		struct leg *leg = &v->legs[i];
+		if (!leg->link || !leg_tracked(leg) || !leg->link->map.durable)
+			continue;
+		if (PLANT(H12_DIRTY_IN_MEMORY_ONLY) && !leg_active(leg))
+			continue;
+		for_regions(v, r, req->lock.start, req->lock.end - req->lock.start) {
+			if (dray_map_want(&leg->link->map, r) == MAP_CLEAN)
+				dray_map_set(v, leg->link, r, MAP_INTENT);
+			if (dray_map_may_be_clean(&leg->link->map, r))
+				durable = false;
+		}
+	}
+	return durable || PLANT(INTENT_AFTER_WRITE);
+}
+
+void dray_request_granted(struct dray_vol *v, struct dray_request *req)
+{
+	if (intents_durable(v, req)) {
+		req->state = RQ_READY;
+		dray_list_add_tail(&v->ready, &req->node);
+	} else {
+		req->state = RQ_INTENT;
+		dray_list_add_tail(&v->intent_wait, &req->node);
+	}
+}
+
+static void send_one(struct dray_vol *v, struct dray_request *req, enum dray_op op, uint32_t flags, uint64_t offset,
+	uint64_t length, int leg)
+{
+	struct dray_io *io = dray_io_get(v);
+	assert(io);
+	io->op = op;
+	io->flags = flags;
+	io->offset = offset;
+	io->length = length;
+	io->data = req->data ? (char *)req->data + (offset - req->offset) : NULL;
+	io->extents = req->extents;
+	io->max_extents = req->max_extents;
+	io->n_extents = 0;
+	req->ios++;
+	if (leg != v->primary && is_write(op))
+		v->legs[leg].mirrored += length;
+	dray_io_send(v, io, ROLE_REQUEST, req, leg);
+}
+
+static unsigned ios_free(const struct dray_vol *v)
+{
+	return v->config.max_ios - v->ios_in_use;
+}
+
+/* Sends the chunk as far as there are ios. The chunk is cut where the set of legs changes. */
+static bool send_write(struct dray_vol *v, struct dray_request *req)
+{
+	bool secondaries = false;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++)
+		secondaries |= v->legs[i].link && leg_tracked(&v->legs[i]);
+	enum dray_op op = req->op;
+	uint32_t flags = req->flags;
+	if (op == DRAY_OP_DISCARD && secondaries && !PLANT(H15_DISCARD_PASSED_ON)) {
+		/* What a discarded range reads as is each storage's own affair: two legs could differ for ever (H15). */
+		op = DRAY_OP_ZERO;
+		flags |= DRAY_F_MAY_UNMAP;
+	}
+	while (req->sent < req->lock.end) {
+		if (ios_free(v) < DRAY_MAX_LEGS)
+			return false;
+		uint64_t length = req->lock.end - req->sent;
+		unsigned mirrored = 0;
+		for (int i = 0; i < DRAY_MAX_LEGS && secondaries; i++) {
+			struct leg *leg = &v->legs[i];
+			if (!leg->link || !leg_tracked(leg))
+				continue;
+			if (PLANT(REVERSE_FORGETS_DISCARD) && v->switches && op != DRAY_OP_WRITE)
+				continue;
+			if (dray_link_mirrored(v, leg, req->sent, &length))
+				mirrored |= 1u << i;
+		}
+		for (int i = 0; i < DRAY_MAX_LEGS && secondaries; i++) {
+			struct leg *leg = &v->legs[i];
+			/* A leg that was set aside misses this write: what it had is dirty from now. */
+			if (leg->link && leg->state == DRAY_LEG_DEGRADED)
+				dray_link_dirty(v, leg, req->sent, length, false);
+		}
+		uint64_t offset = req->sent;
+		req->sent += length;
+		send_one(v, req, op, flags, offset, length, v->primary);
+		for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+			if (mirrored & 1u << i)
+				send_one(v, req, op, flags, offset, length, i);
+		}
+	}
+	return true;
+}
+
+static bool send_other(struct dray_vol *v, struct dray_request *req)
+{
+	if (ios_free(v) < DRAY_MAX_LEGS)
+		return false;
+	send_one(v, req, req->op, req->flags, req->offset, req->length, v->primary);
+	if (req->op == DRAY_OP_FLUSH) {
+		for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+			if (v->legs[i].link && leg_active(&v->legs[i]))
+				send_one(v, req, DRAY_OP_FLUSH, 0, 0, 0, i);
+		}
+	}
+	return true;
+}
+
+bool dray_request_pump(struct dray_vol *v)
+{
+	bool moved = false;
+	dray_list_for_each_safe(n, &v->intent_wait) {
+		struct dray_request *req = dray_container(n, struct dray_request, node);
+		if (!intents_durable(v, req))
+			continue;
+		dray_list_del(&req->node);
+		req->state = RQ_READY;
+		dray_list_add_tail(&v->ready, &req->node);
+		moved = true;
+	}
+	while (!dray_list_empty(&v->ready)) {
+		struct dray_request *req = dray_container(v->ready.next, struct dray_request, node);
+		if (!(is_write(req->op) ? send_write(v, req) : send_other(v, req)))
+			break; /* no ios left: it goes on when some come back, before those behind it */
+		dray_list_del(&req->node);
+		req->state = RQ_RUNNING;
+		moved = true;
+	}
+	return moved;
+}
+
+/* All operations of the chunk are done or given up on. */
+static void chunk_done(struct dray_vol *v, struct dray_request *req)
+{
+	if (is_write(req->op)) {
+		uint64_t end = req->lock.end;
+		dray_lock_leave(&v->locks, &req->lock);
+		if (!req->error && end < req->offset + req->length) {
+			enter_chunk(v, req, end);
+			return;
+		}
+	}
+	answer(v, req);
+}
+
+/* A leg other than the primary that has the whole range, for a read that the primary can't serve. */
+static int other_leg_for_read(const struct dray_vol *v, const struct dray_request *req)
+{
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		const struct leg *leg = &v->legs[i];
+		if (leg->link && leg_active(leg) && !(req->tried_legs & 1u << i) && !leg->unsettled &&
+			dray_link_range_clean(v, leg->link, req->offset, req->length))
+			return i;
+	}
+	return DRAY_NO_LEG;
+}
+
+void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
+{
+	struct dray_request *req = io->owner;
+	int leg = io->leg, error = io->error;
+	bool abandoned = io->abandoned;
+	enum dray_op op = io->op;
+	if (!error)
+		req->n_extents = io->n_extents;
+	dray_io_put(v, io);
+	if (abandoned) {
+		if (is_write(op))
+			v->legs[leg].unsettled--;
+		if (!--req->unsettled && req->replied)
+			v->ops->release(v->host, req);
+		return;
+	}
+	req->ios--;
+	if (error && op == DRAY_OP_READ) {
+		req->tried_legs |= 1u << leg;
+		int other = other_leg_for_read(v, req);
+		if (other != DRAY_NO_LEG) {
+			send_one(v, req, DRAY_OP_READ, 0, req->offset, req->length, other);
+			return;
+		}
+		req->error = error;
+	} else if (error && leg == v->primary) {
+		req->error = error;
+	} else if (error && op != DRAY_OP_FLUSH) {
+		/* A failed secondary is the pair's trouble, not the application's. (A failed flush: dray_leg_flush_end.) */
+		dray_leg_failed(v, leg, error, "write failed");
+	}
+	if (!req->ios && req->state == RQ_RUNNING)
+		chunk_done(v, req);
+}
+
+static void abandon(struct dray_vol *v, struct leg *leg, struct dray_io *io)
+{
+	struct dray_request *req = io->owner;
+	dray_list_del(&io->node);
+	io->abandoned = true;
+	if (is_write(io->op)) {
+		leg->unsettled++;
+		if (leg->link && !PLANT(H7_DEGRADED_STAYS_CLEAN))
+			dray_link_dirty(v, leg, io->offset, io->length, false);
+	}
+	req->unsettled++;
+	req->ios--;
+	if (!req->ios && req->state == RQ_RUNNING)
+		chunk_done(v, req);
+}
+
+void dray_request_abandon_leg(struct dray_vol *v, int leg_no)
+{
+	struct leg *leg = &v->legs[leg_no];
+	dray_list_for_each_safe(n, &leg->outstanding) {
+		struct dray_io *io = dray_container(n, struct dray_io, node);
+		/* A read that fell back to this leg has nowhere else to go: it waits. */
+		if (io->role == ROLE_REQUEST && io->op != DRAY_OP_READ)
+			abandon(v, leg, io);
+	}
+}
+
+void dray_request_abandon_flush(struct dray_vol *v, struct dray_io *io)
+{
+	abandon(v, &v->legs[io->leg], io);
+}

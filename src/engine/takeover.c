@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A volume's part in a switch (the group's part: switch.c).
+ *
+ *   NONE -prepare-> PREPARING -all legs flushed-> PREPARED -suspend-> DRAINING -nothing in flight-> FLUSHING
+ *        -new primary flushed, recount clean-> DRAINED -seal-> SEALED -apply-> NONE, on the new primary
+ *                                                                     -abort-> NONE, on the old one
+ *
+ * Up to DRAINED the deadline means: resume on the old primary, the token is void, a late decision is refused. From SEALED on a
+ * record may be on its way to the disk and can't be called back, so the deadline means DOUBT: requests flow again, but strictly
+ * mirrored: whatever the record turns out to say after a crash, both legs have every answered write (H8). In doubt
+ *  - a write or flush is answered when both legs have it; one that fails on either is parked until the doubt is over;
+ *  - no leg is set aside for being slow;
+ *  - nothing is copied, verified or recorded.
+ *
+ * What can take long is done in PREPARING, with the application running: so the flush under the suspend is short. A failure of the
+ * old primary's flush decides nothing (H18).
+ */
+#include "engine/internal.h"
+
+#include <string.h>
+
+static void drained(struct dray_vol *v, int error)
+{
+	dray_emit(v, (struct dray_event){ .kind = DRAY_EV_DRAINED, .leg = v->takeover.leg, .error = error, .token = v->takeover.token });
+}
+
+static void prepared(struct dray_vol *v, int leg, uint64_t token, int error)
+{
+	dray_emit(v, (struct dray_event){ .kind = DRAY_EV_PREPARED, .leg = leg, .error = error, .token = token });
+}
+
+/* Whether the leg (or, for a split, every leg) is fit to be what it is to become. */
+static bool fit(const struct dray_vol *v, int leg_no)
+{
+	if (leg_no != DRAY_NO_LEG)
+		return dray_leg_ready(v, &v->legs[leg_no]);
+	bool any = false;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		const struct leg *leg = &v->legs[i];
+		if (!leg->link || leg->state == DRAY_LEG_DETACHED || leg->held)
+			continue;
+		if (!dray_leg_ready(v, leg))
+			return false;
+		any = true;
+	}
+	return any;
+}
+
+static void send_flush(struct dray_vol *v, int leg_no)
+{
+	struct dray_io *io = &v->legs[leg_no].takeover_io;
+	io->op = DRAY_OP_FLUSH;
+	io->flags = 0;
+	io->offset = io->length = 0;
+	io->data = NULL;
+	v->takeover.pending++;
+	dray_io_send(v, io, ROLE_TAKEOVER, v, leg_no);
+}
+
+void dray_vol_switch_prepare(struct dray_vol *v, int leg_no, uint64_t token)
+{
+	struct takeover *t = &v->takeover;
+	int error = 0;
+	if (leg_no != DRAY_NO_LEG && (leg_no < 0 || leg_no >= DRAY_MAX_LEGS || !v->legs[leg_no].link))
+		error = -ENOENT;
+	else if (t->phase != TK_NONE || t->pending)
+		error = -EBUSY;
+	else if (!fit(v, leg_no) && !(PLANT(H19_UNDO_WITH_DIRTY_LEG) && v->switches))
+		error = -EAGAIN;
+	if (error) {
+		prepared(v, leg_no, token, error);
+		return;
+	}
+	*t = (struct takeover){ .phase = TK_PREPARING, .leg = leg_no, .token = token, .deadline_ns = DRAY_TIME_NEVER,
+		.void_token = t->void_token, .void_leg = t->void_leg };
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		if (i == v->primary || (v->legs[i].link && leg_active(&v->legs[i])))
+			send_flush(v, i);
+	}
+}
+
+/* The end of a takeover, on whichever side. */
+static void over(struct dray_vol *v)
+{
+	v->takeover.phase = TK_NONE;
+	dray_leg_judge_flushes(v);
+}
+
+static void resume(struct dray_vol *v)
+{
+	if (!v->suspended)
+		return;
+	uint64_t longest = 0;
+	v->suspended = false;
+	struct dray_list held;
+	dray_list_init(&held);
+	struct dray_list *n;
+	while ((n = dray_list_pop(&v->held)))
+		dray_list_add_tail(&held, n);
+	while ((n = dray_list_pop(&held))) {
+		struct dray_request *req = dray_container(n, struct dray_request, node);
+		longest = max_u64(longest, v->now_ns - req->arrived_ns);
+		dray_request_start(v, req);
+	}
+	dray_emit(v, (struct dray_event){ .kind = DRAY_EV_RESUMED, .leg = v->takeover.leg, .token = v->takeover.token,
+		.blackout_ns = longest, .suspended_ns = v->now_ns - v->suspended_ns });
+}
+
+void dray_vol_switch_suspend(struct dray_vol *v, uint64_t token, uint64_t deadline_ns)
+{
+	struct takeover *t = &v->takeover;
+	if (t->phase != TK_PREPARED || t->token != token) {
+		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_DRAINED, .leg = DRAY_NO_LEG, .error = -ESTALE, .token = token });
+		return;
+	}
+	t->phase = TK_DRAINING;
+	t->deadline_ns = deadline_ns;
+	v->suspended = true;
+	v->suspended_ns = v->now_ns;
+	dray_pump(v);
+}
+
+static void recount(struct dray_vol *v)
+{
+	struct takeover *t = &v->takeover;
+	if (!t->error && !fit(v, t->leg) && !PLANT(SWITCH_WITHOUT_RECOUNT) && !PLANT(H19_UNDO_WITH_DIRTY_LEG))
+		t->error = -EAGAIN;
+	t->phase = TK_DRAINED;
+	drained(v, t->error);
+}
+
+bool dray_takeover_pump(struct dray_vol *v)
+{
+	struct takeover *t = &v->takeover;
+	if (t->phase != TK_DRAINING || v->running)
+		return false;
+	for (int i = 0; i < MAX_STEPS; i++) {
+		struct step *s = &v->steps[i];
+		if (s->phase != ST_FREE && !s->abandoned)
+			return false;
+	}
+	t->phase = TK_FLUSHING;
+	t->error = 0;
+	if (t->leg != DRAY_NO_LEG && !PLANT(NEW_PRIMARY_NOT_FLUSHED))
+		send_flush(v, t->leg);
+	else
+		recount(v);
+	return true;
+}
+
+void dray_takeover_io_done(struct dray_vol *v, struct dray_io *io)
+{
+	struct takeover *t = &v->takeover;
+	if (io->error && (io->leg == t->leg || (PLANT(H18_OLD_LEG_FLUSH_DECIDES) && io->leg == v->primary)))
+		t->error = io->error;
+	if (--t->pending)
+		return;
+	if (t->phase == TK_PREPARING) {
+		if (!t->error && !fit(v, t->leg) && !PLANT(H19_UNDO_WITH_DIRTY_LEG) && !PLANT(SWITCH_WITHOUT_RECOUNT))
+			t->error = -EAGAIN;
+		int error = t->error;
+		t->phase = TK_PREPARED;
+		if (error)
+			over(v);
+		prepared(v, t->leg, t->token, error);
+	} else if (t->phase == TK_FLUSHING) {
+		recount(v);
+	}
+}
+
+/* The deadline. Returns when it is. */
+uint64_t dray_takeover_tick(struct dray_vol *v)
+{
+	struct takeover *t = &v->takeover;
+	if (!v->suspended || v->now_ns < t->deadline_ns)
+		return v->suspended ? t->deadline_ns : DRAY_TIME_NEVER;
+	if (t->phase == TK_SEALED) {
+		t->phase = TK_DOUBT;
+		resume(v);
+		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_IN_DOUBT, .leg = t->leg, .token = t->token });
+	} else {
+		bool told = t->phase == TK_DRAINED;
+		t->void_token = t->token;
+		t->void_leg = t->leg;
+		over(v);
+		resume(v);
+		if (!told)
+			drained(v, -ETIMEDOUT);
+	}
+	dray_pump(v);
+	return DRAY_TIME_NEVER;
+}
+
+int dray_vol_switch_seal(struct dray_vol *v, uint64_t token)
+{
+	struct takeover *t = &v->takeover;
+	dray_takeover_tick(v);
+	if (PLANT(LATE_TOKEN_ACCEPTED) && t->phase == TK_NONE && t->void_token == token && v->legs[t->void_leg < 0 ? 0 : t->void_leg].link) {
+		t->phase = TK_SEALED;
+		t->token = token;
+		t->leg = t->void_leg;
+		return 0;
+	}
+	if (t->phase != TK_DRAINED || t->token != token || t->error)
+		return -ESTALE;
+	t->phase = TK_SEALED;
+	return 0;
+}
+
+/* The old primary takes the place of the leg that took over: the link between the two is the same, equality has no direction. */
+static void exchange(struct dray_vol *v, int leg_no)
+{
+	struct leg *from = primary_leg(v), *to = &v->legs[leg_no];
+	from->link = to->link;
+	to->link = NULL;
+	from->config.durable = to->config.durable;
+	memcpy(from->config.map_id, to->config.map_id, sizeof from->config.map_id);
+	from->config.copy_role = false;
+	from->paused = from->held = from->set_aside = false;
+	from->failing_since_ns = from->backoff_ns = 0;
+	from->state = DRAY_LEG_MIRROR;
+	to->state = DRAY_LEG_PRIMARY;
+	dray_bitmap_clear_all(&from->known_zero);
+	dray_bitmap_clear_all(&to->known_zero);
+	v->primary = leg_no;
+	v->switches++;
+}
+
+int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)
+{
+	struct takeover *t = &v->takeover;
+	bool split = t->leg == DRAY_NO_LEG;
+	/* A split has no record: it may be applied from DRAINED. */
+	if (t->token != token || (t->phase != TK_SEALED && t->phase != TK_DOUBT && !(split && t->phase == TK_DRAINED && !t->error)))
+		return -ESTALE;
+	if (split && v->suspended && v->now_ns >= t->deadline_ns && t->phase == TK_DRAINED) {
+		dray_takeover_tick(v);
+		return -ESTALE;
+	}
+	int old = v->primary;
+	if (!split)
+		exchange(v, t->leg);
+	/* Images of this instant: the copies of a switch, all of a split (H21, H22). */
+	bool detached[DRAY_MAX_LEGS] = { false };
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		struct leg *leg = &v->legs[i];
+		if (!leg->link || i == old || i == v->primary || leg->state == DRAY_LEG_DETACHED)
+			continue;
+		if (split && leg->held)
+			continue;
+		leg->state = DRAY_LEG_DETACHED;
+		detached[i] = true;
+	}
+	over(v);
+	resume(v);
+	if (!split) {
+		v->legs[old].link->was_synced = dray_leg_ready(v, &v->legs[old]);
+		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = v->primary, .leg_state = DRAY_LEG_PRIMARY });
+		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = old, .leg_state = v->legs[old].state });
+	}
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		if (detached[i]) {
+			dray_request_abandon_leg(v, i);
+			dray_leg_io_settled(v, i);
+		}
+	}
+	dray_pump(v);
+	return 0;
+}
+
+int dray_vol_switch_abort(struct dray_vol *v, uint64_t token)
+{
+	struct takeover *t = &v->takeover;
+	if (t->phase == TK_NONE || t->token != token)
+		return -ESTALE;
+	/* A flush may still be under way; the next prepare waits for it (t->pending). */
+	over(v);
+	resume(v);
+	dray_pump(v);
+	return 0;
+}
