@@ -1,11 +1,13 @@
 # The front door: each target sets up what is missing, builds, and does one thing.
+# WERROR=true makes warnings errors, as .ci/run does.
 B ?= build
+WERROR ?= false
 export CFLAGS ?=
 
-.PHONY: all setup check demo asan tsan sim sim-teeth fuzz soak bench-quick bench install format clean help
+.PHONY: all setup check demo asan tsan sim sim-teeth fuzz soak bench-quick install format clean help
 
 all: setup            ## build everything into build/
-	@scripts/build.sh $(B) -Dwerror=false
+	@scripts/build.sh $(B) -Dwerror=$(WERROR)
 
 setup:                ## install missing Debian packages
 	@scripts/packages.sh
@@ -17,12 +19,12 @@ demo: all             ## see a volume move under load: copy, pause, switch, undo
 	@scripts/demo.sh
 
 asan: setup           ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@scripts/build.sh build-asan -Db_sanitize=address,undefined -Db_lundef=false
-	@scripts/check.sh build-asan
+	@scripts/build.sh build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=$(WERROR)
+	@scripts/check.sh build-asan -t 4
 
 tsan: setup           ## the tests under ThreadSanitizer
-	@scripts/build.sh build-tsan -Db_sanitize=thread -Db_lundef=false
-	@scripts/check.sh build-tsan
+	@scripts/build.sh build-tsan -Db_sanitize=thread -Db_lundef=false -Dwerror=$(WERROR)
+	@scripts/check.sh build-tsan -t 4
 
 sim: all              ## the simulator, for SIM_SECONDS (default 60)
 	@$(B)/dray-sim --seconds $${SIM_SECONDS:-60}
@@ -30,8 +32,12 @@ sim: all              ## the simulator, for SIM_SECONDS (default 60)
 sim-teeth: all        ## plant one fault after the other in the engine: the simulator must find each
 	@$(B)/dray-sim-teeth --teeth
 
-fuzz: setup           ## libFuzzer on everything that reads from outside, FUZZ_SECONDS each (default 30)
+fuzz:                 ## libFuzzer on everything that reads from outside, FUZZ_SECONDS each (default 30)
+	@scripts/packages.sh fuzz
 	@scripts/fuzz.sh
+
+soak: all             ## the crash tests with 50 kills each, and the simulator for SOAK_SECONDS (default 600)
+	@scripts/soak.sh $(B)
 
 bench-quick: all      ## the I/O path beside its peers, under 5 minutes
 	@bench/quick.sh

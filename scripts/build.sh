@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 dir=$1
 shift
-list=$(find src tests bench man -type f ! -path "bench/results/*" | LC_ALL=C sort; cat meson.build */meson.build; echo "$@")
+list=$(find src tests bench man -type f ! -path "bench/results/*" | LC_ALL=C sort; cat ./meson.build ./meson_options.txt ./*/meson.build; echo "$@")
 if [ ! -f "$dir/build.ninja" ]; then
   meson setup "$dir" "$@"
   printf '%s\n' "$list" >"$dir/.sources"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the tests of a build folder and closes with one line: N passed, N failed, N skipped. Usage: check.sh FOLDER [meson test options]
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 dir=$1
 shift
 meson test -C "$dir" --no-rebuild --print-errorlogs "$@"
