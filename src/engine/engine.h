@@ -130,7 +130,8 @@ enum dray_event_kind {
 	DRAY_EV_LEG_STATE,     /* `leg` is now in `leg_state`; error says why when it is degraded */
 	DRAY_EV_LEG_SYNCED,    /* every region of `leg` is clean (in memory); may be taken back by a LEG_UNSYNCED */
 	DRAY_EV_LEG_UNSYNCED,  /* a synced leg has dirty regions again; error says why */
-	DRAY_EV_LEG_DETACHED,  /* the engine holds no operation on `leg` any more: the host may close and forget it */
+	DRAY_EV_LEG_DETACHED,  /* the engine holds no operation on `leg` any more: the host may close and forget it. After a switch
+	                        * or split, error 0: an image of that instant (not yet flushed); -EAGAIN: it was not clean then */
 	DRAY_EV_LEG_HELD,      /* gave up retrying (no space, or no progress for give_up_ns): waits for leg_retry */
 	DRAY_EV_LEG_SETTLED,   /* a degraded leg's last outstanding operation completed: the host may reopen it */
 	DRAY_EV_PREPARED,      /* answer to switch_prepare: error 0 or why not */
