@@ -329,7 +329,11 @@ struct dray_vol_info {
 void dray_vol_info(const struct dray_vol *vol, struct dray_vol_info *info);
 void dray_vol_longest_reset(struct dray_vol *vol);
 
-/* ---- the region map on disk (docs/ONDISK.md) ---- */
+/* ---- the region map on disk (docs/ONDISK.md) ----
+ *
+ * A map is about two legs, the primary and a secondary, and says where they are equal: that has no direction. After a switch from
+ * S to T the map made for T goes on as the map of S, now the secondary: map operations then carry S's index. So the host keeps
+ * a map by the unordered pair of legs, looks it up when an operation is submitted, and gives both directions the same map_id. */
 #define DRAY_MAP_PAGE_BYTES 4096
 /* Pages a map of this volume has: the host creates that many, each filled by dray_map_page_format. */
 uint64_t dray_map_n_pages(uint64_t size_bytes, uint64_t region_bytes);
