@@ -6,7 +6,7 @@ build="gcc make meson ninja-build pkg-config libc6-dev liburing-dev libnbd-dev l
   libfyaml-dev libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev libsystemd-dev libxxhash-dev libcmocka-dev"
 # What the tests, the demo and the bench talk to and look with.
 peers="libnbd-bin nbdkit nbdkit-plugin-dev qemu-utils qemu-system-common fio mandoc python3 sqlite3 curl procps e2fsprogs util-linux"
-fuzz="clang llvm"
+fuzz="clang llvm libclang-rt-14-dev"
 [ "${1:-}" = fuzz ] || fuzz=
 
 missing=
