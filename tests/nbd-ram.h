@@ -239,7 +239,7 @@ static const struct dray_nbd_backend_ops ram_ops = {
 };
 
 /* An export with everything; take away afterwards. */
-static void ram_export_init(struct ram_export *e, const char *name, uint64_t size)
+static inline void ram_export_init(struct ram_export *e, const char *name, uint64_t size)
 {
 	memset(e, 0, sizeof *e);
 	snprintf(e->info.name, sizeof e->info.name, "%s", name);
@@ -256,7 +256,7 @@ static void ram_export_init(struct ram_export *e, const char *name, uint64_t siz
 }
 
 /* Asserts that everything taken was given back. */
-static void ram_export_free(struct ram_export *e)
+static inline void ram_export_free(struct ram_export *e)
 {
 	assert(e->refs == 0 && e->bufs == 0 && e->buf_bytes == 0 && e->clients == 0);
 	while (e->n_spare)
