@@ -162,8 +162,14 @@ static bool start_step(struct dray_vol *v, int leg_no)
 		return false;
 	}
 	struct step *s = v->steps;
-	while (s->phase != ST_FREE)
+	while (s < v->steps + MAX_STEPS && s->phase != ST_FREE)
 		s++;
+	if (s == v->steps + MAX_STEPS) {
+		/* Only with many legs, or many given up on: the next completion frees one. */
+		if (walk == WALK_VERIFY)
+			l->verify_next = offset;
+		return false;
+	}
 	bool compare = walk != WALK_COPY || dray_bitmap_test(&l->suspect, region_of(v, offset));
 	void *buf[2] = { v->ops->buf_get(v->host, length), NULL };
 	if (buf[0] && compare)
@@ -223,10 +229,7 @@ static bool look_for_ends(struct dray_vol *v)
 		}
 		if (!leg->pausing)
 			continue;
-		bool busy = false;
-		for (int j = 0; j < MAX_STEPS; j++)
-			busy |= v->steps[j].phase != ST_FREE && v->steps[j].leg == i && !v->steps[j].abandoned;
-		if (!busy) {
+		if (!leg->n_steps) {
 			leg->pausing = false;
 			dray_emit(v, (struct dray_event){ .kind = DRAY_EV_PAUSED, .leg = i, .leg_state = leg->state });
 			moved = true;
@@ -241,11 +244,12 @@ bool dray_copy_pump(struct dray_vol *v)
 	if (v->primary == DRAY_NO_LEG || v->suspended || v->takeover.phase >= TK_DRAINING || v->limits.rate == DRAY_RATE_STOP ||
 		v->out_of_buffers)
 		return moved;
+	/* Each leg has a window of its own, so that a slow target does not hold up another. */
 	unsigned most = steps_most(v);
-	for (int idle = 0; idle < DRAY_MAX_LEGS && v->n_steps < most && v->next_step_ns <= v->now_ns;) {
+	for (int idle = 0; idle < DRAY_MAX_LEGS && v->next_step_ns <= v->now_ns;) {
 		int leg = v->next_leg;
 		v->next_leg = (v->next_leg + 1) % DRAY_MAX_LEGS;
-		if (start_step(v, leg)) {
+		if (v->legs[leg].n_steps < most && start_step(v, leg)) {
 			moved = true;
 			idle = 0;
 		} else {

@@ -130,7 +130,8 @@ enum dray_event_kind {
 	DRAY_EV_LEG_STATE,     /* `leg` is now in `leg_state`; error says why when it is degraded */
 	DRAY_EV_LEG_SYNCED,    /* every region of `leg` is clean (in memory); may be taken back by a LEG_UNSYNCED */
 	DRAY_EV_LEG_UNSYNCED,  /* a synced leg has dirty regions again; error says why */
-	DRAY_EV_LEG_DETACHED,  /* the engine holds no operation on `leg` any more: the host may close and forget it */
+	DRAY_EV_LEG_DETACHED,  /* the engine holds no operation on `leg` any more: the host may close and forget it. After a switch
+	                        * or split, error 0: an image of that instant (not yet flushed); -EAGAIN: it was not clean then */
 	DRAY_EV_LEG_HELD,      /* gave up retrying (no space, or no progress for give_up_ns): waits for leg_retry */
 	DRAY_EV_LEG_SETTLED,   /* a degraded leg's last outstanding operation completed: the host may reopen it */
 	DRAY_EV_PREPARED,      /* answer to switch_prepare: error 0 or why not */
@@ -328,7 +329,11 @@ struct dray_vol_info {
 void dray_vol_info(const struct dray_vol *vol, struct dray_vol_info *info);
 void dray_vol_longest_reset(struct dray_vol *vol);
 
-/* ---- the region map on disk (docs/ONDISK.md) ---- */
+/* ---- the region map on disk (docs/ONDISK.md) ----
+ *
+ * A map is about two legs, the primary and a secondary, and says where they are equal: that has no direction. After a switch from
+ * S to T the map made for T goes on as the map of S, now the secondary: map operations then carry S's index. So the host keeps
+ * a map by the unordered pair of legs, looks it up when an operation is submitted, and gives both directions the same map_id. */
 #define DRAY_MAP_PAGE_BYTES 4096
 /* Pages a map of this volume has: the host creates that many, each filled by dray_map_page_format. */
 uint64_t dray_map_n_pages(uint64_t size_bytes, uint64_t region_bytes);

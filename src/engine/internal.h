@@ -131,6 +131,8 @@ struct leg {
 	struct dray_list outstanding; /* ios that a stall is judged by, oldest first */
 	unsigned in_flight;           /* all ios on it, map apart */
 	unsigned unsettled;           /* writes given up on */
+	unsigned n_steps;             /* steps under way for it, without abandoned ones */
+	int image_error;              /* detached by a switch or split: whether it is an image of that instant */
 	bool attached, paused, pausing, held, set_aside, settled_told, reported_map;
 	uint64_t retry_at_ns, backoff_ns, failing_since_ns, degraded_since_ns, copy_after_ns;
 	int last_error;
@@ -202,7 +204,6 @@ struct dray_vol {
 	unsigned ios_in_use;
 
 	struct step steps[MAX_STEPS];
-	unsigned n_steps;
 	uint64_t step_bytes_in_flight, next_step_ns;
 	int next_leg; /* round robin of the copy */
 	bool out_of_buffers, pumping;

@@ -167,8 +167,9 @@ void dray_leg_io_settled(struct dray_vol *v, int leg_no)
 			/* It waits for the primary, or for its range: it has nothing to do any more. */
 			dray_step_abandon(v, s);
 		}
+		int error = leg->image_error;
 		leg_clear(leg);
-		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_DETACHED, .leg = leg_no, .leg_state = DRAY_LEG_DETACHED });
+		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_DETACHED, .leg = leg_no, .leg_state = DRAY_LEG_DETACHED, .error = error });
 	}
 }
 

@@ -272,5 +272,5 @@ void dray_map_io_done(struct dray_vol *v, struct dray_io *io)
 	sync->offset = sync->length = 0;
 	sync->data = NULL;
 	m->pending = 1;
-	dray_io_send(v, sync, ROLE_MAP, l, io->leg);
+	dray_io_send(v, sync, ROLE_MAP, l, leg_index(v, leg_of(v, l)));
 }

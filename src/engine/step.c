@@ -46,8 +46,6 @@ static void step_free(struct dray_vol *v, struct step *s)
 		s->buf[i] = NULL;
 	}
 	s->phase = ST_FREE;
-	v->n_steps--;
-	v->step_bytes_in_flight -= s->length;
 	v->out_of_buffers = false;
 }
 
@@ -55,6 +53,8 @@ static void step_free(struct dray_vol *v, struct step *s)
 static void step_release(struct dray_vol *v, struct step *s)
 {
 	struct leg *leg = step_leg(v, s);
+	leg->n_steps--;
+	v->step_bytes_in_flight -= s->length;
 	if (s->lock.queued)
 		dray_lock_leave(&v->locks, &s->lock);
 	struct open_region *o = step_open(s);
@@ -128,7 +128,7 @@ static bool wants_extents(struct dray_vol *v, struct step *s)
 
 void dray_step_begin(struct dray_vol *v, struct step *s)
 {
-	v->n_steps++;
+	step_leg(v, s)->n_steps++;
 	v->step_bytes_in_flight += s->length;
 	struct open_region *o = step_open(s);
 	if (o)

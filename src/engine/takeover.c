@@ -135,9 +135,8 @@ bool dray_takeover_pump(struct dray_vol *v)
 	struct takeover *t = &v->takeover;
 	if (t->phase != TK_DRAINING || v->running)
 		return false;
-	for (int i = 0; i < MAX_STEPS; i++) {
-		struct step *s = &v->steps[i];
-		if (s->phase != ST_FREE && !s->abandoned)
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		if (v->legs[i].n_steps)
 			return false;
 	}
 	t->phase = TK_FLUSHING;
@@ -249,6 +248,7 @@ int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)
 			continue;
 		if (split && leg->held)
 			continue;
+		leg->image_error = dray_leg_ready(v, leg) ? 0 : -EAGAIN;
 		leg->state = DRAY_LEG_DETACHED;
 		detached[i] = true;
 	}

@@ -70,6 +70,7 @@ struct dray_pair {
 	enum dray_pair_state state;
 	unsigned pause_reasons;
 	char *reason; /* why it waits, failed, ...; or NULL */
+	char *phase;  /* "verifying" (while synced), or NULL */
 	struct dray_progress progress;
 	uint64_t dirty_bytes, blackout_us, predicted_blackout_us; /* DRAY_UNKNOWN */
 	char *verified;         /* "clean", "differs", or NULL: not verified */
@@ -138,7 +139,10 @@ char *dray_yaml_from_json(const json_t *json);
 json_t *dray_session_save(const struct dray_session *session);
 int dray_session_load(const json_t *saved, struct dray_session **session);
 
-/* The session's state from its pairs (DESIGN: states), pause reasons and start. Does not set it. */
+/* The one setter of a pair's state, checked against the transition table: 0 (also if it is in that state already), or -EPROTO
+ * and nothing changed. */
+int dray_pair_become(struct dray_pair *pair, enum dray_pair_state state);
+/* The session's state from its pairs (docs/states.md), pause reasons and start. Does not set it. */
 enum dray_session_state dray_session_aggregate(const struct dray_session *session);
 
 #endif

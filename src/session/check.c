@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "session/check.h"
+#include "base/units.h"
+#include "session/session.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The value as submitted, cut where it gets long. malloc'ed, NULL if there is none. */
+static char *value_text(const json_t *v)
+{
+	enum { MOST = 120 };
+	char *s = NULL;
+	if (json_is_string(v))
+		s = strdup(json_string_value(v));
+	else if (v)
+		s = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+	if (s && strlen(s) > MOST) {
+		size_t end = MOST;
+		while (end && (s[end] & 0xc0) == 0x80) /* not inside a character */
+			end--;
+		s[end] = 0;
+	}
+	return s;
+}
+
+void dray_check_fail(struct dray_check *c, unsigned line, const char *code, const json_t *v, const char *legal,
+	const char *detail, ...)
+{
+	char *value = value_text(v), *text;
+	va_list ap;
+	va_start(ap, detail);
+	if (vasprintf(&text, detail, ap) < 0)
+		abort();
+	va_end(ap);
+	dray_problems_add(c->problems, dray_pointer_text(&c->at), line, code, value, legal, "%s", text);
+	free(text);
+	free(value);
+}
+
+/* "a|b|c" for people: "a, b or c". Returns buf. */
+static const char *words_text(const char *words, char *buf, size_t size)
+{
+	size_t left = 0, used = 0;
+	for (const char *p = words; *p; p++)
+		left += *p == '|';
+	for (const char *p = words; *p && used + 8 < size; p++) {
+		if (*p != '|')
+			buf[used++] = *p;
+		else
+			used += (size_t)sprintf(buf + used, "%s", left-- > 1 ? ", " : " or ");
+	}
+	buf[used] = 0;
+	return buf;
+}
+
+static const char *legal_of(const struct dray_key *key, char *buf, size_t size)
+{
+	return key->legal ? key->legal : words_text(key->words, buf, size);
+}
+
+/* The last part of the row's name. */
+static const char *own_name(const struct dray_key *key)
+{
+	const char *dot = strrchr(key->name, '.');
+	return dot ? dot + 1 : key->name;
+}
+
+void dray_check_wrong_type(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v)
+{
+	char buf[160];
+	const char *quote = json_is_number(v) && key->type <= DRAY_T_ID ? ": put it in quotes" : "";
+	dray_check_fail(c, line, "wrong_type", v, legal_of(key, buf, sizeof buf), "\"%s\" can't be %s%s", own_name(key),
+		json_is_object(v)        ? "a map" :
+			json_is_array(v)   ? "a list" :
+			json_is_null(v)    ? "empty" :
+			json_is_boolean(v) ? "true or false" :
+			json_is_number(v)  ? "a number" :
+					     "a text",
+		quote);
+}
+
+/* The place of `word` in "a|b|c", or -1. */
+static int word_index(const char *words, const char *word)
+{
+	size_t n = strlen(word);
+	for (int i = 0; words; i++) {
+		const char *bar = strchr(words, '|');
+		size_t len = bar ? (size_t)(bar - words) : strlen(words);
+		if (len == n && n && !memcmp(words, word, n))
+			return i;
+		words = bar ? bar + 1 : NULL;
+	}
+	return -1;
+}
+
+int dray_check_word(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v)
+{
+	char buf[160];
+	const char *legal = legal_of(key, buf, sizeof buf), *word = json_string_value(v);
+	int i = word ? word_index(key->words, word) : -1;
+	if (i >= 0)
+		return i;
+	bool others = key->later && strchr(key->later, '*');
+	if ((word && strcmp(word, "*") && key->later && word_index(key->later, word) >= 0) ||
+		(others && (json_is_object(v) || json_is_integer(v) || (word && isdigit((unsigned char)*word))))) {
+		dray_check_fail(c, line, "unsupported", v, legal, "this value of \"%s\" is not supported yet", own_name(key));
+		return -1;
+	}
+	if (!word)
+		dray_check_wrong_type(c, key, line, v);
+	else
+		dray_check_fail(c, line, "bad_value", v, legal, "\"%s\" can't be that", own_name(key));
+	return -1;
+}
+
+static int parse_text(const struct dray_key *key, const char *s, uint64_t *n)
+{
+	if (key->type == DRAY_T_DURATION)
+		return dray_duration_parse(s, n);
+	if (key->type == DRAY_T_SIZE || key->type == DRAY_T_RATE)
+		return dray_size_parse(s, n);
+	return s[strspn(s, "0123456789")] ? -EINVAL : dray_size_parse(s, n);
+}
+
+bool dray_check_number(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v, uint64_t *n)
+{
+	char buf[160];
+	const char *legal = legal_of(key, buf, sizeof buf), *own = own_name(key), *s = json_string_value(v);
+	int rc;
+	if (json_is_integer(v)) {
+		json_int_t i = json_integer_value(v);
+		*n = (uint64_t)i;
+		rc = i < 0 ? -ERANGE : 0;
+		if (!rc && key->type == DRAY_T_DURATION && __builtin_mul_overflow(*n, UINT64_C(1000000000), n))
+			rc = -ERANGE;
+	} else if (s) {
+		if ((key->flags & DRAY_K_NONE) && !strcmp(s, "none")) {
+			*n = DRAY_UNKNOWN;
+			return true;
+		}
+		if (key->type == DRAY_T_RATE && (strpbrk(s, ",:") || !strcmp(s, "off"))) {
+			dray_check_fail(c, line, "unsupported", v, legal, "timetables in \"%s\" are not supported yet", own);
+			return false;
+		}
+		rc = parse_text(key, s, n);
+	} else if (json_is_real(v)) {
+		dray_check_fail(c, line, "bad_value", v, legal, "\"%s\" must be a whole number", own);
+		return false;
+	} else {
+		dray_check_wrong_type(c, key, line, v);
+		return false;
+	}
+	if (rc == -EINVAL) {
+		bool unit = s && isdigit((unsigned char)*s) && key->type != DRAY_T_COUNT && key->type != DRAY_T_COUNT32;
+		dray_check_fail(c, line, unit ? "bad_unit" : "bad_value", v, legal, "\"%s\" is not %s", s,
+			key->type == DRAY_T_DURATION ? "a whole number of ms, s, m, h or d" :
+				key->type == DRAY_T_COUNT || key->type == DRAY_T_COUNT32 ?
+						       "a whole number" :
+						       "a whole number of bytes, or of K, M, G, T or P (KiB, MiB ...)");
+		return false;
+	}
+	if (rc || *n < key->min || *n > key->max) {
+		dray_check_fail(c, line, "out_of_range", v, legal, "\"%s\" is out of range", own);
+		return false;
+	}
+	if (((key->flags & DRAY_K_POWER2) && (*n & (*n - 1))) || ((key->flags & DRAY_K_SECTOR) && *n % 512)) {
+		dray_check_fail(c, line, "bad_value", v, legal, "\"%s\" must be %s", own,
+			key->flags & DRAY_K_POWER2 ? "a power of two" : "a multiple of 512");
+		return false;
+	}
+	return true;
+}
+
+bool dray_check_priority(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v, uint64_t *n)
+{
+	static const unsigned levels[] = { 2, 5, 8 };
+	if (json_is_integer(v)) {
+		json_int_t i = json_integer_value(v);
+		*n = (uint64_t)i;
+		if (i >= 1 && i <= 9)
+			return true;
+		dray_check_fail(c, line, "out_of_range", v, key->legal, "\"priority\" is out of range");
+		return false;
+	}
+	if (!json_is_string(v)) {
+		dray_check_wrong_type(c, key, line, v);
+		return false;
+	}
+	int i = word_index("low|normal|high", json_string_value(v));
+	if (i < 0) {
+		dray_check_fail(c, line, "bad_value", v, key->legal, "this is no priority");
+		return false;
+	}
+	*n = levels[i];
+	return true;
+}
+
+/* s-, then letters and digits. */
+static bool looks_like_id(const char *s)
+{
+	return !strncmp(s, "s-", 2) && s[2] && !s[2 + strspn(s + 2, "0123456789abcdefghijklmnopqrstuvwxyz")];
+}
+
+static bool name_is_good(const char *s)
+{
+	size_t n = strlen(s);
+	if (n < 1 || n > 128 || s[0] == ' ' || s[n - 1] == ' ' || s[0] == '-' || looks_like_id(s) || !strcmp(s, ".") ||
+		!strcmp(s, ".."))
+		return false;
+	for (; *s; s++)
+		if ((unsigned char)*s < 0x20 || *s == 0x7f || *s == '/')
+			return false;
+	return true;
+}
+
+bool dray_check_text(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v)
+{
+	if (!json_is_string(v)) {
+		dray_check_wrong_type(c, key, line, v);
+		return false;
+	}
+	const char *s = json_string_value(v);
+	if (key->type == DRAY_T_VEHICLE) {
+		if (!strcmp(s, "auto") || !strcmp(s, "host"))
+			return true;
+		dray_check_fail(c, line, "vehicle", v, key->legal, "there is no vehicle \"%s\"", s);
+		return false;
+	}
+	if (key->type == DRAY_T_ID ? looks_like_id(s) && strlen(s) <= 64 : name_is_good(s))
+		return true;
+	dray_check_fail(c, line, "bad_value", v, key->legal, "this can't be %s", key->type == DRAY_T_ID ? "an id" : "a name");
+	return false;
+}
+
+bool dray_check_pair_id(struct dray_check *c, unsigned line, const json_t *v)
+{
+	char place[16];
+	snprintf(place, sizeof place, "%u", c->pair);
+	if (json_is_string(v) && !strcmp(json_string_value(v), place))
+		return true;
+	dray_check_fail(c, line, "bad_value", v, place, "a pair's id is its place in the list: leave it out");
+	return false;
+}
+
+bool dray_check_resource_name(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v,
+	bool volumes)
+{
+	const char *s = json_string_value(v), *colon = strchr(s, ':');
+	const char *why = NULL;
+	if (!*s)
+		why = "a resource's name can't be empty";
+	else if (strlen(s) > 4096)
+		why = "a resource's name can't be so long";
+	for (const char *p = s; *p && !why; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			why = "a resource's name can't have control characters";
+	if (!why && !strncmp(s, "volume:", 7)) {
+		if (!volumes)
+			why = "a volume can be a source, here must be a plain resource";
+		else if (!name_is_good(s + 7))
+			why = "this can't be a volume's name";
+	} else if (!why && *s != '/') {
+		/* A relative path would mean another file to the agent than to who wrote it. */
+		size_t scheme = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789+.-");
+		if (!colon || (size_t)(colon - s) != scheme || !scheme || !colon[1])
+			why = "a path must be absolute";
+	}
+	if (why)
+		dray_check_fail(c, line, "bad_value", v, key->legal, "%s", why);
+	return !why;
+}
+
+static char settable[1024];
+
+static void write_settable(void)
+{
+	size_t used = 0;
+	for (size_t i = 0; i < dray_keys_n; i++)
+		if (dray_keys[i].flags & DRAY_K_SET)
+			used += (size_t)snprintf(settable + used, sizeof settable - used, "%s%s", used ? ", " : "",
+				dray_keys[i].name);
+}
+
+const char *dray_settable_words(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, write_settable);
+	return settable;
+}

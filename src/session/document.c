@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * From a JSON value to a session: walks the document along the table of keys (schema.c) and collects every problem.
+ *
+ * A value is written to its field only when it is right, so a session whose document has problems still has defaults in
+ * it and can be freed, but is given to nobody. The walk carries the pointer of where it is and the lines that belong
+ * to it; documents that were not text have no lines (NULL), their problems have line 0.
+ */
+#include "base/units.h"
+#include "session/check.h"
+#include "session/reader.h"
+#include "session/schema.h"
+#include "session/session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_TARGETS 7
+
+static const struct dray_limits no_limits = { DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN,
+	DRAY_UNKNOWN };
+
+static char *copy(const char *s)
+{
+	char *c = strdup(s);
+	if (!c)
+		abort(); /* as in problem.c */
+	return c;
+}
+
+static void check_map(struct dray_check *c, const char *map, const json_t *v, const struct dray_lines *lines, void *base);
+
+/* A resource by its name alone, or a slice of one. */
+static void check_resource(struct dray_check *c, const struct dray_key *key, const json_t *v,
+	const struct dray_lines *lines, struct dray_resource *r)
+{
+	unsigned line = lines ? lines->line : 0;
+	if (json_is_object(v)) {
+		size_t problems = c->problems->n;
+		struct dray_resource slice = { 0 };
+		check_map(c, "resource", v, lines, &slice);
+		if (c->problems->n > problems)
+			return;
+		slice.slice = slice.offset || slice.length;
+		slice.resource = copy(json_string_value(json_object_get(v, "resource")));
+		if (!strncmp(slice.resource, "volume:", 7))
+			dray_check_fail(c, line, "bad_value", v, key->legal, "a volume can't be sliced");
+		free(r->resource);
+		*r = slice;
+		return;
+	}
+	if (!json_is_string(v)) {
+		dray_check_wrong_type(c, key, line, v);
+		return;
+	}
+	if (!dray_check_resource_name(c, key, line, v, key->type == DRAY_T_SOURCE))
+		return;
+	free(r->resource);
+	r->resource = copy(json_string_value(v));
+}
+
+static void check_targets(struct dray_check *c, const struct dray_key *key, const json_t *v,
+	const struct dray_lines *lines, struct dray_pair *pair)
+{
+	size_t n = json_is_array(v) ? json_array_size(v) : 1;
+	pair->targets_as_list = json_is_array(v);
+	if (n == 0 || n > MAX_TARGETS) {
+		dray_check_fail(c, lines ? lines->line : 0, "out_of_range", v, "1 to 7 targets",
+			n ? "too many targets" : "no target is given");
+		return;
+	}
+	pair->targets = calloc(n, sizeof *pair->targets);
+	if (!pair->targets)
+		abort();
+	pair->n_targets = n;
+	for (size_t i = 0; i < n; i++) {
+		struct dray_target *t = &pair->targets[i];
+		t->at.resource = copy("");
+		t->copy_role = i > 0;
+		t->iod_leg = -1;
+		t->dirty_bytes = DRAY_UNKNOWN;
+		if (!pair->targets_as_list) {
+			check_resource(c, key, v, lines, &t->at);
+			continue;
+		}
+		size_t before = dray_pointer_index(&c->at, i);
+		check_resource(c, key, json_array_get(v, i), lines ? &lines->child[i] : NULL, &t->at);
+		dray_pointer_cut(&c->at, before);
+	}
+}
+
+static void check_verify(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
+	struct dray_session *s)
+{
+	if (!json_is_object(v)) {
+		int word = dray_check_word(c, key, lines ? lines->line : 0, v);
+		if (word >= 0) {
+			s->verify = (enum dray_verify)word;
+			s->verify_repair = false;
+		}
+		return;
+	}
+	size_t problems = c->problems->n;
+	struct dray_session found = { 0 };
+	check_map(c, "verify", v, lines, &found);
+	if (c->problems->n > problems)
+		return;
+	s->verify = found.verify;
+	s->verify_repair = found.verify_repair;
+}
+
+static void pair_init(struct dray_pair *pair, size_t index)
+{
+	*pair = (struct dray_pair){
+		.id = (unsigned)index + 1,
+		.source.resource = copy(""),
+		.vehicle = copy("auto"),
+		.limits = no_limits,
+		.progress = { DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN,
+			DRAY_UNKNOWN },
+		.dirty_bytes = DRAY_UNKNOWN,
+		.blackout_us = DRAY_UNKNOWN,
+		.predicted_blackout_us = DRAY_UNKNOWN,
+		.reverse_leg = -1,
+	};
+}
+
+static void check_pairs(struct dray_check *c, const json_t *v, const struct dray_lines *lines, struct dray_session *s)
+{
+	unsigned line = lines ? lines->line : 0;
+	if (!json_is_array(v)) {
+		dray_check_fail(c, line, "wrong_type", v, "a list of pairs", "pairs must be a list");
+		return;
+	}
+	size_t n = json_array_size(v);
+	if (n == 0) {
+		dray_check_fail(c, line, "out_of_range", v, "at least one pair", "the list of pairs is empty");
+		return;
+	}
+	s->pairs = calloc(n, sizeof *s->pairs);
+	if (!s->pairs)
+		abort();
+	s->n_pairs = n;
+	for (size_t i = 0; i < n; i++) {
+		pair_init(&s->pairs[i], i);
+		c->pair = s->pairs[i].id;
+		size_t before = dray_pointer_index(&c->at, i);
+		check_map(c, "pairs", json_array_get(v, i), lines ? &lines->child[i] : NULL, &s->pairs[i]);
+		dray_pointer_cut(&c->at, before);
+	}
+}
+
+/* Checks one value and writes it to its field. `base` is what the row's offset counts from. */
+static void check_value(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
+	void *base)
+{
+	unsigned line = lines ? lines->line : 0;
+	void *field = key->field == DRAY_NO_FIELD ? NULL : (char *)base + key->field;
+	uint64_t n;
+	int word;
+	switch (key->type) {
+	case DRAY_T_MAP: check_map(c, key->name, v, lines, field); break;
+	case DRAY_T_PAIRS: check_pairs(c, v, lines, base); break;
+	case DRAY_T_VERIFY: check_verify(c, key, v, lines, base); break;
+	case DRAY_T_SOURCE: check_resource(c, key, v, lines, field); break;
+	case DRAY_T_TARGET: check_targets(c, key, v, lines, base); break;
+	case DRAY_T_LATER:
+		dray_check_fail(c, line, "unsupported", v, key->legal, "\"%s\" is not supported yet", key->name);
+		break;
+	case DRAY_T_TEXT:
+		if (!json_is_string(v))
+			dray_check_wrong_type(c, key, line, v);
+		else
+			dray_check_resource_name(c, key, line, v, false);
+		break;
+	case DRAY_T_NAME:
+	case DRAY_T_ID:
+	case DRAY_T_VEHICLE:
+		if (dray_check_text(c, key, line, v)) {
+			free(*(char **)field);
+			*(char **)field = copy(json_string_value(v));
+		}
+		break;
+	case DRAY_T_PAIR_ID: dray_check_pair_id(c, line, v); break;
+	case DRAY_T_BOOL:
+		if (json_is_boolean(v))
+			*(bool *)field = json_is_true(v);
+		else
+			dray_check_fail(c, line, "wrong_type", v, "true or false", "\"%s\" must be true or false", key->name);
+		break;
+	case DRAY_T_PRIORITY:
+		if (dray_check_priority(c, key, line, v, &n))
+			*(unsigned *)field = (unsigned)n;
+		break;
+	case DRAY_T_WORD:
+		word = dray_check_word(c, key, line, v);
+		if (word >= 0 && field)
+			*(int *)field = word;
+		break;
+	case DRAY_T_COUNT32:
+		if (dray_check_number(c, key, line, v, &n))
+			*(unsigned *)field = (unsigned)n;
+		break;
+	case DRAY_T_SIZE:
+	case DRAY_T_RATE:
+	case DRAY_T_COUNT:
+	case DRAY_T_DURATION:
+		if (dray_check_number(c, key, line, v, &n))
+			*(uint64_t *)field = n;
+		break;
+	}
+}
+
+static void unknown_key(struct dray_check *c, const char *map, const char *name, unsigned line, const json_t *v)
+{
+	char *legal = dray_keys_legal(map);
+	const char *near = dray_key_near(map, name);
+	bool in_document = !*map || !strcmp(map, "pairs");
+	if (in_document && dray_key_is_output(name))
+		dray_check_fail(c, line, "unknown_key", v, legal,
+			"\"%s\" is written by the agent and can't be submitted: leave it out", name);
+	else if (near)
+		dray_check_fail(c, line, "unknown_key", v, legal, "there is no key \"%s\" here: did you mean \"%s\"?", name,
+			near);
+	else
+		dray_check_fail(c, line, "unknown_key", v, legal, "there is no key \"%s\" here", name);
+	free(legal);
+}
+
+static void check_map(struct dray_check *c, const char *map, const json_t *v, const struct dray_lines *lines, void *base)
+{
+	unsigned line = lines ? lines->line : 0;
+	if (!json_is_object(v)) {
+		char *legal = dray_keys_legal(map);
+		dray_check_fail(c, line, "wrong_type", v, legal, "here must be a map of keys");
+		free(legal);
+		return;
+	}
+	const char *name;
+	json_t *member;
+	unsigned i = 0;
+	bool document = !*map || !strcmp(map, "pairs");
+	json_object_foreach((json_t *)v, name, member) {
+		const struct dray_lines *at = lines ? &lines->child[i] : NULL;
+		i++;
+		const struct dray_key *key = dray_key_find(map, name);
+		if (!c->strict && document && dray_key_is_output(name) && (!key || key->type == DRAY_T_PAIR_ID))
+			continue;
+		size_t before = dray_pointer_key(&c->at, name);
+		if (key)
+			check_value(c, key, member, at, base);
+		else
+			unknown_key(c, map, name, at ? at->line : 0, member);
+		dray_pointer_cut(&c->at, before);
+	}
+	for (size_t k = 0; k < dray_keys_n; k++) {
+		const struct dray_key *key = &dray_keys[k];
+		if (!(key->flags & DRAY_K_REQUIRED) || !dray_key_in_map(key, map))
+			continue;
+		const char *own = strrchr(key->name, '.') ? strrchr(key->name, '.') + 1 : key->name;
+		if (json_object_get(v, own))
+			continue;
+		size_t before = dray_pointer_key(&c->at, own);
+		dray_check_fail(c, line, "missing", NULL, key->legal, "\"%s\" is missing", own);
+		dray_pointer_cut(&c->at, before);
+	}
+}
+
+/* What the agent writes is no part of the document as submitted. */
+static void drop_output_keys(json_t *map, bool pair)
+{
+	const char *name;
+	json_t *member;
+	void *next;
+	json_object_foreach_safe(map, next, name, member) {
+		if (dray_key_is_output(name) && (pair || strcmp(name, "id")))
+			json_object_del(map, name);
+	}
+}
+
+static int from_json(const json_t *doc, const struct dray_lines *lines, bool strict, struct dray_session **session,
+	struct dray_problems *problems)
+{
+	struct dray_check c = { .problems = problems, .strict = strict };
+	struct dray_session *s = calloc(1, sizeof *s);
+	if (!s)
+		abort();
+	*s = (struct dray_session){
+		.name = copy(""),
+		.id = copy(""),
+		.priority = 5,
+		.limits = no_limits,
+		.checkpoint = true,
+		.leg_timeout_ns = UINT64_C(1000000000),
+		.deadline_ns = UINT64_C(2000000000),
+		.attempts = 3,
+	};
+	check_map(&c, "", doc, lines, s);
+	dray_pointer_free(&c.at);
+	*session = NULL;
+	if (problems->n) {
+		dray_session_free(s);
+		return -EINVAL;
+	}
+	/* An online copy splits its targets at an instant that nobody has to name. */
+	if (s->mode == DRAY_MODE_COPY && !json_object_get(json_object_get(doc, "switch"), "when"))
+		s->when = DRAY_WHEN_SYNCED;
+	s->doc = json_deep_copy(doc);
+	if (!s->doc)
+		abort();
+	drop_output_keys(s->doc, false);
+	json_t *pairs = json_object_get(s->doc, "pairs");
+	for (size_t i = 0; i < s->n_pairs; i++)
+		drop_output_keys(json_array_get(pairs, i), true);
+	*session = s;
+	return 0;
+}
+
+int dray_session_parse(const char *text, size_t len, bool strict_output, struct dray_session **session,
+	struct dray_problems *problems)
+{
+	json_t *doc;
+	struct dray_lines *lines;
+	*session = NULL;
+	if (dray_read(text, len, &doc, &lines, problems))
+		return -EINVAL;
+	int rc = from_json(doc, lines, strict_output, session, problems);
+	dray_lines_free(lines);
+	json_decref(doc);
+	return rc;
+}
+
+int dray_session_from_json(const json_t *doc, bool strict_output, struct dray_session **session,
+	struct dray_problems *problems)
+{
+	return from_json(doc, NULL, strict_output, session, problems);
+}
+
+/* The dotted key's place in the document: its map, made if `make`, and its own name in `*own`. */
+static json_t *place(json_t *doc, const char *key, const char **own, bool make)
+{
+	const char *dot = strchr(key, '.');
+	*own = dot ? dot + 1 : key;
+	if (!dot)
+		return doc;
+	char *map_name = strndup(key, (size_t)(dot - key));
+	if (!map_name)
+		abort();
+	json_t *map = json_object_get(doc, map_name);
+	if (!map && make) {
+		map = json_object();
+		json_object_set_new(doc, map_name, map);
+	}
+	free(map_name);
+	return map;
+}
+
+int dray_session_set(struct dray_session *session, const char *key, const char *value, struct dray_problems *problems)
+{
+	const struct dray_key *row = NULL;
+	for (size_t i = 0; i < dray_keys_n; i++)
+		if (!strcmp(dray_keys[i].name, key) && strncmp(key, "resource.", 9))
+			row = &dray_keys[i];
+	struct dray_check c = { .problems = problems, .strict = true };
+	size_t before = problems->n;
+	json_t *v = NULL;
+	struct dray_lines *lines = NULL;
+	/* The pointer names the key as the document has it. */
+	char *dotted = copy(key);
+	for (char *part = dotted, *next; part; part = next) {
+		next = strchr(part, '.');
+		if (next)
+			*next++ = 0;
+		dray_pointer_key(&c.at, part);
+	}
+	free(dotted);
+	if (!row) {
+		dray_check_fail(&c, 0, "unknown_key", NULL, dray_settable_words(), "there is no key \"%s\"", key);
+	} else if (row->type == DRAY_T_LATER) {
+		dray_check_fail(&c, 0, "unsupported", NULL, dray_settable_words(), "\"%s\" is not supported yet", key);
+	} else if (!(row->flags & DRAY_K_SET)) {
+		dray_check_fail(&c, 0, "not_settable", NULL, dray_settable_words(),
+			"\"%s\" can't be changed once the session is submitted", key);
+	} else if (!value[strspn(value, " \t\n")]) {
+		dray_check_fail(&c, 0, "bad_value", NULL, row->legal, "\"%s\" is given no value", key);
+	} else if (!dray_read(value, strlen(value), &v, &lines, problems) && problems->n == before) {
+		void *base = strncmp(key, "limits.", 7) ? (void *)session : &session->limits;
+		lines->line = 0;
+		check_value(&c, row, v, NULL, base);
+	}
+	if (problems->n == before) {
+		const char *own;
+		bool lift = (row->flags & DRAY_K_NONE) && json_is_string(v) && !strcmp(json_string_value(v), "none");
+		json_t *map = place(session->doc, key, &own, !lift);
+		if (!lift) {
+			json_object_set(map, own, v);
+		} else if (map) {
+			json_object_del(map, own);
+			if (!json_object_size(map))
+				json_object_del(session->doc, "limits");
+		}
+		if (!strcmp(key, "switch.when"))
+			session->held_by_undo = false; /* the operator has decided anew (H19) */
+	}
+	json_decref(v);
+	dray_lines_free(lines);
+	dray_pointer_free(&c.at);
+	return problems->n == before ? 0 : -EINVAL;
+}
+
+static void resource_clear(struct dray_resource *r)
+{
+	free(r->resource);
+}
+
+void dray_session_free(struct dray_session *session)
+{
+	if (!session)
+		return;
+	for (size_t i = 0; i < session->n_pairs; i++) {
+		struct dray_pair *p = &session->pairs[i];
+		resource_clear(&p->source);
+		for (size_t t = 0; t < p->n_targets; t++) {
+			resource_clear(&p->targets[t].at);
+			free(p->targets[t].identity);
+			free(p->targets[t].error);
+		}
+		free(p->targets);
+		free(p->vehicle);
+		free(p->vehicle_chosen);
+		free(p->reason);
+		free(p->phase);
+		free(p->verified);
+		free(p->iod_volume);
+		free(p->switch_token);
+	}
+	free(session->pairs);
+	free(session->name);
+	free(session->id);
+	free(session->reason);
+	json_decref(session->doc);
+	free(session);
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "session/schema.h"
+#include "session/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define S(member)  offsetof(struct dray_session, member)
+#define P(member)  offsetof(struct dray_pair, member)
+#define L(member)  offsetof(struct dray_limits, member)
+#define NONE_YET   "leave it out: this version does not support it"
+#define A_SIZE     "a size above 0 such as 64MiB, or none"
+#define A_DURATION "a duration such as 500ms, 2s or 1m"
+#define SECOND     UINT64_C(1000000000)
+
+const struct dray_key dray_keys[] = {
+	{ "name", DRAY_T_NAME, DRAY_K_REQUIRED, .field = S(name),
+		.legal = "1 to 128 printable characters without '/', not of the form of an id" },
+	{ "id", DRAY_T_ID, .field = S(id), .legal = "s- and 1 to 62 of the characters 0-9 a-z" },
+	{ "priority", DRAY_T_PRIORITY, DRAY_K_SET, .field = S(priority),
+		.legal = "low, normal, high, or 1 (low) to 9 (high)" },
+	{ "start", DRAY_T_WORD, .words = "now", .later = "*", .field = DRAY_NO_FIELD },
+	{ "window", DRAY_T_LATER, .legal = NONE_YET },
+	{ "max_duration", DRAY_T_LATER, .legal = NONE_YET },
+	{ "limits", DRAY_T_MAP, .field = S(limits) },
+	{ "limits.active_pairs", DRAY_T_COUNT, DRAY_K_SET | DRAY_K_NONE, .legal = "1 to 10000, or none", .field = L(active_pairs),
+		.min = 1, .max = 10000 },
+	{ "limits.rate", DRAY_T_RATE, DRAY_K_SET | DRAY_K_NONE, .legal = A_SIZE, .field = L(rate), .min = 1, .max = INT64_MAX },
+	{ "limits.in_flight", DRAY_T_SIZE, DRAY_K_SET | DRAY_K_NONE, .legal = "a size from 64KiB to 16GiB, or none",
+		.field = L(in_flight), .min = 64 << 10, .max = UINT64_C(16) << 30 },
+	{ "limits.app_latency", DRAY_T_LATER, .legal = NONE_YET },
+	{ "limits.step", DRAY_T_SIZE, DRAY_K_SET | DRAY_K_NONE | DRAY_K_POWER2,
+		.legal = "a power of two from 16KiB to 64MiB, or none", .field = L(step), .min = 16 << 10, .max = 64 << 20 },
+	{ "limits.steps", DRAY_T_COUNT, DRAY_K_SET | DRAY_K_NONE, .legal = "1 to 256, or none", .field = L(steps), .min = 1,
+		.max = 256 },
+	{ "limits.vehicle", DRAY_T_LATER, .legal = NONE_YET },
+	{ "mode", DRAY_T_WORD, .words = "move|copy", .field = S(mode) },
+	{ "checkpoint", DRAY_T_BOOL, .field = S(checkpoint) },
+	{ "leg_timeout", DRAY_T_DURATION, .legal = "a duration from 10ms to 1h", .field = S(leg_timeout_ns),
+		.min = SECOND / 100, .max = 3600 * SECOND },
+	{ "verify", DRAY_T_VERIFY, DRAY_K_SET, .words = "none|sample|full",
+		.legal = "none, sample, full, or {mode: sample or full, repair: true or false}", .field = S(verify) },
+	{ "verify.mode", DRAY_T_WORD, DRAY_K_REQUIRED, .words = "none|sample|full", .field = S(verify) },
+	{ "verify.repair", DRAY_T_BOOL, .field = S(verify_repair) },
+	{ "switch", DRAY_T_MAP },
+	{ "switch.when", DRAY_T_WORD, DRAY_K_SET, .words = "manual|synced", .later = "pair|*", .field = S(when) },
+	{ "switch.window", DRAY_T_LATER, .legal = NONE_YET },
+	{ "switch.deadline", DRAY_T_DURATION, DRAY_K_SET, .legal = "a duration from 1ms to 10m", .field = S(deadline_ns),
+		.min = SECOND / 1000, .max = 600 * SECOND },
+	{ "switch.attempts", DRAY_T_COUNT32, DRAY_K_SET, .legal = "1 to 1000", .field = S(attempts), .min = 1, .max = 1000 },
+	{ "switch.on_failure", DRAY_T_WORD, DRAY_K_SET, .words = "wait|fail", .field = S(on_failure) },
+	{ "switch.commit", DRAY_T_WORD, DRAY_K_SET, .words = "manual|switched", .later = "*", .field = S(commit) },
+	{ "switch.retire", DRAY_T_WORD, .words = "none", .later = "read-only|offline|discard|zero|delete|rename",
+		.field = DRAY_NO_FIELD },
+	{ "switch.partial", DRAY_T_BOOL, DRAY_K_SET, .field = S(partial) },
+	{ "on_error", DRAY_T_WORD, DRAY_K_SET, .words = "pair|session", .field = S(on_error) },
+	{ "pairs", DRAY_T_PAIRS, DRAY_K_REQUIRED },
+
+	{ "pairs.id", DRAY_T_PAIR_ID },
+	{ "pairs.source", DRAY_T_SOURCE, DRAY_K_REQUIRED, .field = P(source),
+		.legal = "volume:NAME, an absolute path, a URI, or {resource:, offset:, length:}" },
+	{ "pairs.target", DRAY_T_TARGET, DRAY_K_REQUIRED,
+		.legal = "an absolute path, a URI, {resource:, offset:, length:}, or a list of them" },
+	{ "pairs.vehicle", DRAY_T_VEHICLE, .legal = "auto or host", .field = P(vehicle) },
+	{ "pairs.limits", DRAY_T_MAP, .field = P(limits) },
+	{ "pairs.limits.rate", DRAY_T_RATE, DRAY_K_NONE, .legal = A_SIZE, .field = L(rate), .min = 1, .max = INT64_MAX },
+	{ "pairs.limits.in_flight", DRAY_T_SIZE, DRAY_K_NONE, .legal = "a size from 64KiB to 16GiB, or none",
+		.field = L(in_flight), .min = 64 << 10, .max = UINT64_C(16) << 30 },
+	{ "pairs.limits.app_latency", DRAY_T_LATER, .legal = NONE_YET },
+	{ "pairs.limits.step", DRAY_T_SIZE, DRAY_K_NONE | DRAY_K_POWER2,
+		.legal = "a power of two from 16KiB to 64MiB, or none", .field = L(step), .min = 16 << 10, .max = 64 << 20 },
+	{ "pairs.limits.steps", DRAY_T_COUNT, DRAY_K_NONE, .legal = "1 to 256, or none", .field = L(steps), .min = 1,
+		.max = 256 },
+	{ "pairs.overwrite", DRAY_T_BOOL, .field = P(overwrite) },
+	{ "pairs.create", DRAY_T_WORD, .words = "none|thin|full", .field = P(create) },
+
+	{ "resource.resource", DRAY_T_TEXT, DRAY_K_REQUIRED, .legal = "an absolute path or a URI" },
+	{ "resource.offset", DRAY_T_SIZE, DRAY_K_SECTOR, .legal = "a size, a multiple of 512",
+		.field = offsetof(struct dray_resource, offset), .max = INT64_MAX },
+	{ "resource.length", DRAY_T_SIZE, DRAY_K_SECTOR, .legal = "a size above 0, a multiple of 512",
+		.field = offsetof(struct dray_resource, length), .min = 1, .max = INT64_MAX },
+};
+
+const size_t dray_keys_n = sizeof dray_keys / sizeof dray_keys[0];
+
+static const char *const output_keys[] = { "id", "state", "created", "started", "finished", "reason", "progress",
+	"pause_reasons", "blackout_us", "predicted_blackout_us", "verified", "dirty_bytes", "undo_dirty_bytes", "phase",
+	"targets", "not_paused", "generations", "errors" };
+
+/* The part of a row's name behind its map, or NULL if the row is not of the map. */
+static const char *own_name(const struct dray_key *key, const char *map)
+{
+	size_t n = strlen(map);
+	const char *rest = key->name;
+	if (n) {
+		if (strncmp(key->name, map, n) || key->name[n] != '.')
+			return NULL;
+		rest += n + 1;
+	} else if (!strncmp(key->name, "resource.", 9)) {
+		return NULL;
+	}
+	return strchr(rest, '.') ? NULL : rest;
+}
+
+bool dray_key_in_map(const struct dray_key *key, const char *map)
+{
+	return own_name(key, map);
+}
+
+const struct dray_key *dray_key_find(const char *map, const char *key)
+{
+	for (size_t i = 0; i < dray_keys_n; i++) {
+		const char *own = own_name(&dray_keys[i], map);
+		if (own && !strcmp(own, key))
+			return &dray_keys[i];
+	}
+	return NULL;
+}
+
+bool dray_key_is_output(const char *key)
+{
+	for (size_t i = 0; i < sizeof output_keys / sizeof output_keys[0]; i++)
+		if (!strcmp(output_keys[i], key))
+			return true;
+	return false;
+}
+
+char *dray_keys_legal(const char *map)
+{
+	size_t left = 0, size = 1;
+	for (size_t i = 0; i < dray_keys_n; i++) {
+		const char *own = own_name(&dray_keys[i], map);
+		if (own && dray_keys[i].type != DRAY_T_LATER && dray_keys[i].type != DRAY_T_PAIR_ID) {
+			left++;
+			size += strlen(own) + 4;
+		}
+	}
+	char *text = malloc(size), *p = text;
+	if (!text)
+		abort();
+	*p = 0;
+	for (size_t i = 0; i < dray_keys_n; i++) {
+		const char *own = own_name(&dray_keys[i], map);
+		if (!own || dray_keys[i].type == DRAY_T_LATER || dray_keys[i].type == DRAY_T_PAIR_ID)
+			continue;
+		left--;
+		p += sprintf(p, "%s%s", own, left > 1 ? ", " : left ? " or " : "");
+	}
+	return text;
+}
+
+/* How many letters must be changed, added, dropped or swapped with the next to make a of b. */
+static unsigned distance(const char *a, const char *b)
+{
+	enum { MOST = 24 };
+	size_t n = strlen(a), m = strlen(b);
+	if (n >= MOST || m >= MOST)
+		return MOST;
+	unsigned d[MOST][MOST];
+	for (unsigned i = 0; i <= n; i++)
+		d[i][0] = i;
+	for (unsigned j = 0; j <= m; j++)
+		d[0][j] = j;
+	for (size_t i = 1; i <= n; i++) {
+		for (size_t j = 1; j <= m; j++) {
+			unsigned best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+			if (d[i - 1][j] + 1 < best)
+				best = d[i - 1][j] + 1;
+			if (d[i][j - 1] + 1 < best)
+				best = d[i][j - 1] + 1;
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
+				best = d[i - 2][j - 2] + 1;
+			d[i][j] = best;
+		}
+	}
+	return d[n][m];
+}
+
+const char *dray_key_near(const char *map, const char *word)
+{
+	const char *near = NULL;
+	unsigned least = strlen(word) > 4 ? 3 : 2; /* one letter in short words, two in longer ones */
+	for (size_t i = 0; i < dray_keys_n; i++) {
+		const char *own = own_name(&dray_keys[i], map);
+		unsigned d = own ? distance(own, word) : least;
+		if (d < least) {
+			least = d;
+			near = own;
+		}
+	}
+	return near;
+}

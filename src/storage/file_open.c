@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Opening a regular file or block device: is it ours to take, and what can it do?
+ *
+ * Taking it. A device is opened O_EXCL, which the kernel refuses while it is mounted, swap, or part of something; we look up
+ * which, since "busy" helps nobody. Then flock(2) on the open file description: exclusive, or shared for one that
+ * is only read. This lock is what hazard H6 rests on after a crash: I/O requests of a killed process keep its open
+ * file description, and with it the lock, until the last of them has landed. So whoever waits for the lock
+ * (lock_wait_ns) and gets it knows that no old write is still on its way.
+ *
+ * What it can do is found by asking, never by guessing from a name: direct I/O by statx, else by trying; holes by lseek; zeroing
+ * by a call that changes nothing (a hole punched behind the end of a file) or the queue's limits.
+ */
+#include "storage/file.h"
+#include "storage/identity.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOCK_POLL_NS 20000000
+/* udev looks at a device, with a shared lock, whenever a writer closed it. */
+#define DEVICE_LOCK_WAIT_NS 1000000000
+
+static uint64_t clock_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t queue_number(dev_t dev, const char *name)
+{
+	static const char *const where[] = { "queue", "../queue" }; /* the second: dev is a partition */
+	for (int i = 0; i < 2; i++) {
+		char path[128];
+		uint64_t value;
+		snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s/%s", major(dev), minor(dev), where[i], name);
+		FILE *f = fopen(path, "re");
+		if (!f)
+			continue;
+		int n = fscanf(f, "%" SCNu64, &value);
+		fclose(f);
+		return n == 1 ? value : 0;
+	}
+	return 0;
+}
+
+/* ---- who has it? ---- */
+
+static bool find_mount(dev_t dev, const char *file, char *buf, size_t size)
+{
+	char line[4096], where[2048];
+	bool found = false;
+	FILE *f = fopen(file, "re");
+	while (f && !found && fgets(line, sizeof line, f)) {
+		unsigned maj, min;
+		if (sscanf(line, "%*s %*s %u:%u %*s %2047s", &maj, &min, where) == 3 && makedev(maj, min) == dev) {
+			snprintf(buf, size, "it is mounted on %s", where);
+			found = true;
+		}
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static void why_busy(dev_t dev, char *buf, size_t size)
+{
+	char line[4096], name[2048], path[128];
+	struct stat st;
+	if (find_mount(dev, "/proc/self/mountinfo", buf, size))
+		return;
+	FILE *f = fopen("/proc/swaps", "re");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "%2047s", name) == 1 && !stat(name, &st) && S_ISBLK(st.st_mode) && st.st_rdev == dev) {
+			fclose(f);
+			snprintf(buf, size, "it is used as swap");
+			return;
+		}
+	if (f)
+		fclose(f);
+	snprintf(path, sizeof path, "/sys/dev/block/%u:%u/holders", major(dev), minor(dev));
+	DIR *d = opendir(path);
+	for (struct dirent *e; d && (e = readdir(d));)
+		if (e->d_name[0] != '.') {
+			snprintf(buf, size, "it is part of %.64s", e->d_name);
+			closedir(d);
+			return;
+		}
+	if (d)
+		closedir(d);
+	snprintf(buf, size, "it, or a part of it, is in use (mounted, part of another device, or open exclusively)");
+}
+
+static void why_locked(const struct stat *st, char *buf, size_t size)
+{
+	char line[256];
+	FILE *f = fopen("/proc/locks", "re");
+	snprintf(buf, size, "it is locked by another program");
+	while (f && fgets(line, sizeof line, f)) {
+		int pid;
+		unsigned maj, min;
+		unsigned long long ino;
+		if (sscanf(line, "%*s FLOCK %*s %*s %d %x:%x:%llu", &pid, &maj, &min, &ino) == 4 && ino == st->st_ino &&
+			maj == major(st->st_dev) && min == minor(st->st_dev)) {
+			snprintf(buf, size, "it is locked by another program (process %d)", pid);
+			break;
+		}
+	}
+	if (f)
+		fclose(f);
+}
+
+static int take_lock(int fd, const struct stat *st, const struct dray_storage_options *o, const char *path,
+	struct dray_error *err)
+{
+	uint64_t wait = o->lock_wait_ns;
+	if (S_ISBLK(st->st_mode) && wait < DEVICE_LOCK_WAIT_NS)
+		wait = DEVICE_LOCK_WAIT_NS;
+	uint64_t end = clock_ns() + wait;
+	/* H6: a killed holder's requests keep its lock until they have landed; having the lock, none of them is left. That is
+	 * why the lock is on this very description, which our own requests use, and is not given up before close. */
+	while (flock(fd, (o->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB)) {
+		if (errno == EINTR)
+			continue;
+		if (errno != EWOULDBLOCK)
+			return dray_error_errno(err, -errno, "%s: lock", path);
+		if (clock_ns() >= end) {
+			char why[256];
+			why_locked(st, why, sizeof why);
+			return dray_error_kind(err, -EBUSY, "held", "%s: %s", path, why);
+		}
+		nanosleep(&(struct timespec){ .tv_nsec = LOCK_POLL_NS }, NULL);
+	}
+	return 0;
+}
+
+/* ---- what can it do? ---- */
+
+static bool try_direct(int fd, uint64_t size, uint32_t align)
+{
+	void *buf;
+	if (size < align || posix_memalign(&buf, 4096, 4096))
+		return false;
+	ssize_t n = pread(fd, buf, align, 0);
+	free(buf);
+	return n == (ssize_t)align;
+}
+
+/* Leaves O_DIRECT on if it can be used: the whole storage must be made of its blocks. */
+static void find_direct(int fd, const struct stat *st, struct dray_storage_info *info)
+{
+	int flags = fcntl(fd, F_GETFL);
+	struct statx sx;
+	uint32_t mem = 0, block = 0;
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_DIRECT))
+		return;
+	if (!statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) && sx.stx_mask & STATX_DIOALIGN) {
+		mem = sx.stx_dio_mem_align;
+		block = sx.stx_dio_offset_align;
+	} else {
+		int logical = 0;
+		if (S_ISBLK(st->st_mode) && !ioctl(fd, BLKSSZGET, &logical) && logical > 0)
+			block = (uint32_t)logical;
+		for (uint32_t b = 512; !block && b <= 4096; b *= 2)
+			if (try_direct(fd, info->size_bytes, b))
+				block = b;
+		mem = block;
+	}
+	/* One that says yes and fails all the same (some FUSE and network file systems) is found out here. */
+	if (!block || block > 65536 || mem > 65536 || info->size_bytes % block || !try_direct(fd, info->size_bytes, block)) {
+		fcntl(fd, F_SETFL, flags);
+		return;
+	}
+	info->direct = true;
+	info->block_bytes = block;
+	info->memory_align = mem ? mem : 1;
+}
+
+static void find_abilities(struct dray_file *f, const struct stat *st, struct dray_storage_info *info)
+{
+	if (S_ISBLK(st->st_mode)) {
+		int optimal = 0, logical = 512;
+		info->is_block_device = true;
+		ioctl(f->fd, BLKIOOPT, &optimal);
+		ioctl(f->fd, BLKSSZGET, &logical);
+		if (info->block_bytes < (uint32_t)logical)
+			info->block_bytes = (uint32_t)logical; /* zero and discard, at least, know no less */
+		if (optimal > 4096 && optimal <= 32 << 20)
+			info->preferred_bytes = (uint32_t)optimal;
+		/* The device file system's calls: PUNCH_HOLE zeroes by unmapping, ZERO_RANGE also by writing. */
+		bool offload = queue_number(st->st_rdev, "write_zeroes_max_bytes") > 0;
+		f->punch = offload;
+		f->zero_range = true;
+		info->can_zero = true;
+		info->can_fast_zero = offload;
+		info->can_discard = queue_number(st->st_rdev, "discard_max_bytes") > 0;
+		info->thin = info->can_discard;
+		info->rotational = queue_number(st->st_rdev, "rotational") > 0;
+		return;
+	}
+	if (!info->read_only) {
+		/* Behind the end of the file: changes nothing, and says whether the file system knows it. */
+		off_t behind = (off_t)((info->size_bytes + 4095) / 4096 * 4096);
+		f->punch = !fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, behind, 4096);
+		f->zero_range = f->punch && !f->in_memory; /* where not, told at the first use */
+	}
+	info->can_zero = f->punch;
+	info->can_fast_zero = f->punch;
+	info->can_discard = f->punch;
+	info->can_extents = lseek(f->fd, 0, SEEK_HOLE) >= 0;
+	info->thin = (uint64_t)st->st_blocks * 512 < info->size_bytes;
+	info->rotational = queue_number(st->st_dev, "rotational") > 0;
+	if (st->st_blksize > 4096 && st->st_blksize <= 32 << 20)
+		info->preferred_bytes = (uint32_t)st->st_blksize;
+}
+
+/* ---- opening ---- */
+
+static int refused(int rc, dev_t dev, const char *path, bool read_only, struct dray_error *err)
+{
+	char why[3000];
+	switch (-rc) {
+	case ENOENT:
+	case ENOTDIR:
+	case ENXIO:
+	case ENODEV: return dray_error_kind(err, -ENOENT, "not_found", "%s: %s", path, strerror(-rc));
+	case EACCES:
+	case EPERM: return dray_error_kind(err, -EACCES, "not_accessible", "%s: %s", path, strerror(-rc));
+	case EROFS:
+		return dray_error_kind(err, -EROFS, "read_only", "%s: %s", path,
+			read_only ? strerror(-rc) : "it can only be read");
+	case EBUSY:
+		why_busy(dev, why, sizeof why);
+		return dray_error_kind(err, -EBUSY, "held", "%s: %.400s", path, why);
+	default: return dray_error_errno(err, rc, "%s", path);
+	}
+}
+
+int dray_file_open(struct dray_file *f, const char *path, const struct dray_storage_options *o,
+	struct dray_storage_info *info, struct dray_error *err)
+{
+	struct stat st, now;
+	struct statfs fs;
+	/* Looked at before it is opened: opening a pipe would wait for its other end. */
+	if (stat(path, &st))
+		return refused(-errno, 0, path, o->read_only, err);
+	bool block = S_ISBLK(st.st_mode);
+	if (!block && !S_ISREG(st.st_mode))
+		return dray_error_kind(err, -EINVAL, "bad_resource", "%s: neither a regular file nor a block device", path);
+	/* O_EXCL also when only reading: what is mounted changes while it is read. */
+	int flags = (o->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | (block && !o->no_lock ? O_EXCL : 0);
+	f->fd = open(path, flags);
+	if (f->fd < 0)
+		return refused(-errno, st.st_rdev, path, o->read_only, err);
+	int rc = 0;
+	if (fstat(f->fd, &now) || fstatfs(f->fd, &fs))
+		rc = dray_error_errno(err, -errno, "%s", path);
+	else if (now.st_dev != st.st_dev || now.st_ino != st.st_ino)
+		rc = dray_error_kind(err, -EBUSY, "held", "%s: it was replaced while it was opened", path);
+	if (!rc && !o->no_lock)
+		rc = take_lock(f->fd, &st, o, path, err);
+	/* Only now, with the lock, does its size stand still. */
+	off_t end = rc ? 0 : lseek(f->fd, 0, SEEK_END);
+	if (!rc && end < 0)
+		rc = dray_error_errno(err, -errno, "%s: size", path);
+	if (!rc && fstat(f->fd, &st))
+		rc = dray_error_errno(err, -errno, "%s", path);
+	if (!rc) {
+		info->size_bytes = (uint64_t)end;
+		info->read_only = o->read_only;
+		rc = dray_identity_of_fd(f->fd, info->identity, sizeof info->identity, &info->stable_identity);
+		if (rc)
+			dray_error_errno(err, rc, "%s: identity", path);
+	}
+	if (rc) {
+		close(f->fd);
+		return rc;
+	}
+	f->in_memory = !block && ((unsigned)fs.f_type == TMPFS_MAGIC || (unsigned)fs.f_type == RAMFS_MAGIC);
+	/* tmpfs takes O_DIRECT since 6.6 and copies all the same. */
+	if (!f->in_memory)
+		find_direct(f->fd, &st, info);
+	find_abilities(f, &st, info);
+	info->can_fua = true;
+	info->can_multi_conn = true;
+	info->can_cache = !info->direct && !f->in_memory;
+	return 0;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The NBD driver's own: nbd_connect.c makes a connection and knows the address, nbd.c uses it.
+ */
+#ifndef DRAY_STORAGE_NBD_H
+#define DRAY_STORAGE_NBD_H
+
+#include "storage/driver.h"
+
+#include <libnbd.h>
+
+/* Connects and negotiates; blocks, at most DRAY_NBD_CONNECT_NS or until *quit (atomic) is set. Fills *h, and `info` but for
+ * its identity. 0, or -ECONNREFUSED "unreachable", -ENOENT "not_found" (no such export) ... */
+#define DRAY_NBD_CONNECT_NS UINT64_C(10000000000)
+int dray_nbd_connect(struct nbd_handle **h, const char *uri, const bool *quit, struct dray_storage_info *info,
+	struct dray_error *err);
+
+/* "nbd:host:10809/export:size", with defaults filled in and escapes undone. */
+void dray_nbd_identity(const char *uri, uint64_t size_bytes, char *buf, size_t size);
+
+#endif

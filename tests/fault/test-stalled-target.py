@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""A target that stalls (a stopped NBD server) is set aside after leg_timeout: the application waits no longer than that, sees no
+error, and the pair recovers by itself. DRAY_STALL: how long it stalls (default 4 s)."""
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from dray import MiB, SLOW, Scratch, wait_for
+
+N, STALL = 32 * MiB, float(os.environ.get("DRAY_STALL", "4"))
+
+
+def stall(what):
+    before = app.status()
+    disk.stop()
+    end = time.monotonic() + STALL
+    wait_for(f"{what}: the target is set aside", lambda: a.pair("move")["targets"][0]["state"] == "degraded", timeout=10)
+    app.wait_writes(500)
+    wait_for("the stall ends", lambda: time.monotonic() > end, timeout=STALL + 1)
+    assert app.status()["writes"] > before["writes"] + 500
+    disk.go_on()
+    longest = app.status()["longest_wait_us"]
+    print(f"{what}: stalled {STALL} s, the application's longest wait {longest / 1000:.0f} ms")
+    assert longest <= 1_100_000 * SLOW, longest
+
+
+with Scratch() as s:
+    a = s.agent()
+    disk = s.holdback("disk", N)
+    app = s.stamp(a.volume("v", s.file("old", N, True)), "app", "--depth", "8", "--rate", "2000", "--no-reconnect")
+    app.wait_writes(100)
+    a.spec({"name": "move", "leg_timeout": "1s", "switch": {"when": "manual"}, "limits": {"rate": "8MiB"},
+            "pairs": [{"source": "volume:v", "target": disk.uri, "overwrite": True}]})
+    wait_for("it moves", lambda: a.pair("move")["progress"]["bytes_done"] > N // 4)
+    stall("copying")
+    a.run("set", "move", "limits.rate=none")
+    a.wait("move", "synced")
+    stall("synced")
+    wait_for("it recovers", lambda: a.show("move")["state"] == "synced" and a.pair("move")["targets"][0]["state"] == "mirror", timeout=30)
+    a.run("switch", "move")
+    assert a.show("move")["state"] == "switched"
+    app.wait_writes(200)
+    app.end()
+    a.run("commit", "move", "--yes")
+    app.verify(disk.uri)

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Single keys of a running session are changed in the document and in the fields, or not at all. */
+#include "session/session.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static struct dray_session *session(void)
+{
+	static const char text[] = "name: a\nlimits: {rate: 1M}\npairs: [{source: /dev/a, target: /dev/b}]\n";
+	struct dray_problems problems = DRAY_PROBLEMS_INIT;
+	struct dray_session *s;
+	assert_int_equal(dray_session_parse(text, strlen(text), true, &s, &problems), 0);
+	return s;
+}
+
+static void set(struct dray_session *s, const char *key, const char *value)
+{
+	struct dray_problems problems = DRAY_PROBLEMS_INIT;
+	if (dray_session_set(s, key, value, &problems))
+		fail_msg("%s=%s: %s", key, value, problems.items[0].detail);
+}
+
+static void refused(struct dray_session *s, const char *key, const char *value, const char *code, const char *pointer)
+{
+	struct dray_problems problems = DRAY_PROBLEMS_INIT;
+	json_t *before = json_deep_copy(s->doc);
+	assert_int_equal(dray_session_set(s, key, value, &problems), -22);
+	assert_int_equal(problems.n, 1);
+	assert_string_equal(problems.items[0].code, code);
+	assert_string_equal(problems.items[0].pointer, pointer);
+	assert_true(json_equal(before, s->doc));
+	json_decref(before);
+	dray_problems_free(&problems);
+}
+
+static void changes(void **state)
+{
+	struct dray_session *s = session();
+	set(s, "limits.rate", "50MiB");
+	assert_true(s->limits.rate == 50 << 20);
+	set(s, "limits.active_pairs", "4");
+	assert_true(s->limits.active_pairs == 4);
+	set(s, "limits.in_flight", "\"1M\"");
+	assert_true(s->limits.in_flight == 1 << 20);
+	set(s, "limits.step", "65536");
+	set(s, "limits.steps", "8");
+	assert_true(s->limits.step == 65536 && s->limits.steps == 8);
+	set(s, "priority", "high");
+	assert_int_equal(s->priority, 8);
+	set(s, "priority", "1");
+	assert_int_equal(s->priority, 1);
+	s->held_by_undo = true;
+	set(s, "switch.when", "synced");
+	assert_int_equal(s->when, DRAY_WHEN_SYNCED);
+	assert_false(s->held_by_undo);
+	set(s, "on_error", "session");
+	assert_int_equal(s->on_error, DRAY_ON_ERROR_SESSION);
+	set(s, "verify", "{mode: full, repair: true}");
+	assert_true(s->verify == DRAY_VERIFY_FULL && s->verify_repair);
+	char *json = json_dumps(s->doc, JSON_COMPACT);
+	assert_string_equal(json,
+		"{\"name\":\"a\",\"limits\":{\"rate\":\"50MiB\",\"active_pairs\":4,\"in_flight\":\"1M\",\"step\":65536,\"steps\":8},"
+		"\"pairs\":[{\"source\":\"/dev/a\",\"target\":\"/dev/b\"}],\"priority\":1,\"switch\":{\"when\":\"synced\"},"
+		"\"on_error\":\"session\",\"verify\":{\"mode\":\"full\",\"repair\":true}}");
+	free(json);
+	dray_session_free(s);
+}
+
+static void none_lifts(void **state)
+{
+	struct dray_session *s = session();
+	set(s, "limits.rate", "none");
+	assert_true(s->limits.rate == DRAY_UNKNOWN);
+	assert_null(json_object_get(s->doc, "limits"));
+	set(s, "limits.steps", "none");
+	assert_null(json_object_get(s->doc, "limits"));
+	dray_session_free(s);
+}
+
+static void refusals(void **state)
+{
+	struct dray_session *s = session();
+	refused(s, "limits.rate", "10MB", "bad_unit", "/limits/rate");
+	refused(s, "limits.rate", "0", "out_of_range", "/limits/rate");
+	refused(s, "limits.rate", "08:00,20M", "unsupported", "/limits/rate");
+	refused(s, "limits.rate", "", "bad_value", "/limits/rate");
+	refused(s, "limits.active_pairs", "[1]", "wrong_type", "/limits/active_pairs");
+	refused(s, "limits.active_pairs", "[1", "syntax", "");
+	refused(s, "limits.speed", "1", "unknown_key", "/limits/speed");
+	refused(s, "window", "['19:00-07:00']", "unsupported", "/window");
+	refused(s, "name", "b", "not_settable", "/name");
+	refused(s, "pairs", "[]", "not_settable", "/pairs");
+	refused(s, "resource.offset", "1", "unknown_key", "/resource/offset");
+	refused(s, "priority", "10", "out_of_range", "/priority");
+	refused(s, "switch.when", "pair", "unsupported", "/switch/when");
+	refused(s, "priority", "none", "bad_value", "/priority");
+	assert_true(s->limits.rate == 1 << 20 && s->limits.active_pairs == DRAY_UNKNOWN && s->priority == 5);
+	dray_session_free(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(changes),
+		cmocka_unit_test(none_lifts),
+		cmocka_unit_test(refusals),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
