@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One storage under two names has one identity; parts overlap where they have bytes in common; signatures are seen. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+#include "storage-help.h"
+#include "storage/identity.h"
+#include "storage/signature.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static char dir[128];
+
+static char *in_dir(const char *name)
+{
+	static char path[4][192];
+	static int next;
+	char *p = path[next++ % 4];
+	snprintf(p, sizeof path[0], "%s/%s", dir, name);
+	return p;
+}
+
+static struct dray_storage_info probe(const char *resource, uint64_t offset, uint64_t length)
+{
+	struct dray_storage_options o = { .read_only = true, .no_lock = true, .offset = offset, .length = length };
+	struct dray_storage_info info;
+	struct dray_error err = DRAY_ERROR_INIT;
+	if (dray_storage_probe(resource, &o, &info, &err))
+		fail_msg("%s", err.text);
+	return info;
+}
+
+static int setup(void **state)
+{
+	strcpy(dir, help_folder("/var/tmp"));
+	return dray_storage_create(in_dir("a"), 4 * MIB, false, NULL);
+}
+
+static int teardown(void **state)
+{
+	static const char *const names[] = { "a", "b", "hard", "soft" };
+	for (size_t i = 0; i < 4; i++)
+		unlink(in_dir(names[i]));
+	rmdir(dir);
+	return 0;
+}
+
+static void names(void **state)
+{
+	struct dray_storage_info a = probe(in_dir("a"), 0, 0);
+	char spelled[256];
+	assert_int_equal(link(in_dir("a"), in_dir("hard")), 0);
+	assert_int_equal(symlink("a", in_dir("soft")), 0);
+	snprintf(spelled, sizeof spelled, "file:%s/../%s/./a", dir, strrchr(dir, '/') + 1);
+	assert_string_equal(probe(in_dir("hard"), 0, 0).identity, a.identity);
+	assert_string_equal(probe(in_dir("soft"), 0, 0).identity, a.identity);
+	assert_string_equal(probe(spelled, 0, 0).identity, a.identity);
+	assert_int_equal(rename(in_dir("a"), in_dir("b")), 0);
+	assert_string_equal(probe(in_dir("b"), 0, 0).identity, a.identity);
+	assert_int_equal(dray_storage_create(in_dir("a"), MIB, false, NULL), 0);
+	assert_string_not_equal(probe(in_dir("a"), 0, 0).identity, a.identity);
+	assert_false(dray_identity_overlaps(probe(in_dir("a"), 0, 0).identity, a.identity));
+}
+
+/* The number of a deleted file may be given to a new one: that is another file. */
+static void deleted(void **state)
+{
+	struct dray_storage_info a = probe(in_dir("a"), 0, 0);
+	if (!strstr(a.identity, "btime="))
+		skip(); /* the file system keeps no birth time */
+	for (int i = 0; i < 20; i++) {
+		unlink(in_dir("a"));
+		assert_int_equal(dray_storage_create(in_dir("a"), 4 * MIB, false, NULL), 0);
+		assert_string_not_equal(probe(in_dir("a"), 0, 0).identity, a.identity);
+	}
+}
+
+static void parts(void **state)
+{
+	struct dray_storage_info whole = probe(in_dir("a"), 0, 0), first = probe(in_dir("a"), 0, MIB),
+				 second = probe(in_dir("a"), MIB, MIB), both = probe(in_dir("a"), MIB / 2, MIB),
+				 rest = probe(in_dir("a"), MIB, 0);
+	assert_true(dray_identity_overlaps(whole.identity, whole.identity));
+	assert_true(dray_identity_overlaps(whole.identity, second.identity));
+	assert_true(dray_identity_overlaps(second.identity, whole.identity));
+	assert_false(dray_identity_overlaps(first.identity, second.identity));
+	assert_false(dray_identity_overlaps(second.identity, first.identity));
+	assert_true(dray_identity_overlaps(first.identity, both.identity));
+	assert_true(dray_identity_overlaps(both.identity, second.identity));
+	assert_true(dray_identity_overlaps(rest.identity, second.identity));
+	assert_int_equal(rest.size_bytes, 3 * MIB);
+}
+
+static void lines(void **state)
+{
+	static const struct {
+		const char *a, *b;
+		bool overlap;
+	} cases[] = {
+		{ "block:wwid=naa.6001", "block:wwid=naa.6001+1048576,1048576", true },
+		{ "block:wwid=naa.6001", "block:wwid=naa.60012", false },
+		{ "block:8:16+0,512", "block:8:16+512,512", false },
+		{ "block:8:16+0,513", "block:8:16+512,512", true },
+		{ "block:8:1", "block:8:16", false },
+		{ "nbd:h:10809/a:100", "nbd:h:10809/a:100", true },
+		{ "nbd:h:10809/a+1,2:100", "nbd:h:10809/a+3,4:100", false },
+		{ "nbd:h:10809/a:100", "nbd:h:10809/a:1000", false },
+		{ "x+0,18446744073709551615", "x+18446744073709551614,1", true },
+		{ "", "x", false },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		assert_int_equal(dray_identity_overlaps(cases[i].a, cases[i].b), cases[i].overlap);
+		assert_int_equal(dray_identity_overlaps(cases[i].b, cases[i].a), cases[i].overlap);
+	}
+	char id[64] = "block:8:0+4096,8192", small[] = "block:8:0";
+	assert_int_equal(dray_identity_slice(id, sizeof id, 512, 1024, NULL), 0); /* a part of a part */
+	assert_string_equal(id, "block:8:0+4608,1024");
+	assert_int_equal(dray_identity_slice(small, sizeof small, 512, 1024, NULL), -ENAMETOOLONG);
+}
+
+static void signatures(void **state)
+{
+	char s[64];
+	assert_int_equal(dray_storage_signature(in_dir("a"), s, sizeof s, NULL), 0);
+	assert_string_equal(s, "");
+	int fd = open(in_dir("a"), O_WRONLY);
+	assert_int_equal(pwrite(fd, "SWAPSPACE2", 10, 4086), 10);
+	unsigned char head[12] = { 1, 0, 0, 0, 255, 3 }; /* version 1, last page 1023 */
+	assert_int_equal(pwrite(fd, head, sizeof head, 1024), sizeof head);
+	assert_int_equal(dray_storage_signature(in_dir("a"), s, sizeof s, NULL), 0);
+	assert_string_equal(s, "swap");
+	assert_int_equal(pwrite(fd, "\0\0\0\0\0\0\0\0\0\0", 10, 4086), 10);
+	/* An empty partition table of the old kind: one entry, of type Linux, and the mark at its end. */
+	unsigned char mbr[66] = { 0, 0, 2, 0, 0x83, 0, 0, 0, 1, 0, 0, 0, 0, 16, 0, 0 };
+	mbr[64] = 0x55;
+	mbr[65] = 0xaa;
+	assert_int_equal(pwrite(fd, mbr, sizeof mbr, 446), sizeof mbr);
+	assert_int_equal(dray_storage_signature(in_dir("a"), s, sizeof s, NULL), 0);
+	assert_string_equal(s, "dos partition table");
+	close(fd);
+	struct dray_error err = DRAY_ERROR_INIT;
+	assert_int_equal(dray_storage_signature(in_dir("none"), s, sizeof s, &err), -ENOENT);
+	assert_int_equal(dray_storage_signature("nbd://localhost/x", s, sizeof s, NULL), 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { T(names), T(deleted), T(parts), cmocka_unit_test(lines), T(signatures) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
