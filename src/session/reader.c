@@ -2,10 +2,11 @@
 /*
  * Reading YAML.
  *
- * JSON is YAML, so one reader does for both, and both get line numbers. libfyaml's events are turned into jansson values
- * and, beside them, a tree of lines of the same shape. What a text can make us do is bounded before it is done:
+ * libfyaml's events are turned into jansson values and, beside them, a tree of lines of the same shape. What a text can
+ * make us do is bounded before it is done:
  *
- *  - its size (DRAY_DOCUMENT_MAX_BYTES), how deep it nests, how many values it holds;
+ *  - its size (DRAY_DOCUMENT_MAX_BYTES), its longest line (libfyaml keeps all of a line's tokens, some hundred bytes each, at
+ *    once), how deep it nests, how many values it holds;
  *  - aliases are copied where they stand, and each copy counts like text that was written out: a "billion laughs"
  *    document hits the same limit as one of that size. An alias to what surrounds it is not known yet, so there are no
  *    cycles.
@@ -15,6 +16,7 @@
  * that nothing is printed in another way than it was written. Tags, and keys that are not scalars, are refused.
  */
 #include "session/reader.h"
+#include "session/reading.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -23,10 +25,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_DEPTH   32
 #define MAX_VALUES  2000000
 #define MAX_BYTES   (UINT64_C(64) << 20) /* of text, copies by aliases counted */
 #define MAX_ANCHORS 1000
+#define MAX_LINE    (1u << 20)
 
 struct anchor {
 	char *name;
@@ -36,18 +38,16 @@ struct anchor {
 };
 
 struct reader {
+	struct dray_reading common;
 	struct fy_parser *parser;
-	struct dray_problems *problems;
-	struct dray_pointer at;
 	struct anchor *anchors;
 	size_t n_anchors;
-	uint64_t values, bytes;
 };
 
-static void lines_clear(struct dray_lines *lines)
+void dray_lines_clear(struct dray_lines *lines)
 {
 	for (unsigned i = 0; i < lines->n; i++)
-		lines_clear(&lines->child[i]);
+		dray_lines_clear(&lines->child[i]);
 	free(lines->child);
 	lines->child = NULL;
 	lines->n = 0;
@@ -57,18 +57,18 @@ void dray_lines_free(struct dray_lines *lines)
 {
 	if (!lines)
 		return;
-	lines_clear(lines);
+	dray_lines_clear(lines);
 	free(lines);
 }
 
 /* Takes over `child`. */
-static int lines_add(struct dray_lines *lines, struct dray_lines child)
+int dray_lines_add(struct dray_lines *lines, struct dray_lines child)
 {
 	if (!(lines->n & (lines->n - 1))) {
 		struct dray_lines *grown =
 			realloc(lines->child, (lines->n ? (size_t)lines->n * 2 : 1) * sizeof *grown);
 		if (!grown) {
-			lines_clear(&child);
+			dray_lines_clear(&child);
 			return -ENOMEM;
 		}
 		lines->child = grown;
@@ -89,17 +89,45 @@ static int lines_copy(struct dray_lines *to, const struct dray_lines *from)
 	for (unsigned i = 0; i < from->n; i++) {
 		to->n = i + 1;
 		if (lines_copy(&to->child[i], &from->child[i])) {
-			lines_clear(to);
+			dray_lines_clear(to);
 			return -ENOMEM;
 		}
 	}
 	return 0;
 }
 
-static int refuse(struct reader *r, unsigned line, const char *code, const char *legal, const char *detail)
+int dray_reading_refuse(struct dray_reading *r, unsigned line, const char *code, const char *legal, const char *detail)
 {
 	dray_problems_add(r->problems, dray_pointer_text(&r->at), line, code, NULL, legal, "%s", detail);
 	return -EINVAL;
+}
+
+int dray_reading_spend(struct dray_reading *r, unsigned line, uint64_t values, uint64_t bytes)
+{
+	r->values += values;
+	r->bytes += bytes;
+	if (r->values <= MAX_VALUES && r->bytes <= MAX_BYTES)
+		return 0;
+	return dray_reading_refuse(r, line, "too_large", "at most 2000000 values and 64 MiB of text, aliases written out",
+		"the document holds too much");
+}
+
+int dray_reading_member(struct dray_reading *r, json_t *object, struct dray_lines *lines, const char *key, unsigned line,
+	json_t *value, struct dray_lines l)
+{
+	if (json_object_get(object, key)) {
+		dray_reading_refuse(r, line, "duplicate", "each key once", "this key is there already");
+		json_decref(value);
+		dray_lines_clear(&l);
+		return 0;
+	}
+	l.line = line;
+	return json_object_set_new(object, key, value) || dray_lines_add(lines, l) ? -ENOMEM : 0;
+}
+
+static int refuse(struct reader *r, unsigned line, const char *code, const char *legal, const char *detail)
+{
+	return dray_reading_refuse(&r->common, line, code, legal, detail);
 }
 
 static unsigned line_of(struct fy_event *event)
@@ -108,15 +136,9 @@ static unsigned line_of(struct fy_event *event)
 	return mark && mark->line >= 0 ? (unsigned)mark->line + 1 : 0;
 }
 
-/* Counts towards the limits. */
 static int spend(struct reader *r, unsigned line, uint64_t values, uint64_t bytes)
 {
-	r->values += values;
-	r->bytes += bytes;
-	if (r->values <= MAX_VALUES && r->bytes <= MAX_BYTES)
-		return 0;
-	return refuse(r, line, "too_large", "at most 2000000 values and 64 MiB of text, aliases written out",
-		"the document holds too much");
+	return dray_reading_spend(&r->common, line, values, bytes);
 }
 
 /* Text that can be a JSON string: UTF-8 without NUL. */
@@ -279,13 +301,13 @@ static int read_sequence(struct reader *r, unsigned depth, json_t *list, struct 
 		}
 		json_t *v = NULL;
 		struct dray_lines l = { 0 };
-		size_t before = dray_pointer_index(&r->at, json_array_size(list));
+		size_t before = dray_pointer_index(&r->common.at, json_array_size(list));
 		int rc = read_value(r, event, depth, &v, &l);
 		if (!rc)
-			rc = json_array_append_new(list, v) || lines_add(lines, l) ? -ENOMEM : 0;
+			rc = json_array_append_new(list, v) || dray_lines_add(lines, l) ? -ENOMEM : 0;
 		if (rc)
 			return rc; /* the pointer stays where the problem is: nothing is read any more */
-		dray_pointer_cut(&r->at, before);
+		dray_pointer_cut(&r->common.at, before);
 	}
 }
 
@@ -321,21 +343,15 @@ static int read_mapping(struct reader *r, unsigned depth, json_t *object, struct
 			return -EINVAL;
 		json_t *v = NULL;
 		struct dray_lines l = { 0 };
-		size_t before = dray_pointer_key(&r->at, key);
+		size_t before = dray_pointer_key(&r->common.at, key);
 		event = next_event(r);
 		int rc = event ? read_value(r, event, depth, &v, &l) : -EINVAL;
-		if (!rc && json_object_get(object, key)) {
-			refuse(r, line, "duplicate", "each key once", "this key is there already");
-			json_decref(v);
-			lines_clear(&l);
-		} else if (!rc) {
-			l.line = line;
-			rc = json_object_set_new(object, key, v) || lines_add(lines, l) ? -ENOMEM : 0;
-		}
+		if (!rc)
+			rc = dray_reading_member(&r->common, object, lines, key, line, v, l);
 		free(key);
 		if (rc)
 			return rc;
-		dray_pointer_cut(&r->at, before);
+		dray_pointer_cut(&r->common.at, before);
 	}
 }
 
@@ -343,7 +359,7 @@ static int read_mapping(struct reader *r, unsigned depth, json_t *object, struct
 static int read_value(struct reader *r, struct fy_event *event, unsigned depth, json_t **value, struct dray_lines *lines)
 {
 	unsigned line = line_of(event);
-	uint64_t values = r->values, bytes = r->bytes;
+	uint64_t values = r->common.values, bytes = r->common.bytes;
 	int rc = 0;
 	*lines = (struct dray_lines){ .line = line };
 	struct fy_token *anchor = fy_event_get_anchor_token(event);
@@ -352,7 +368,7 @@ static int read_value(struct reader *r, struct fy_event *event, unsigned depth, 
 		anchor = NULL;
 	} else if (fy_event_get_tag_token(event)) {
 		rc = refuse(r, line, "syntax", "values without tags", "tags (!...) have no meaning here");
-	} else if (depth == MAX_DEPTH) {
+	} else if (depth == DRAY_READING_MAX_DEPTH) {
 		rc = refuse(r, line, "too_large", "at most 32 levels", "the document nests too deeply");
 	} else if (event->type == FYET_SCALAR) {
 		*value = scalar_value(r, event, line);
@@ -369,12 +385,12 @@ static int read_value(struct reader *r, struct fy_event *event, unsigned depth, 
 		rc = refuse(r, line, "syntax", NULL, "a value is missing here");
 	}
 	if (!rc && anchor)
-		rc = remember_anchor(r, anchor, line, *value, lines, r->values - values, r->bytes - bytes);
+		rc = remember_anchor(r, anchor, line, *value, lines, r->common.values - values, r->common.bytes - bytes);
 	fy_parser_event_free(r->parser, event);
 	if (rc) {
 		json_decref(*value);
 		*value = NULL;
-		lines_clear(lines);
+		dray_lines_clear(lines);
 	}
 	return rc;
 }
@@ -403,13 +419,15 @@ static int read_stream(struct reader *r, json_t **value, struct dray_lines *line
 	}
 }
 
-int dray_read(const char *text, size_t len, json_t **value, struct dray_lines **lines, struct dray_problems *problems)
+static int read_yaml(struct reader *r, const char *text, size_t len, json_t **value, struct dray_lines *lines)
 {
-	struct reader r = { .problems = problems };
-	*value = NULL;
-	*lines = NULL;
-	if (len > DRAY_DOCUMENT_MAX_BYTES)
-		return refuse(&r, 0, "too_large", "at most 16 MiB", "the document is too large");
+	unsigned line = 1;
+	for (const char *p = text, *end = text + len, *next; p < end; p = next, line++) {
+		next = memchr(p, '\n', (size_t)(end - p));
+		next = next ? next + 1 : end;
+		if (next - p > MAX_LINE)
+			return refuse(r, line, "too_large", "lines of at most 1 MiB", "the line is too long");
+	}
 	struct fy_diag_cfg diag_cfg;
 	fy_diag_cfg_default(&diag_cfg);
 	diag_cfg.fp = NULL;
@@ -421,28 +439,43 @@ int dray_read(const char *text, size_t len, json_t **value, struct dray_lines **
 	/* Duplicate keys are ours to find: libfyaml compares each key with all others of its map. */
 	struct fy_parse_cfg cfg = { .diag = diag,
 		.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_ALLOW_DUPLICATE_KEYS };
-	r.parser = fy_parser_create(&cfg);
-	*lines = calloc(1, sizeof **lines);
+	r->parser = fy_parser_create(&cfg);
 	int rc = -ENOMEM;
-	if (r.parser && *lines && !fy_parser_set_string(r.parser, text, len))
-		rc = read_stream(&r, value, *lines);
-	if (rc) {
-		if (!problems->n)
-			dray_problems_add(problems, "", 0, "too_large", NULL, NULL, "there is no memory to read the document");
-		json_decref(*value);
-		*value = NULL;
-		dray_lines_free(*lines);
-		*lines = NULL;
+	if (r->parser && !fy_parser_set_string(r->parser, text, len))
+		rc = read_stream(r, value, lines);
+	for (size_t i = 0; i < r->n_anchors; i++) {
+		free(r->anchors[i].name);
+		json_decref(r->anchors[i].value);
+		dray_lines_clear(&r->anchors[i].lines);
 	}
-	for (size_t i = 0; i < r.n_anchors; i++) {
-		free(r.anchors[i].name);
-		json_decref(r.anchors[i].value);
-		lines_clear(&r.anchors[i].lines);
-	}
-	free(r.anchors);
-	dray_pointer_free(&r.at);
-	if (r.parser)
-		fy_parser_destroy(r.parser);
+	free(r->anchors);
+	if (r->parser)
+		fy_parser_destroy(r->parser);
 	fy_diag_destroy(diag);
 	return rc;
+}
+
+int dray_read(const char *text, size_t len, json_t **value, struct dray_lines **lines, struct dray_problems *problems)
+{
+	struct reader r = { .common.problems = problems };
+	*value = NULL;
+	*lines = NULL;
+	if (len > DRAY_DOCUMENT_MAX_BYTES)
+		return refuse(&r, 0, "too_large", "at most 16 MiB", "the document is too large");
+	*lines = calloc(1, sizeof **lines);
+	int rc = -ENOMEM;
+	if (*lines && dray_json_looks_like(text, len))
+		rc = dray_json_read(&r.common, text, len, value, *lines);
+	else if (*lines)
+		rc = read_yaml(&r, text, len, value, *lines);
+	dray_pointer_free(&r.common.at);
+	if (!rc)
+		return 0;
+	if (!problems->n)
+		dray_problems_add(problems, "", 0, "too_large", NULL, NULL, "there is no memory to read the document");
+	json_decref(*value);
+	*value = NULL;
+	dray_lines_free(*lines);
+	*lines = NULL;
+	return -EINVAL;
 }

@@ -91,6 +91,13 @@ static void too_large(void **state)
 	assert_non_null(text);
 	memset(text, '#', len);
 	refused(text, len, "too_large");
+	/* Just small enough, on one line and all of it values: as YAML, then as JSON. */
+	for (size_t i = 0; i + 1 < len; i += 2)
+		memcpy(text + i, "0,", 2);
+	memcpy(text, "[1", 2);
+	refused(text, len - 1, "too_large");
+	memcpy(text, " {\"\":[0", 7);
+	refused(text, len - 1, "too_large");
 	free(text);
 }
 
