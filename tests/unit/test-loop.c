@@ -29,7 +29,7 @@ static void op_done(struct dray_ioc *ioc, int res)
 {
 	struct op *op = dray_container(ioc, struct op, ioc);
 	op->res = res;
-	op->calls++;
+	__atomic_fetch_add(&op->calls, 1, __ATOMIC_RELEASE); /* one test looks at it from another thread */
 }
 
 #define OP ((struct op){ .ioc.done = op_done, .res = 12345 })

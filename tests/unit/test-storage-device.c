@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Block devices: I/O, zeroes, discards, what holds them, and whose bytes they are. On loop devices, so only where those
+ * may be made. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+#include "storage-help.h"
+#include "storage/identity.h"
+#include "storage/signature.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static char dir[128], file[160], device[32];
+static int device_fd = -1;
+static const char *why_not;
+
+/* A loop device on `length` bytes of the file at `offset`. */
+static bool make_device(uint64_t offset, uint64_t length)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), back = open(file, O_RDWR | O_CLOEXEC), n;
+	why_not = "no loop devices here (root is needed)";
+	if (control < 0 || back < 0)
+		goto out;
+	/* Somebody else may take the free one before we do. */
+	for (int i = 0; i < 20 && device_fd < 0 && (n = ioctl(control, LOOP_CTL_GET_FREE)) >= 0; i++) {
+		struct loop_config c = { .fd = (unsigned)back, .info = { .lo_offset = offset, .lo_sizelimit = length,
+								       .lo_flags = LO_FLAGS_AUTOCLEAR } };
+		snprintf(device, sizeof device, "/dev/loop%d", n);
+		device_fd = open(device, O_RDWR | O_CLOEXEC);
+		if (device_fd >= 0 && ioctl(device_fd, LOOP_CONFIGURE, &c)) {
+			close(device_fd);
+			device_fd = -1;
+			if (errno != EBUSY)
+				break;
+		}
+	}
+out:
+	if (control >= 0)
+		close(control);
+	if (back >= 0)
+		close(back);
+	return device_fd >= 0;
+}
+
+static int setup(void **state)
+{
+	strcpy(dir, help_folder("/var/tmp"));
+	snprintf(file, sizeof file, "%s/a.img", dir);
+	help_loop(DRAY_LOOP_AUTO);
+	return dray_storage_create(file, 16 * MIB, false, NULL);
+}
+
+static int teardown(void **state)
+{
+	if (device_fd >= 0)
+		close(device_fd);
+	device_fd = -1;
+	dray_loop_free(loop);
+	unlink(file);
+	rmdir(dir);
+	return 0;
+}
+
+#define need_device(offset, length)                                                                            \
+	do {                                                                                                   \
+		if (!make_device(offset, length)) {                                                            \
+			print_message("skipped: %s\n", why_not);                                               \
+			skip();                                                                                \
+		}                                                                                              \
+	} while (0)
+
+static void io(void **state)
+{
+	need_device(0, 0);
+	struct dray_storage *st = help_open(device, NULL);
+	unsigned char *w = help_buffer(MIB, 3), *r = help_buffer(MIB, 0);
+	assert_true(st->info.is_block_device);
+	assert_true(st->info.direct);
+	assert_int_equal(st->info.size_bytes, 16 * MIB);
+	assert_int_equal(st->info.block_bytes, 512);
+	assert_int_equal(help_do(st, DRAY_OP_WRITE, DRAY_F_FUA, MIB, MIB, w), 0);
+	assert_int_equal(help_do(st, DRAY_OP_READ, 0, MIB, MIB, r), 0);
+	assert_memory_equal(r, w, MIB);
+	assert_int_equal(help_do(st, DRAY_OP_ZERO, 0, MIB, MIB / 4, NULL), 0);
+	assert_int_equal(help_do(st, DRAY_OP_ZERO, DRAY_F_MAY_UNMAP, MIB + MIB / 4, MIB / 4, NULL), 0);
+	if (st->info.can_discard)
+		assert_int_equal(help_do(st, DRAY_OP_DISCARD, 0, 0, MIB, NULL), 0);
+	assert_int_equal(help_do(st, DRAY_OP_READ, 0, MIB, MIB, r), 0);
+	assert_true(help_zero(r, MIB / 2));
+	assert_memory_equal(r + MIB / 2, w + MIB / 2, MIB / 2);
+	assert_int_equal(help_do(st, DRAY_OP_FLUSH, 0, 0, 0, NULL), 0);
+	help_close(st);
+	free(w);
+	free(r);
+}
+
+static void identity(void **state)
+{
+	need_device(4 * MIB, 8 * MIB);
+	struct dray_storage_info d, f, s;
+	struct dray_storage_options look = { .read_only = true, .no_lock = true }, slice = look;
+	slice.offset = MIB;
+	slice.length = MIB;
+	assert_int_equal(dray_storage_probe(device, &look, &d, NULL), 0);
+	assert_int_equal(dray_storage_probe(file, &look, &f, NULL), 0);
+	char want[300];
+	snprintf(want, sizeof want, "%s+4194304,8388608", f.identity);
+	assert_string_equal(d.identity, want);
+	assert_int_equal(d.stable_identity, f.stable_identity);
+	assert_true(dray_identity_overlaps(d.identity, f.identity));
+	assert_int_equal(dray_storage_probe(file, &slice, &s, NULL), 0);
+	assert_false(dray_identity_overlaps(d.identity, s.identity));
+	assert_int_equal(dray_storage_probe(device, &slice, &s, NULL), 0);
+	snprintf(want, sizeof want, "%s+5242880,1048576", f.identity);
+	assert_string_equal(s.identity, want);
+}
+
+static void held(void **state)
+{
+	need_device(0, 0);
+	struct dray_storage *st;
+	struct dray_error err = DRAY_ERROR_INIT;
+	char mkfs[200], where[160], s[64];
+	int other = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
+	assert_true(other >= 0);
+	assert_int_equal(dray_storage_open(&st, device, NULL, &err), -EBUSY);
+	assert_string_equal(err.kind, "held");
+	close(other);
+	snprintf(mkfs, sizeof mkfs, "PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -F %s", device);
+	assert_int_equal(system(mkfs), 0);
+	assert_int_equal(dray_storage_signature(device, s, sizeof s, NULL), 0);
+	assert_string_equal(s, "ext4 file system");
+	snprintf(where, sizeof where, "%s/mnt", dir);
+	assert_int_equal(mkdir(where, 0700), 0);
+	if (mount(device, where, "ext4", 0, NULL)) {
+		rmdir(where);
+		print_message("skipped: may not mount\n");
+		skip();
+	}
+	int rc = dray_storage_open(&st, device, NULL, &err);
+	struct dray_storage_info info;
+	struct dray_storage_options look = { .read_only = true, .no_lock = true };
+	int seen = dray_storage_probe(device, &look, &info, NULL);
+	umount(where);
+	rmdir(where);
+	assert_int_equal(rc, -EBUSY);
+	assert_string_equal(err.kind, "held");
+	assert_non_null(strstr(err.text, "mounted on"));
+	assert_int_equal(seen, 0);
+	assert_int_equal(dray_storage_open(&st, device, NULL, NULL), 0);
+	dray_storage_close(st);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { T(io), T(identity), T(held) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
