@@ -35,8 +35,8 @@ for d in ${DRAY_DEMO_DIR:-"${TMPDIR:-/tmp}" /var/tmp "$B"}; do
   fi
 done
 if [ -z "$place" ]; then
-  echo "The demo needs $(numfmt --to=iec "$need") of free disk space for two storages of $(numfmt --to=iec "$size"), and found" \
-    "it neither in ${DRAY_DEMO_DIR:-${TMPDIR:-/tmp}, /var/tmp nor $B}." >&2
+  echo "The demo needs $(numfmt --to=iec "$need") of free disk space for two storages of $(numfmt --to=iec "$size"); there is not that much in" \
+    "${DRAY_DEMO_DIR:-${TMPDIR:-/tmp}, /var/tmp or $B}." >&2
   echo "Give it another place (DRAY_DEMO_DIR=/path make demo) or a smaller volume (DRAY_DEMO_SIZE=256M make demo)." >&2
   exit 1
 fi
