@@ -154,7 +154,7 @@ migrate_pid=
 ended=$(date +%s.%N)
 [ $migrate_status = 0 ] || fail "dray migrate ended with status $migrate_status"
 dray show orders -o json >"$dir/switched.json"
-note "paused at $((before * 100 / size)) %: the copy stood still ($((after - before)) bytes), the application did not"
+note "paused at $((before * 100 / size)) %: the copy stood still, the application did not"
 note "$(json "$dir/switched.json" "'switched: predicted blackout {} us, measured {} us'.format(d['pairs'][0]['predicted_blackout_us'], d['pairs'][0]['blackout_us'])")"
 
 # --- undo, again, commit ----------------------------------------------------------------------------------------------
@@ -190,9 +190,9 @@ stamps=no
 dray-stamp verify --journal "$dir/app.journal" "$new" >"$dir/verify.json" && stamps=yes
 note "$(json "$dir/verify.json" "'every block the application wrote, on the new storage: {} checked, {} wrong'.format(d['blocks_checked'], d['bad'])")"
 
-python3 - "$dir" "$size" "$began" "$ended" "$app_status" $same $stamps "$green" "$red" "$plain" "$bold" <<'P'
+python3 - "$dir" "$size" "$began" "$ended" "$app_status" $same $stamps $((after - before)) "$green" "$red" "$plain" "$bold" <<'P'
 import json, sys
-dir, size, began, ended, app_status, same, stamps, green, red, plain, bold = sys.argv[1:]
+dir, size, began, ended, app_status, same, stamps, while_paused, green, red, plain, bold = sys.argv[1:]
 load = lambda name: json.load(open(f"{dir}/{name}.json"))
 switched, undone, again, end, app, verify = map(load, ("switched", "undone", "again", "end", "app", "verify"))
 at_switch, final = switched["pairs"][0]["progress"], end["pairs"][0]["progress"]
@@ -204,6 +204,7 @@ rows = [
     ("bytes moved", mib(at_switch["bytes_copied"]) + (f", and {mib(at_switch['bytes_skipped'])} skipped as empty" if at_switch["bytes_skipped"] else ""),
      at_switch["bytes_copied"] + at_switch["bytes_skipped"] <= int(size)),
     ("bytes moved twice", str(final["bytes_recopied"]), final["bytes_recopied"] == 0),
+    ("moved while paused", while_paused, while_paused == "0"),
     ("time, rate", f"{seconds:.1f} s with the pause, {mib(int(size) / seconds)}/s on average (limited)", None),
     ("blackout predicted", f"{switched['pairs'][0]['predicted_blackout_us'] / 1000:.1f} ms", None),
     ("blackout measured", f"switch {ms(switched)}, undo {ms(undone)}, switch {ms(again)}", max(blackouts) < 2_000_000),
@@ -216,8 +217,8 @@ rows = [
 ]
 print(f"\n{bold}Summary{plain}")
 for name, text, good in rows:
-    mark = " " if good is None else f"{green}ok{plain}" if good else f"{red}WRONG{plain}"
-    print(f"  {name:20} {text}  {mark}")
+    mark = "  " if good is None else f"{green}ok{plain}" if good else f"{red}WRONG{plain}"
+    print(f"  {mark}  {name:20} {text}")
 bad = [r[0] for r in rows if r[2] is False]
 print(f"\n{green}Everything held.{plain}" if not bad else f"\n{red}Did not hold: {', '.join(bad)}{plain}")
 sys.exit(bool(bad))

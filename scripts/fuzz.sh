@@ -9,7 +9,7 @@ CC=clang scripts/build.sh build-fuzz -Dfuzz=true -Db_sanitize=address,undefined 
 mkdir -p build-fuzz/found
 rc=0
 for t in build-fuzz/tests/fuzz-*; do
-  [ -f "$t" ] && [ -x "$t" ] || continue
+  if [ ! -f "$t" ] || [ ! -x "$t" ]; then continue; fi
   name=${t##*/fuzz-}
   mkdir -p "build-fuzz/corpus-$name"
   echo "fuzz-$name"
