@@ -150,6 +150,23 @@ static int take_lock(int fd, const struct stat *st, const struct dray_storage_op
 	return 0;
 }
 
+/* A device is ours by O_EXCL before it is by flock, and the killed holder of H6 keeps that, too, until its last request has
+ * landed: so this waits as long as the lock does. Not for what is mounted, which won't end by itself. */
+static int open_waiting(const char *path, int flags, const struct stat *st, const struct dray_storage_options *o)
+{
+	uint64_t end = clock_ns() + o->lock_wait_ns;
+	char why[3000];
+	int fd;
+	while ((fd = open(path, flags)) < 0 && errno == EBUSY && clock_ns() < end) {
+		if (find_mount(st->st_rdev, "/proc/self/mountinfo", why, sizeof why)) {
+			errno = EBUSY;
+			break;
+		}
+		nanosleep(&(struct timespec){ .tv_nsec = LOCK_POLL_NS }, NULL);
+	}
+	return fd;
+}
+
 /* ---- what can it do? ---- */
 
 static bool try_direct(int fd, uint64_t size, uint32_t align)
@@ -265,7 +282,7 @@ int dray_file_open(struct dray_file *f, const char *path, const struct dray_stor
 		return dray_error_kind(err, -EINVAL, "bad_resource", "%s: neither a regular file nor a block device", path);
 	/* O_EXCL also when only reading: what is mounted changes while it is read. */
 	int flags = (o->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | (block && !o->no_lock ? O_EXCL : 0);
-	f->fd = open(path, flags);
+	f->fd = open_waiting(path, flags, &st, o);
 	if (f->fd < 0)
 		return refused(-errno, st.st_rdev, path, o->read_only, err);
 	int rc = 0;

@@ -143,7 +143,12 @@ void dray_nbd_identity(const char *uri, uint64_t size_bytes, char *buf, size_t s
 			*c = (char)tolower((unsigned char)*c);
 		/* A colon behind the last bracket, if any, begins the port. */
 		const char *bracket = strrchr(host, ']'), *port = strrchr(bracket ? bracket : host, ':');
-		snprintf(where, sizeof where, "%s%s", host[0] ? host : "localhost", port ? "" : ":10809");
+		int n = (int)(port ? (size_t)(port - host) : strlen(host));
+		static const char *const here[] = { "", "localhost", "127.0.0.1", "[::1]" };
+		bool local = false;
+		for (size_t i = 0; i < sizeof here / sizeof here[0]; i++)
+			local |= (size_t)n == strlen(here[i]) && !strncmp(host, here[i], (size_t)n);
+		snprintf(where, sizeof where, "%.*s%s", local ? 9 : n, local ? "localhost" : host, port ? port : ":10809");
 	}
 	if ((size_t)snprintf(buf, size, "nbd:%s/%s:%llu", where, export, (unsigned long long)size_bytes) + 48 < size)
 		return;

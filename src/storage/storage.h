@@ -9,6 +9,9 @@
  * A resource is named by a path (`/dev/sdb`, `/srv/a.img`, `file:/srv/a.img`) or a URI (`nbd://host:port/export`,
  * `nbd+unix:///export?socket=PATH`). `fault:OPTIONS:RESOURCE` wraps another one for tests (see fault.c), and is
  * refused unless the program allowed it.
+ *
+ * Beside this header: storage/identity.h (are two storages the same, do they overlap?) and storage/signature.h (what does
+ * one hold already?).
  */
 #ifndef DRAY_STORAGE_STORAGE_H
 #define DRAY_STORAGE_STORAGE_H
@@ -28,7 +31,9 @@ struct dray_storage_options {
 	uint64_t offset, length; /* a slice; length 0: all of it */
 	unsigned connections;    /* NBD: how many (0: as the server allows, at most 4) */
 	bool retry_primary;      /* NBD: requests cut off by a lost connection are sent again after reconnect, for as long
-	                          * as retry_ns; else they fail at once with may_land_late */
+	                          * as retry_ns; else they fail at once with may_land_late. With it the server is trusted to
+	                          * keep what it acknowledged over its own death; without it the next flush after a loss
+	                          * fails if anything was not flushed (see nbd.c) */
 	uint64_t retry_ns;       /* default 30 s (0) */
 };
 

@@ -11,6 +11,8 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <cmocka.h>
 #include "storage-help.h"
 #include "storage/identity.h"
@@ -134,6 +136,25 @@ static void held(void **state)
 	assert_int_equal(dray_storage_open(&st, device, NULL, &err), -EBUSY);
 	assert_string_equal(err.kind, "held");
 	close(other);
+	/* A holder that goes away is waited for. */
+	int ready[2];
+	char c;
+	assert_int_equal(pipe(ready), 0);
+	pid_t child = fork();
+	if (!child) {
+		if (open(device, O_RDWR | O_EXCL) < 0 || write(ready[1], "y", 1) != 1)
+			_exit(1);
+		nanosleep(&(struct timespec){ .tv_nsec = 200000000 }, NULL);
+		_exit(0);
+	}
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	assert_int_equal(dray_storage_open(&st, device, NULL, NULL), -EBUSY);
+	struct dray_storage_options wait = { .lock_wait_ns = UINT64_C(10000000000) };
+	assert_int_equal(dray_storage_open(&st, device, &wait, NULL), 0);
+	dray_storage_close(st);
+	waitpid(child, NULL, 0);
+	close(ready[0]);
+	close(ready[1]);
 	snprintf(mkfs, sizeof mkfs, "PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -F %s", device);
 	assert_int_equal(system(mkfs), 0);
 	assert_int_equal(dray_storage_signature(device, s, sizeof s, NULL), 0);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include "storage-help.h"
 #include "storage/identity.h"
+#include "storage/nbd.h"
 #include "storage/signature.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -123,6 +124,34 @@ static void lines(void **state)
 	assert_int_equal(dray_identity_slice(small, sizeof small, 512, 1024, NULL), -ENAMETOOLONG);
 }
 
+static void exports(void **state)
+{
+	static const struct {
+		const char *uri, *id;
+	} cases[] = {
+		{ "nbd://Host", "nbd:host:10809/:100" },
+		{ "nbd://host:10809/", "nbd:host:10809/:100" },
+		{ "nbd://user@host:1/a%2Fb", "nbd:host:1/a/b:100" },
+		{ "nbd://127.0.0.1/x", "nbd:localhost:10809/x:100" },
+		{ "nbd://[::1]:10809/x", "nbd:localhost:10809/x:100" },
+		{ "nbd://[fe80::2]/x", "nbd:[fe80::2]:10809/x:100" },
+		{ "nbds://host/x?tls-certificates=/etc/pki", "nbd:host:10809/x:100" },
+		{ "nbd+unix:///x?socket=/no/such%20place", "nbd:/no/such place/x:100" },
+		{ "nbd+unix:///x?tls-hostname=a&socket=/tmp/../no/b", "nbd:/tmp/../no/b/x:100" },
+	};
+	char id[256], uri[1200];
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		dray_nbd_identity(cases[i].uri, 100, id, sizeof id);
+		assert_string_equal(id, cases[i].id);
+	}
+	memset(uri, 'a', sizeof uri);
+	memcpy(uri, "nbd://h/", 8);
+	uri[1199] = 0;
+	dray_nbd_identity(uri, 100, id, sizeof id);
+	assert_true(strlen(id) < 200);
+	assert_memory_equal(id, "nbd:xxh=", 8);
+}
+
 static void signatures(void **state)
 {
 	char s[64];
@@ -152,6 +181,6 @@ static void signatures(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(names), T(deleted), T(parts), cmocka_unit_test(lines), T(signatures) };
+	const struct CMUnitTest tests[] = { T(names), T(deleted), T(parts), cmocka_unit_test(lines), cmocka_unit_test(exports), T(signatures) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
