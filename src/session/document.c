@@ -2,8 +2,8 @@
 /*
  * From a JSON value to a session: walks the document along the table of keys (schema.c) and collects every problem.
  *
- * A value is written to its field only when it is right, so a session whose document has problems still has defaults in
- * it and can be freed, but is given to nobody. The walk carries the pointer of where it is and the lines that belong
+ * A value is written to its field only when it is right, so a session whose document has problems has defaults in their
+ * place, and its resources can still be looked at. The walk carries the pointer of where it is and the lines that belong
  * to it; documents that were not text have no lines (NULL), their problems have line 0.
  */
 #include "base/units.h"
@@ -299,23 +299,20 @@ static int from_json(const json_t *doc, const struct dray_lines *lines, bool str
 	};
 	check_map(&c, "", doc, lines, s);
 	dray_pointer_free(&c.at);
-	*session = NULL;
-	if (problems->n) {
-		dray_session_free(s);
-		return -EINVAL;
-	}
 	/* An online copy splits its targets at an instant that nobody has to name. */
 	if (s->mode == DRAY_MODE_COPY && !json_object_get(json_object_get(doc, "switch"), "when"))
 		s->when = DRAY_WHEN_SYNCED;
 	s->doc = json_deep_copy(doc);
 	if (!s->doc)
 		abort();
-	drop_output_keys(s->doc, false);
-	json_t *pairs = json_object_get(s->doc, "pairs");
-	for (size_t i = 0; i < s->n_pairs; i++)
-		drop_output_keys(json_array_get(pairs, i), true);
+	if (!strict) {
+		drop_output_keys(s->doc, false);
+		json_t *pairs = json_object_get(s->doc, "pairs");
+		for (size_t i = 0; i < s->n_pairs; i++)
+			drop_output_keys(json_array_get(pairs, i), true);
+	}
 	*session = s;
-	return 0;
+	return problems->n ? -EINVAL : 0;
 }
 
 int dray_session_parse(const char *text, size_t len, bool strict_output, struct dray_session **session,
@@ -327,9 +324,60 @@ int dray_session_parse(const char *text, size_t len, bool strict_output, struct 
 	if (dray_read(text, len, &doc, &lines, problems))
 		return -EINVAL;
 	int rc = from_json(doc, lines, strict_output, session, problems);
-	dray_lines_free(lines);
+	if (json_equal(doc, (*session)->doc))
+		(*session)->lines = lines;
+	else /* output keys were dropped: the lines have another shape */
+		dray_lines_free(lines);
 	json_decref(doc);
 	return rc;
+}
+
+/* The line of a pointer's target, or of the closest thing around it that is there. */
+static unsigned line_of(const json_t *v, const struct dray_lines *lines, const char *pointer)
+{
+	while (*pointer == '/') {
+		char key[256];
+		size_t n = 0;
+		for (pointer++; *pointer && *pointer != '/'; pointer++) {
+			char c = *pointer;
+			if (c == '~' && (pointer[1] == '0' || pointer[1] == '1'))
+				c = *++pointer == '0' ? '~' : '/';
+			if (n + 1 < sizeof key)
+				key[n++] = c;
+		}
+		key[n] = 0;
+		unsigned i = 0;
+		const json_t *next = NULL;
+		if (json_is_array(v)) {
+			unsigned long at = strtoul(key, NULL, 10);
+			i = at < lines->n ? (unsigned)at : lines->n;
+			next = json_array_get(v, i);
+		} else if (json_is_object(v)) {
+			const char *name;
+			json_t *member;
+			json_object_foreach((json_t *)v, name, member) {
+				if (!strcmp(name, key)) {
+					next = member;
+					break;
+				}
+				i++;
+			}
+		}
+		if (!next || i >= lines->n)
+			break;
+		v = next;
+		lines = &lines->child[i];
+	}
+	return lines->line;
+}
+
+void dray_session_add_lines(const struct dray_session *session, struct dray_problems *problems)
+{
+	if (!session->lines)
+		return;
+	for (size_t i = 0; i < problems->n; i++)
+		if (!problems->items[i].line)
+			problems->items[i].line = line_of(session->doc, session->lines, problems->items[i].pointer);
 }
 
 int dray_session_from_json(const json_t *doc, bool strict_output, struct dray_session **session,
@@ -401,6 +449,8 @@ int dray_session_set(struct dray_session *session, const char *key, const char *
 			if (!json_object_size(map))
 				json_object_del(session->doc, "limits");
 		}
+		dray_lines_free(session->lines); /* the text it was parsed from is another one now */
+		session->lines = NULL;
 		if (!strcmp(key, "switch.when"))
 			session->held_by_undo = false; /* the operator has decided anew (H19) */
 	}
@@ -441,5 +491,6 @@ void dray_session_free(struct dray_session *session)
 	free(session->id);
 	free(session->reason);
 	json_decref(session->doc);
+	dray_lines_free(session->lines);
 	free(session);
 }

@@ -83,6 +83,7 @@ struct dray_pair {
 
 struct dray_session {
 	json_t *doc;
+	struct dray_lines *lines; /* of doc's text, or NULL (reader.h) */
 	char *name, *id; /* id "" until assigned */
 	unsigned priority; /* 1..9 */
 	struct dray_limits limits;
@@ -115,12 +116,18 @@ struct dray_session {
 
 /* Reads a document in YAML or JSON. All problems are collected in `problems` (pointer, line, value, code, what is legal): unknown
  * keys, keys not supported yet (code "unsupported"), wrong types, wrong units, missing keys. 0 and a session, or -EINVAL and at least
- * one problem. `strict_output`: output keys are refused (except id), as `dray start` does; else ignored, as `dray apply`. */
+ * one problem. `strict_output`: output keys are refused (except id), as `dray start` does; else ignored, as `dray apply`.
+ *
+ * With -EINVAL `*session` is NULL if the document can't be read at all (codes syntax and too_large). Else it is what is right of the
+ * document, to be freed as any: its resources can be looked at too, so that everything wrong is told at once. It must never be
+ * run. What was wrong has its default; a resource that was wrong or missing is "", targets that were are none. */
 int dray_session_parse(const char *text, size_t len, bool strict_output, struct dray_session **session,
 	struct dray_problems *problems);
 /* The same from JSON already read. Does not steal `doc`. */
 int dray_session_from_json(const json_t *doc, bool strict_output, struct dray_session **session,
 	struct dray_problems *problems);
+/* Gives problems that were found later, by their pointers, the lines of the text that the session was parsed from. */
+void dray_session_add_lines(const struct dray_session *session, struct dray_problems *problems);
 void dray_session_free(struct dray_session *session);
 
 /* Checks and sets one key by its dotted name ("limits.rate", "priority", "switch.when"), in the document and the

@@ -161,11 +161,13 @@ int dray_session_load(const json_t *o, struct dray_session **session)
 	*session = NULL;
 	if (get_number(o, "version") != VERSION || state < 0)
 		return -EINVAL;
-	struct dray_session *s;
+	struct dray_session *s = NULL;
 	int rc = dray_session_from_json(json_object_get(o, "doc"), false, &s, &problems);
 	dray_problems_free(&problems);
-	if (rc)
+	if (rc) {
+		dray_session_free(s);
 		return rc;
+	}
 	char *id = get_text(o, "id");
 	if (id) {
 		free(s->id);

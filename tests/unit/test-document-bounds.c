@@ -36,6 +36,7 @@ static void ten_thousand_pairs(void **state)
 	assert_int_equal(problems.n, 5000);
 	assert_int_equal(problems.items[4999].line, 2 + 10000 * 3 + 5000);
 	dray_problems_free(&problems);
+	dray_session_free(s);
 	for (char *p = text; (p = strstr(p, "  bad: 1\n"));)
 		memcpy(p, "#        ", 8);
 	assert_int_equal(dray_session_parse(text, len, true, &s, &problems), 0);

@@ -24,8 +24,9 @@ static struct dray_problems bad(const char *text)
 	struct dray_problems problems = DRAY_PROBLEMS_INIT;
 	struct dray_session *s = NULL;
 	assert_int_equal(dray_session_parse(text, strlen(text), true, &s, &problems), -22);
-	assert_null(s);
 	assert_true(problems.n > 0);
+	assert_true(!s == !strcmp(problems.items[0].code, "syntax"));
+	dray_session_free(s);
 	return problems;
 }
 
@@ -285,8 +286,37 @@ static void from_json_has_no_lines(void **state)
 	assert_true(json_is_null(json_object_get(json_array_get(j, 0), "line")));
 	assert_string_equal(json_string_value(json_object_get(json_array_get(j, 0), "code")), "missing");
 	json_decref(j);
+	dray_session_free(s);
 	dray_problems_free(&p);
 	json_decref(doc);
+}
+
+/* What is right of a wrong document can still be looked at, and what is found then has lines too. */
+static void the_rest(void **state)
+{
+	static const char text[] = "name: a\nrate: 1\npairs:\n- source: /dev/a\n  target:\n  - /dev/b\n  - /dev/c\n"
+				   "- target: 5\n- source: rel\n";
+	struct dray_problems p = DRAY_PROBLEMS_INIT, later = DRAY_PROBLEMS_INIT;
+	struct dray_session *s;
+	assert_int_equal(dray_session_parse(text, strlen(text), true, &s, &p), -22);
+	assert_int_equal(s->n_pairs, 3);
+	assert_string_equal(s->pairs[0].targets[1].at.resource, "/dev/c");
+	assert_string_equal(s->pairs[1].source.resource, "");
+	assert_string_equal(s->pairs[1].targets[0].at.resource, "");
+	assert_string_equal(s->pairs[2].source.resource, "");
+	assert_int_equal(s->pairs[2].n_targets, 0);
+	dray_problems_add(&later, "/pairs/0/target/1", 0, "too_small", NULL, NULL, "x");
+	dray_problems_add(&later, "/pairs/1/source", 0, "locked", NULL, NULL, "x");
+	dray_problems_add(&later, "/name", 0, "exists", NULL, NULL, "x");
+	dray_problems_add(&later, "/pairs/99", 0, "exists", NULL, NULL, "x");
+	dray_session_add_lines(s, &later);
+	assert_int_equal(later.items[0].line, 7);
+	assert_int_equal(later.items[1].line, 8);
+	assert_int_equal(later.items[2].line, 1);
+	assert_int_equal(later.items[3].line, 3);
+	dray_problems_free(&p);
+	dray_problems_free(&later);
+	dray_session_free(s);
 }
 
 static void anchors(void **state)
@@ -308,6 +338,7 @@ int main(void)
 		cmocka_unit_test(duplicates),
 		cmocka_unit_test(json_has_lines),
 		cmocka_unit_test(from_json_has_no_lines),
+		cmocka_unit_test(the_rest),
 		cmocka_unit_test(anchors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
