@@ -1,6 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The invariants that hold between any two calls into the engine. */
+/* What tests ask: the state of one region, and the invariants that hold between any two calls into the engine. */
 #include "engine/internal.h"
+
+int dray_vol_leg_region(const struct dray_vol *v, int leg_no, uint64_t region)
+{
+	if (leg_no < 0 || leg_no >= DRAY_MAX_LEGS || !v->legs[leg_no].link || region >= v->n_regions)
+		return -ENOENT;
+	const struct link *l = v->legs[leg_no].link;
+	if (!dray_bitmap_test(&l->clean, region))
+		return DRAY_REGION_DIRTY;
+	if (dray_bitmap_test(&l->doubt, region))
+		return DRAY_REGION_DOUBT;
+	return l->map.durable && dray_map_may_be_clean(&l->map, region) ? DRAY_REGION_RECORDED : DRAY_REGION_CLEAN;
+}
 
 static void check_link(const struct dray_vol *v, const struct leg *leg)
 {

@@ -340,6 +340,15 @@ uint64_t dray_map_n_pages(uint64_t size_bytes, uint64_t region_bytes);
 /* An all-dirty page. */
 void dray_map_page_format(void *page, const uint8_t map_id[16], uint64_t page_no, uint64_t region_bytes);
 
+/* What the engine holds of one region of a secondary leg: for tests and the simulator. -ENOENT. */
+enum dray_region_state {
+	DRAY_REGION_DIRTY,    /* differs or may differ */
+	DRAY_REGION_DOUBT,    /* clean, but a late write may have spoiled it */
+	DRAY_REGION_CLEAN,    /* equal to the primary, whenever no write to it is under way */
+	DRAY_REGION_RECORDED, /* and the map says so */
+};
+int dray_vol_leg_region(const struct dray_vol *vol, int leg, uint64_t region);
+
 /* For assertions in tests and the simulator: walks everything, aborts on a broken invariant. */
 void dray_vol_check(const struct dray_vol *vol);
 

@@ -87,6 +87,7 @@ struct open_region {
 	enum walk walk;
 	uint64_t region;
 	uint64_t done, in_flight; /* a bit per part */
+	uint64_t spoiled;         /* of those in flight: turned dirty under the step, which has to be repeated */
 };
 
 /* What is known of a secondary leg against the primary. After a switch the same link describes the old primary against the
@@ -194,11 +195,11 @@ struct dray_vol {
 
 	struct leg legs[DRAY_MAX_LEGS];
 	int primary;
-	unsigned links; /* a bit per leg that has a link */
 	uint64_t switches;
 
 	struct dray_lock_queue locks;
 	struct dray_list held, intent_wait, ready, parked;
+	struct dray_list settling; /* failed writes that may land late on the primary; since_ns: when that is over */
 	unsigned running, waiting; /* requests started, of them not sent */
 	struct dray_io *io_pool;
 	struct dray_list io_free;
@@ -206,11 +207,13 @@ struct dray_vol {
 
 	struct step steps[MAX_STEPS];
 	uint64_t step_bytes_in_flight, next_step_ns;
+	int next_leg; /* round robin of the copy */
 	bool out_of_buffers, pumping;
 	uint64_t last_request_ns;
 
 	bool suspended;
 	uint64_t suspended_ns;
+	int flush_owed; /* a flush of the primary that no application asked for failed: the next one that does is told */
 	struct takeover takeover;
 
 	/* figures */
@@ -227,11 +230,6 @@ void dray_emit(struct dray_vol *v, struct dray_event ev);
 void dray_io_send(struct dray_vol *v, struct dray_io *io, enum io_role role, void *owner, int leg);
 struct dray_io *dray_io_get(struct dray_vol *v);
 void dray_io_put(struct dray_vol *v, struct dray_io *io);
-
-/* The legs that have a link, lowest first. Most volumes have none or one: the data path pays for those it has. */
-#define for_links(v, i)                                                                                        \
-	for (unsigned i##_left = (v)->links, i = i##_left ? (unsigned)__builtin_ctz(i##_left) : 0; i##_left;          \
-		i##_left &= i##_left - 1, i = i##_left ? (unsigned)__builtin_ctz(i##_left) : 0)
 
 static inline struct leg *primary_leg(struct dray_vol *v)
 {

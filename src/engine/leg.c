@@ -21,9 +21,8 @@
 #define BACKOFF_FIRST_NS UINT64_C(100000000)
 #define BACKOFF_MOST_NS  UINT64_C(5000000000)
 
-static void leg_clear(struct dray_vol *v, struct leg *leg)
+static void leg_clear(struct leg *leg)
 {
-	v->links &= ~(1u << leg_index(v, leg));
 	dray_link_free(leg->link);
 	dray_bitmap_free(&leg->dirty_cache);
 	dray_bitmap_free(&leg->dirty_cache_old);
@@ -42,12 +41,14 @@ int dray_vol_leg_attach(struct dray_vol *v, const struct dray_leg_config *config
 	if (n == DRAY_MAX_LEGS)
 		return -ENOSPC;
 	struct leg *leg = &v->legs[n];
-	leg_clear(v, leg);
+	leg_clear(leg);
 	leg->config = *config;
 	leg->config.pages = NULL; /* only good during this call */
 	if (dray_bitmap_new(&leg->dirty_cache, v->n_regions) || dray_bitmap_new(&leg->dirty_cache_old, v->n_regions) ||
 		dray_bitmap_new(&leg->known_zero, v->n_regions))
 		goto no_memory;
+	/* What was written before our time may sit in its cache: the first flush covers it, and if that fails, it is lost. */
+	dray_bitmap_set_all(&leg->dirty_cache);
 	if (v->primary == DRAY_NO_LEG) {
 		leg->state = DRAY_LEG_PRIMARY;
 		v->primary = n;
@@ -55,7 +56,6 @@ int dray_vol_leg_attach(struct dray_vol *v, const struct dray_leg_config *config
 	}
 	if (dray_link_new(&leg->link, v, config))
 		goto no_memory;
-	v->links |= 1u << n;
 	if (config->known_zero)
 		dray_bitmap_set_all(&leg->known_zero);
 	dray_map_load(v, leg->link, config);
@@ -71,7 +71,7 @@ int dray_vol_leg_attach(struct dray_vol *v, const struct dray_leg_config *config
 	leg->attached = true; /* the next tick looks what it is: the host does not know its number yet */
 	return n;
 no_memory:
-	leg_clear(v, leg);
+	leg_clear(leg);
 	return -ENOMEM;
 }
 
@@ -154,9 +154,11 @@ static void come_back(struct dray_vol *v, int leg_no)
 void dray_leg_io_settled(struct dray_vol *v, int leg_no)
 {
 	struct leg *leg = &v->legs[leg_no];
-	if (leg->in_flight || leg->settled_told)
+	if (leg->in_flight)
 		return;
 	if (leg->state == DRAY_LEG_DEGRADED) {
+		if (leg->settled_told)
+			return;
 		leg->settled_told = true;
 		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_SETTLED, .leg = leg_no, .leg_state = leg->state });
 	} else if (leg->state == DRAY_LEG_DETACHED) {
@@ -170,7 +172,7 @@ void dray_leg_io_settled(struct dray_vol *v, int leg_no)
 			dray_step_abandon(v, s);
 		}
 		int error = leg->image_error;
-		leg_clear(v, leg);
+		leg_clear(leg);
 		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_DETACHED, .leg = leg_no, .leg_state = DRAY_LEG_DETACHED, .error = error });
 	}
 }
@@ -230,8 +232,9 @@ static uint64_t look_for_return(struct dray_vol *v, int leg_no)
 uint64_t dray_leg_tick(struct dray_vol *v)
 {
 	uint64_t next = DRAY_TIME_NEVER;
-	for_links(v, n) {
-		int i = (int)n;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		if (!v->legs[i].link)
+			continue;
 		if (v->legs[i].attached) {
 			v->legs[i].attached = false;
 			dray_leg_review(v, i, 0, NULL);
@@ -240,7 +243,7 @@ uint64_t dray_leg_tick(struct dray_vol *v)
 		next = min_u64(next, look_for_return(v, i));
 	}
 	/* A claim is held no longer than that either, whoever is slow: writes wait behind it (H7). */
-	for (int i = 0; i < MAX_STEPS && v->step_bytes_in_flight; i++) {
+	for (int i = 0; i < MAX_STEPS; i++) {
 		struct step *s = &v->steps[i];
 		if (s->phase == ST_FREE || s->abandoned || !s->lock.granted)
 			continue;
@@ -371,7 +374,8 @@ uint64_t dray_leg_flush_begin(struct dray_vol *v, struct leg *leg)
 	return ++leg->flush_gen;
 }
 
-/* The leg may have dropped what was written since its last good flush. */
+/* The leg may have dropped what was written since its last good flush; what it kept this time it may drop next time, so the sets
+ * stay until a flush succeeds. */
 static void flush_lost(struct dray_vol *v, int leg_no)
 {
 	struct leg *leg = &v->legs[leg_no];
@@ -385,8 +389,6 @@ static void flush_lost(struct dray_vol *v, int leg_no)
 				dray_link_dirty(v, &v->legs[i], start, region_end(v, r) - start, true);
 		}
 	}
-	dray_bitmap_clear_all(&leg->dirty_cache);
-	dray_bitmap_clear_all(&leg->dirty_cache_old);
 }
 
 void dray_leg_flush_end(struct dray_vol *v, int leg_no, uint64_t gen, uint64_t since_ns, int error)

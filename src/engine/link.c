@@ -190,7 +190,9 @@ void dray_link_dirty(struct dray_vol *v, struct leg *leg, uint64_t offset, uint6
 	for_regions(v, r, offset, length) {
 		struct open_region *o = dray_link_find_open(l, r);
 		if (o && o->walk == WALK_COPY) {
-			uint64_t mask = dray_parts_mask(v, r, offset, length) & o->done;
+			uint64_t mask = dray_parts_mask(v, r, offset, length);
+			o->spoiled |= mask & o->in_flight;
+			mask &= o->done;
 			o->done &= ~mask;
 			l->open_done_bytes -= mask_bytes(v, r, mask);
 		} else if (o) {

@@ -30,6 +30,10 @@ static void answer(struct dray_vol *v, struct dray_request *req)
 		v->write_ewma_ns = v->write_ewma_ns ? v->write_ewma_ns - v->write_ewma_ns / 16 + took / 16 : took;
 	} else if (req->op == DRAY_OP_FLUSH) {
 		v->n_flushes++;
+		if (!req->error)
+			req->error = v->flush_owed; /* the application must not take what was lost for durable */
+		if (req->error)
+			v->flush_owed = 0;
 	}
 	v->n_errors += req->error != 0;
 	v->running--;
@@ -68,9 +72,9 @@ void dray_request_start(struct dray_vol *v, struct dray_request *req)
 static bool intents_durable(struct dray_vol *v, struct dray_request *req)
 {
 	bool durable = true;
-	for_links(v, i) {
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
 		struct leg *leg = &v->legs[i];
-		if (!leg_tracked(leg) || !leg->link->map.durable)
+		if (!leg->link || !leg_tracked(leg) || !leg->link->map.durable)
 			continue;
 		if (PLANT(H12_DIRTY_IN_MEMORY_ONLY) && !leg_active(leg))
 			continue;
@@ -86,6 +90,9 @@ static bool intents_durable(struct dray_vol *v, struct dray_request *req)
 
 void dray_request_granted(struct dray_vol *v, struct dray_request *req)
 {
+	/* It may wait for io structs before it is sent: a record batch that is under way already must not call its regions clean
+	 * behind its back (batches that begin later see the lock). */
+	dray_record_touch(v, req->lock.start, req->lock.end - req->lock.start);
 	if (intents_durable(v, req)) {
 		req->state = RQ_READY;
 		dray_list_add_tail(&v->ready, &req->node);
@@ -123,8 +130,8 @@ static unsigned ios_free(const struct dray_vol *v)
 static bool send_write(struct dray_vol *v, struct dray_request *req)
 {
 	bool secondaries = false;
-	for_links(v, i)
-		secondaries |= leg_tracked(&v->legs[i]);
+	for (int i = 0; i < DRAY_MAX_LEGS; i++)
+		secondaries |= v->legs[i].link && leg_tracked(&v->legs[i]);
 	enum dray_op op = req->op;
 	uint32_t flags = req->flags;
 	if (op == DRAY_OP_DISCARD && secondaries && !PLANT(H15_DISCARD_PASSED_ON)) {
@@ -137,26 +144,28 @@ static bool send_write(struct dray_vol *v, struct dray_request *req)
 			return false;
 		uint64_t length = req->lock.end - req->sent;
 		unsigned mirrored = 0;
-		for_links(v, i) {
+		for (int i = 0; i < DRAY_MAX_LEGS && secondaries; i++) {
 			struct leg *leg = &v->legs[i];
-			if (!leg_tracked(leg))
+			if (!leg->link || !leg_tracked(leg))
 				continue;
 			if (PLANT(REVERSE_FORGETS_DISCARD) && v->switches && op != DRAY_OP_WRITE)
 				continue;
 			if (dray_link_mirrored(v, leg, req->sent, &length))
 				mirrored |= 1u << i;
 		}
-		for_links(v, i) {
+		for (int i = 0; i < DRAY_MAX_LEGS && secondaries; i++) {
 			struct leg *leg = &v->legs[i];
 			/* A leg that was set aside misses this write: what it had is dirty from now. */
-			if (leg->state == DRAY_LEG_DEGRADED)
+			if (leg->link && leg->state == DRAY_LEG_DEGRADED)
 				dray_link_dirty(v, leg, req->sent, length, false);
 		}
 		uint64_t offset = req->sent;
 		req->sent += length;
 		send_one(v, req, op, flags, offset, length, v->primary);
-		for (; mirrored; mirrored &= mirrored - 1)
-			send_one(v, req, op, flags, offset, length, __builtin_ctz(mirrored));
+		for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+			if (mirrored & 1u << i)
+				send_one(v, req, op, flags, offset, length, i);
+		}
 	}
 	return true;
 }
@@ -167,9 +176,9 @@ static bool send_other(struct dray_vol *v, struct dray_request *req)
 		return false;
 	send_one(v, req, req->op, req->flags, req->offset, req->length, v->primary);
 	if (req->op == DRAY_OP_FLUSH) {
-		for_links(v, i) {
-			if (leg_active(&v->legs[i]))
-				send_one(v, req, DRAY_OP_FLUSH, 0, 0, 0, (int)i);
+		for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+			if (v->legs[i].link && leg_active(&v->legs[i]))
+				send_one(v, req, DRAY_OP_FLUSH, 0, 0, 0, i);
 		}
 	}
 	return true;
@@ -215,11 +224,11 @@ static void chunk_done(struct dray_vol *v, struct dray_request *req)
 /* A leg other than the primary that has the whole range, for a read that the primary can't serve. */
 static int other_leg_for_read(const struct dray_vol *v, const struct dray_request *req)
 {
-	for_links(v, i) {
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
 		const struct leg *leg = &v->legs[i];
-		if (leg_active(leg) && !(req->tried_legs & 1u << i) && !leg->unsettled &&
+		if (leg->link && leg_active(leg) && !(req->tried_legs & 1u << i) && !leg->unsettled &&
 			dray_link_range_clean(v, leg->link, req->offset, req->length))
-			return (int)i;
+			return i;
 	}
 	return DRAY_NO_LEG;
 }

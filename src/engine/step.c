@@ -60,6 +60,7 @@ static void step_release(struct dray_vol *v, struct step *s)
 	struct open_region *o = step_open(s);
 	if (o) {
 		o->in_flight &= ~step_mask(v, s);
+		o->spoiled &= ~step_mask(v, s);
 		dray_link_close_if_done(v, leg, o);
 	}
 	if (s->walk == WALK_VERIFY)
@@ -296,6 +297,11 @@ static void compare(struct dray_vol *v, struct step *s)
 {
 	struct leg *leg = step_leg(v, s);
 	bool equal = !memcmp(s->buf[0], s->buf[1], s->length);
+	if (s->walk == WALK_VERIFY && !dray_link_range_clean(v, s->link, s->offset, s->length)) {
+		/* Dirty since the claim (a failed flush): what differs here is no finding, the copy will bring it. */
+		step_end(v, s);
+		return;
+	}
 	if (s->walk == WALK_VERIFY) {
 		leg->verify_compared += s->length;
 		if (!equal)
@@ -330,7 +336,7 @@ static void finish(struct dray_vol *v, struct step *s)
 	leg->copied += s->wrote;
 	if (dray_bitmap_test(&s->link->seen, region_of(v, s->offset)))
 		leg->recopied += s->wrote;
-	if (o && !o->closing) {
+	if (o && !o->closing && !(o->spoiled & step_mask(v, s))) {
 		uint64_t mask = step_mask(v, s) & ~o->done;
 		o->done |= mask;
 		if (o->walk == WALK_COPY)

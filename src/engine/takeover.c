@@ -211,9 +211,13 @@ int dray_vol_switch_seal(struct dray_vol *v, uint64_t token)
 static void exchange(struct dray_vol *v, int leg_no)
 {
 	struct leg *from = primary_leg(v), *to = &v->legs[leg_no];
+	/* A verification was of one against the other in one direction; what it would say now is not what was asked for. */
+	if (to->link->verifying) {
+		to->link->verifying = false;
+		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_VERIFIED, .leg = leg_no, .leg_state = to->state, .error = -ECANCELED });
+	}
 	from->link = to->link;
 	to->link = NULL;
-	v->links ^= 1u << v->primary | 1u << leg_no;
 	from->config.durable = to->config.durable;
 	memcpy(from->config.map_id, to->config.map_id, sizeof from->config.map_id);
 	from->config.copy_role = false;

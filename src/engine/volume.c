@@ -70,6 +70,7 @@ int dray_vol_new(struct dray_vol **vol, const struct dray_vol_config *config, co
 	dray_list_init(&v->intent_wait);
 	dray_list_init(&v->ready);
 	dray_list_init(&v->parked);
+	dray_list_init(&v->settling);
 	dray_list_init(&v->io_free);
 	for (unsigned i = 0; i < c.max_ios; i++)
 		dray_list_add_tail(&v->io_free, &v->io_pool[i].node);
@@ -191,24 +192,44 @@ static void dispatch(struct dray_vol *v, struct dray_io *io)
 	}
 }
 
+static void completed(struct dray_vol *v, struct dray_io *io);
+
 void dray_vol_complete(struct dray_vol *v, struct dray_io *io, int error, unsigned flags)
 {
 	assert(error <= 0);
 	struct leg *leg = &v->legs[io->leg];
 	io->error = error;
 	dray_list_del(&io->node);
+	if (is_write(io->op)) {
+		/* It was under way while flushes began: none of those is known to cover it. */
+		dray_leg_wrote(v, leg, io->offset, io->length);
+		if (error && (flags & DRAY_C_MAY_LAND_LATE)) {
+			write_may_land(v, io);
+			/* On the primary there is nothing to recheck it against: an answer now, and the application's next write to
+			 * the range could be overtaken by this one. So it keeps its range until it can't land any more. */
+			if (io->role == ROLE_REQUEST && (io->leg == v->primary || (dray_in_doubt(v) && io->leg == v->takeover.leg))) {
+				io->since_ns = v->now_ns + v->config.settle_ns;
+				dray_list_add_tail(&v->settling, &io->node);
+				return;
+			}
+		}
+	}
+	completed(v, io);
+}
+
+static void completed(struct dray_vol *v, struct dray_io *io)
+{
+	struct leg *leg = &v->legs[io->leg];
+	int error = io->error;
 	if (io->role != ROLE_MAP) {
 		assert(leg->in_flight);
 		leg->in_flight--;
 	}
-	if (is_write(io->op)) {
-		/* It was under way while flushes began: none of those is known to cover it. */
-		dray_leg_wrote(v, leg, io->offset, io->length);
-		if (error && (flags & DRAY_C_MAY_LAND_LATE))
-			write_may_land(v, io);
-	}
 	if (io->op == DRAY_OP_FLUSH)
 		dray_leg_flush_end(v, io->leg, io->gen, io->since_ns, error);
+	/* What was dropped had been acknowledged; the storage reports it once, to us. */
+	if (io->op == DRAY_OP_FLUSH && error && io->leg == v->primary && io->role != ROLE_REQUEST)
+		v->flush_owed = error;
 	/* While it is not known which of two legs is the primary, an error on either can't be judged, nor answered (H8). */
 	if (error && io->role == ROLE_REQUEST && dray_in_doubt(v) && io->op != DRAY_OP_READ &&
 		(io->leg == v->primary || io->leg == v->takeover.leg))
@@ -217,6 +238,18 @@ void dray_vol_complete(struct dray_vol *v, struct dray_io *io, int error, unsign
 		dispatch(v, io);
 	dray_leg_io_settled(v, (int)(leg - v->legs));
 	dray_pump(v);
+}
+
+static uint64_t settling_tick(struct dray_vol *v)
+{
+	while (!dray_list_empty(&v->settling)) {
+		struct dray_io *io = dray_container(v->settling.next, struct dray_io, node);
+		if (io->since_ns > v->now_ns)
+			return io->since_ns;
+		dray_list_del(&io->node);
+		completed(v, io);
+	}
+	return DRAY_TIME_NEVER;
 }
 
 /* The doubt is over: judge what was parked. */
@@ -246,8 +279,10 @@ bool dray_pump(struct dray_vol *v)
 			else
 				dray_request_granted(v, dray_container(lock, struct dray_request, lock));
 		}
-		for_links(v, i)
-			moved |= dray_map_pump(v, (int)i);
+		for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+			if (v->legs[i].link)
+				moved |= dray_map_pump(v, i);
+		}
 		moved |= dray_request_pump(v);
 		moved |= dray_takeover_pump(v);
 		moved |= dray_copy_pump(v);
@@ -266,7 +301,8 @@ uint64_t dray_vol_tick(struct dray_vol *v, uint64_t now_ns)
 	/* What runs may make more to run, and moves the time at which something is due: until nothing moves. */
 	uint64_t next;
 	do {
-		next = dray_takeover_tick(v);
+		next = settling_tick(v);
+		next = min_u64(next, dray_takeover_tick(v));
 		next = min_u64(next, dray_leg_tick(v));
 		next = min_u64(next, dray_record_tick(v));
 		next = min_u64(next, dray_copy_tick(v));
