@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -12,8 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -576,6 +581,37 @@ static void environment(void **state)
 	unsetenv("DRAY_LOOP");
 }
 
+/* Where the kernel refuses io_uring, as many containers have it, the loop goes on without. */
+static void refused(void **state)
+{
+	struct sock_filter deny[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof deny / sizeof deny[0], .filter = deny };
+	pid_t child = fork();
+	if (!child) {
+		struct dray_loop *loop;
+		struct dray_error err = DRAY_ERROR_INIT;
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+			_exit(77);
+		if (dray_loop_new(&loop, DRAY_LOOP_URING, 0, &err) != -EPERM || !strstr(err.text, "io_uring"))
+			_exit(1);
+		if (dray_loop_new(&loop, DRAY_LOOP_AUTO, 0, NULL) || strcmp(dray_loop_backend(loop), "epoll"))
+			_exit(2);
+		_exit(0);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		print_message("skipped: no seccomp here\n");
+		skip();
+	}
+	assert_int_equal(status, 0);
+}
+
 #define BOTH(f)                                                                                                \
 	cmocka_unit_test_setup_teardown(f, uring, teardown), cmocka_unit_test_setup_teardown(f, with_epoll, teardown)
 
@@ -585,6 +621,7 @@ int main(void)
 		BOTH(file_io), BOTH(more_than_the_queue_holds), BOTH(sockets), BOTH(accept_and_connect),
 		BOTH(polling_and_cancel), BOTH(timers), BOTH(hooks), BOTH(finished), BOTH(no_starving), BOTH(calls),
 		BOTH(posts), BOTH(another_thread), BOTH(stop_first), cmocka_unit_test(environment),
+		cmocka_unit_test(refused),
 	};
 	return cmocka_run_group_tests(uring_tests, NULL, NULL);
 }
