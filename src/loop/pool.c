@@ -31,7 +31,7 @@ static int perform(struct dray_loop_op *op)
 		int (*call)(void *arg) = (int (*)(void *))(uintptr_t)op->addr;
 		return call((void *)(uintptr_t)op->offset);
 	}
-	default: assert(!"not a worker's operation"); return -EINVAL;
+	default: assert(false && "not a worker's operation"); return -EINVAL;
 	}
 	return n < 0 ? -errno : (int)n;
 }

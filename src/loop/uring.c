@@ -91,7 +91,7 @@ static void prepare(struct io_uring_sqe *sqe, struct dray_loop_op *op)
 	case DRAY_LOOP_RECV: io_uring_prep_recv(sqe, op->fd, p, op->len, 0); break;
 	case DRAY_LOOP_SENDMSG: io_uring_prep_sendmsg(sqe, op->fd, p, MSG_NOSIGNAL); break;
 	case DRAY_LOOP_POLL: io_uring_prep_poll_add(sqe, op->fd, op->flags); break;
-	case DRAY_LOOP_CALL: assert(!"calls are the pool's");
+	case DRAY_LOOP_CALL: assert(false && "calls are the pool's");
 	}
 }
 

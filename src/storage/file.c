@@ -282,7 +282,7 @@ static void submit(struct dray_storage *st, struct dray_sio *sio)
 		sio->ioc.done = simple_done;
 		dray_loop_call(st->loop, &sio->ioc, read_ahead, sio);
 		break;
-	default: assert(!"not a storage's operation");
+	default: assert(false && "not a storage's operation");
 	}
 }
 

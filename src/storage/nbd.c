@@ -227,7 +227,7 @@ static int64_t command(struct nbd *n, struct nbd_handle *h, struct dray_sio *sio
 		sio->n_extents = 0;
 		return nbd_aio_block_status(h, length, at, each, cb, sio->max_extents == 1 ? LIBNBD_CMD_FLAG_REQ_ONE : 0);
 	}
-	default: assert(!"not a storage's operation"); return -1;
+	default: assert(false && "not a storage's operation"); return -1;
 	}
 }
 
