@@ -32,6 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define XFS_MAGIC    0x58465342
 #define LOCK_POLL_NS 20000000
 /* udev looks at a device, with a shared lock, whenever a writer closed it. */
 #define DEVICE_LOCK_WAIT_NS 1000000000
@@ -209,7 +210,21 @@ static void find_direct(int fd, const struct stat *st, struct dray_storage_info 
 	info->memory_align = mem ? mem : 1;
 }
 
-static void find_abilities(struct dray_file *f, const struct stat *st, struct dray_storage_info *info)
+/* File systems that punch holes, for those who only look: the call that finds out may touch a file's times. */
+static bool known_to_punch(const struct statfs *fs)
+{
+	switch ((unsigned)fs->f_type) {
+	case EXT4_SUPER_MAGIC:
+	case BTRFS_SUPER_MAGIC:
+	case F2FS_SUPER_MAGIC:
+	case XFS_MAGIC:
+	case TMPFS_MAGIC: return true;
+	default: return false;
+	}
+}
+
+static void find_abilities(struct dray_file *f, const struct stat *st, const struct statfs *fs, bool only_looking,
+	struct dray_storage_info *info)
 {
 	if (S_ISBLK(st->st_mode)) {
 		int optimal = 0, logical = 512;
@@ -231,7 +246,9 @@ static void find_abilities(struct dray_file *f, const struct stat *st, struct dr
 		info->rotational = queue_number(st->st_rdev, "rotational") > 0;
 		return;
 	}
-	if (!info->read_only) {
+	if (only_looking) {
+		f->punch = !info->read_only && known_to_punch(fs);
+	} else if (!info->read_only) {
 		/* Behind the end of the file: changes nothing, and says whether the file system knows it. */
 		off_t behind = (off_t)((info->size_bytes + 4095) / 4096 * 4096);
 		f->punch = !fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, behind, 4096);
@@ -313,7 +330,7 @@ int dray_file_open(struct dray_file *f, const char *path, const struct dray_stor
 	/* tmpfs takes O_DIRECT since 6.6 and copies all the same. */
 	if (!f->in_memory)
 		find_direct(f->fd, &st, info);
-	find_abilities(f, &st, info);
+	find_abilities(f, &st, &fs, o->no_lock, info);
 	info->can_fua = true;
 	info->can_multi_conn = true;
 	info->can_cache = !info->direct && !f->in_memory;

@@ -274,9 +274,14 @@ static void locks(void **state)
 	if (!strstr(err.text, pid) && !strstr(err.text, "another program"))
 		fail_msg("%s", err.text);
 	struct dray_storage_info info;
-	struct dray_storage_options look = { .no_lock = true, .read_only = true };
+	struct dray_storage_options look = { .no_lock = true };
+	struct stat before, after;
+	stat(file, &before);
 	assert_int_equal(dray_storage_probe(file, &look, &info, NULL), 0);
 	assert_int_equal(info.size_bytes, 8 * MIB);
+	stat(file, &after); /* looking leaves no trace */
+	assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim);
+	assert_memory_equal(&before.st_ctim, &after.st_ctim, sizeof before.st_ctim);
 	/* Killed while we wait: then it is ours. */
 	pid_t killer = fork();
 	if (!killer) {
