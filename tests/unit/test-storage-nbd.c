@@ -280,7 +280,10 @@ static void stopped(void **state)
 	struct dray_storage *st = help_open(uri, NULL);
 	unsigned char *b = help_buffer(4096, 3);
 	struct help_op w;
+	int status;
 	kill(server, SIGSTOP);
+	assert_int_equal(waitpid(server, &status, WUNTRACED), server); /* all of its threads have stopped */
+	assert_true(WIFSTOPPED(status));
 	help_start(st, &w, DRAY_OP_WRITE, 0, 0, 4096, b);
 	for (int i = 0; i < 20; i++)
 		dray_loop_once(loop, 10000000);
