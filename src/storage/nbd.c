@@ -43,7 +43,6 @@ enum {
 	CONN,   /* the connection that carries it */
 	LATE,   /* it was sent over a connection that was lost */
 	EXPIRY, /* when it stops waiting in `queue` (ns) */
-	RESULT, /* its error */
 };
 
 struct nbd;
@@ -166,7 +165,7 @@ static int completed(void *arg, int *error)
 {
 	struct dray_sio *sio = arg;
 	struct nbd *n = sio->storage->priv;
-	int e = *error ? *error : (int)(intptr_t)sio->priv[RESULT];
+	int e = *error;
 	if (!e && sio->op == DRAY_OP_EXTENTS && !sio->n_extents)
 		e = EIO; /* a server must describe something */
 	sio->ioc.done = replied;
@@ -234,7 +233,6 @@ static int64_t command(struct nbd *n, struct nbd_handle *h, struct dray_sio *sio
 static void send_on(struct nbd *n, struct conn *c, struct dray_sio *sio)
 {
 	sio->priv[CONN] = c;
-	sio->priv[RESULT] = NULL;
 	c->under_way++;
 	if (command(n, c->h, sio) < 0) {
 		/* Not sent, and no callback comes. */
