@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BACKLOG 128
@@ -19,6 +20,21 @@ bool nbd_address_text(const struct sockaddr_storage *ss, socklen_t len, char *ho
 		       NI_NUMERICHOST | NI_NUMERICSERV) == 0;
 }
 
+/* A server that was killed listens a moment longer: the kernel takes down its io_uring, which holds the socket, after the process
+ * is gone. So one that answers is asked again for a while. */
+#define PROBE_MS 20
+#define PROBES   100
+
+static int probe(const struct sockaddr_un *sun)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	int rc = connect(fd, (const struct sockaddr *)sun, sizeof *sun) < 0 ? -errno : 0;
+	close(fd);
+	return rc;
+}
+
 /* 0: there is nothing, or it was a socket that nobody listens on and is removed. */
 static int clear_stale(const char *path, const struct sockaddr_un *sun, struct dray_error *err)
 {
@@ -27,14 +43,16 @@ static int clear_stale(const char *path, const struct sockaddr_un *sun, struct d
 		return errno == ENOENT ? 0 : dray_error_errno(err, -errno, "socket %s", path);
 	if (!S_ISSOCK(st.st_mode))
 		return dray_error_set(err, -EEXIST, "socket %s: something that is no socket has this name", path);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return dray_error_errno(err, -errno, "socket %s", path);
-	int rc = connect(fd, (const struct sockaddr *)sun, sizeof *sun) < 0 ? errno : 0;
-	close(fd);
+	int rc = probe(sun);
 	/* EAGAIN: somebody listens, and is busy. */
-	if (rc != ECONNREFUSED)
+	for (int i = 0; i < PROBES && (rc == 0 || rc == -EAGAIN); i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = PROBE_MS * 1000000 }, NULL);
+		rc = probe(sun);
+	}
+	if (rc == 0 || rc == -EAGAIN)
 		return dray_error_set(err, -EADDRINUSE, "socket %s: another server answers there", path);
+	if (rc != -ECONNREFUSED && rc != -ENOENT)
+		return dray_error_errno(err, rc, "socket %s", path);
 	if (unlink(path) < 0 && errno != ENOENT)
 		return dray_error_errno(err, -errno, "socket %s: removing a stale one", path);
 	return 0;
