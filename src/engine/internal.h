@@ -213,7 +213,7 @@ struct dray_vol {
 
 	bool suspended;
 	uint64_t suspended_ns;
-	int flush_owed; /* a flush of the primary that no application asked for failed: the next one that does is told */
+	int flush_owed; /* a flush of the primary failed and no application was told: the next answer to a flush says so */
 	struct takeover takeover;
 
 	/* figures */

@@ -63,8 +63,14 @@ void dray_request_start(struct dray_vol *v, struct dray_request *req)
 		enter_chunk(v, req, req->offset);
 		return;
 	}
-	req->state = RQ_READY;
 	req->sent = req->offset;
+	/* In doubt a read may not see a write that one leg has and the other not yet: the next read may be the other's. */
+	if (dray_in_doubt(v) && (req->op == DRAY_OP_READ || req->op == DRAY_OP_EXTENTS)) {
+		req->state = RQ_LOCKING;
+		if (!dray_lock_enter(&v->locks, &req->lock, req->offset, req->offset + req->length, false))
+			return;
+	}
+	req->state = RQ_READY;
 	dray_list_add_tail(&v->ready, &req->node);
 }
 
@@ -90,6 +96,11 @@ static bool intents_durable(struct dray_vol *v, struct dray_request *req)
 
 void dray_request_granted(struct dray_vol *v, struct dray_request *req)
 {
+	if (!is_write(req->op)) {
+		req->state = RQ_READY;
+		dray_list_add_tail(&v->ready, &req->node);
+		return;
+	}
 	/* It may wait for io structs before it is sent: a record batch that is under way already must not call its regions clean
 	 * behind its back (batches that begin later see the lock). */
 	dray_record_touch(v, req->lock.start, req->lock.end - req->lock.start);
@@ -217,6 +228,8 @@ static void chunk_done(struct dray_vol *v, struct dray_request *req)
 			enter_chunk(v, req, end);
 			return;
 		}
+	} else if (req->lock.queued) {
+		dray_lock_leave(&v->locks, &req->lock);
 	}
 	answer(v, req);
 }

@@ -227,9 +227,13 @@ static void completed(struct dray_vol *v, struct dray_io *io)
 	}
 	if (io->op == DRAY_OP_FLUSH)
 		dray_leg_flush_end(v, io->leg, io->gen, io->since_ns, error);
-	/* What was dropped had been acknowledged; the storage reports it once, to us. */
-	if (io->op == DRAY_OP_FLUSH && error && io->leg == v->primary && io->role != ROLE_REQUEST)
+	/* What was dropped had been acknowledged, and the storage reports it once, to us. Also when an application's flush failed:
+	 * its answer may still wait for another leg while the next one succeeds. */
+	if (io->op == DRAY_OP_FLUSH && error && io->leg == v->primary)
 		v->flush_owed = error;
+	/* In doubt, what a failed flush dropped can't be brought again yet: no later flush of that leg can vouch for it. */
+	if (io->op == DRAY_OP_FLUSH && io->role == ROLE_REQUEST && !error && dray_in_doubt(v) && leg->flush_poisoned)
+		error = io->error = leg->last_error ? leg->last_error : -EIO;
 	/* While it is not known which of two legs is the primary, an error on either can't be judged, nor answered (H8). */
 	if (error && io->role == ROLE_REQUEST && dray_in_doubt(v) && io->op != DRAY_OP_READ &&
 		(io->leg == v->primary || io->leg == v->takeover.leg))
@@ -384,7 +388,7 @@ int dray_vol_leg_info(const struct dray_vol *v, int leg_no, struct dray_leg_info
 	info->verifying = link->verifying;
 	if (link->map.durable) {
 		for (uint64_t r = 0; r < v->n_regions; r++) {
-			if ((link->map.code[r] >> 2 & 3) == MAP_CLEAN)
+			if ((link->map.code[r] >> 2 & 3) == MAP_CLEAN && dray_bitmap_test(&link->clean, r))
 				info->recorded_bytes += region_end(v, r) - r * v->config.region_bytes;
 		}
 	}
