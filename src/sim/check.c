@@ -149,17 +149,18 @@ void check_answered(struct sim_vol *v, struct sim_req *r, int error)
 			v->leg_timeout_ns / MS);
 	if (error)
 		return;
+	bool doubt = v->doubt && v->next_primary; /* a split in doubt has no other side */
 	if (r->req.op == DRAY_OP_FLUSH) {
 		for (unsigned b = 0; b < v->n_blocks; b++) {
 			if (!oracle_survives(v, b, v->primary->durable[b]))
 				sim_fail(s, "flush-lied", "volume %u: a flush was answered, and block %u is %s on the platter; its history: %s",
 					v->no, b, stamp_text(v->primary->durable[b]), oracle_history(v, b));
-			if (v->doubt && !oracle_survives(v, b, v->next_primary->durable[b]))
+			if (doubt && !oracle_survives(v, b, v->next_primary->durable[b]))
 				sim_fail(s, "doubt-flush", "volume %u: in doubt, a flush was answered, and block %u is %s on the new side; its history: %s",
 					v->no, b, stamp_text(v->next_primary->durable[b]), oracle_history(v, b));
 		}
 	}
-	if (v->doubt && r->recs == NULL && r->n && r->req.op != DRAY_OP_READ && r->req.op != DRAY_OP_EXTENTS && r->req.op != DRAY_OP_CACHE) {
+	if (doubt && r->recs == NULL && r->n && r->req.op != DRAY_OP_READ && r->req.op != DRAY_OP_EXTENTS && r->req.op != DRAY_OP_CACHE) {
 		uint64_t now = ++s->oracle_time;
 		for (unsigned b = r->first; b < r->first + r->n; b++)
 			if (!oracle_readable(v, b, v->next_primary->cache[b], now, now + 1))

@@ -227,13 +227,13 @@ static void apply(struct sim_group *g, unsigned i)
 	struct sim_vol *v = g->vols[i];
 	if (!g->split && !record_is_new(s))
 		sim_fail(s, "apply-before-record", "volume %u: apply before the record of the new primary is durable", v->no);
+	unsigned others = (unsigned)__builtin_popcount(v->members);
 	vol_enter(v);
 	check_images(g, v);
 	if (!g->split)
 		check_takeover(v, v->next_primary, true, "the new primary at the switch");
 	/* The host's books change with the engine's: a map operation from inside the call is about the new pair. */
 	struct sim_disk *old = v->primary;
-	unsigned others = (unsigned)__builtin_popcount(v->members);
 	if (!g->split)
 		v->primary = v->next_primary;
 	v->doubt = v->judgement_open = false;

@@ -131,9 +131,8 @@ static void corrupt(struct sim_vol *v, struct sim_leg *leg)
 	v->was_corrupt = true;
 	v->corrupt_block = b;
 	v->corrupt_stamp = stamp_make(99, b, s->next_gen++);
-	leg->disk->cache[b] = leg->disk->durable[b] = v->corrupt_stamp;
-	leg->disk->dirty[b] = 0;
-	leg->disk->done[b] = 0;
+	/* In the cache only: a repair would have to be flushed before the leg is right whatever happens, and the region is recorded clean. */
+	leg->disk->cache[b] = v->corrupt_stamp;
 	sim_trace(s, "volume %u: block %u of disk %u corrupted", v->no, b, leg->disk->no);
 }
 
