@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The API's two sides.
+ *
+ * HTTP (api_http.c) runs on threads of its own, one for each connection. Such a thread makes a `struct api_call`, does what
+ * needs no state of the agent and may block (reading a document, probing storage), hands it to the core and sleeps until it is
+ * answered. The core (api_dispatch and what it calls) answers at once or keeps the call and answers later; it never blocks and
+ * never touches a call after answering it.
+ */
+#ifndef DRAY_AGENT_API_H
+#define DRAY_AGENT_API_H
+
+#include "agent/agent.h"
+#include "agent/probe.h"
+
+#include <pthread.h>
+
+struct api;
+
+struct api_call {
+	struct dray_list node;
+	/* the request; the thread's until it is handed over, then the core's until it is answered */
+	char method[8];
+	char *path;            /* behind /v1, decoded: "/sessions/orders-db/pause" */
+	json_t *body;          /* or NULL */
+	char actor[32];        /* "uid:1000", from the socket */
+	char *q_session, *q_state; /* query arguments, or NULL */
+	uint64_t q_after, q_limit;
+	bool dry_run, yaml, force;
+	struct dray_session *submitted; /* POST /v1/sessions: read ... */
+	struct probe_set *probes;       /* ... and probed */
+	struct probe *probe;            /* POST /v1/volumes: of its resource */
+	struct dray_problems problems;  /* found so far */
+
+	/* the answer */
+	int status;
+	json_t *answer;        /* or NULL */
+	char *text;            /* instead of it */
+	const char *type;      /* of text */
+	/* the hand-over */
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool answered;
+	/* the core's own, while it keeps the call */
+	struct agent *agent;
+	char *core_note;       /* the id of the session it will be answered with, or that has to settle first */
+	enum dray_verb core_verb;
+	uint64_t core_list, core_deadline; /* goes on with a list of this number, or at that time without */
+	void (*core_next)(struct agent *a, struct api_call *call);
+};
+
+/* ---- the core's side ---- */
+/* Steals `answer`. */
+void api_reply(struct api_call *call, int status, json_t *answer);
+void api_reply_text(struct api_call *call, int status, const char *type, char *text); /* steals text */
+/* Problem+json; `exit` as the command line uses it: 1 3 4 5 7. */
+void api_problem(struct api_call *call, int status, int exit, const char *code, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+/* As api_problem, with more members (stolen). */
+void api_problem_with(struct api_call *call, int status, int exit, const char *code, json_t *more, const char *fmt, ...)
+	__attribute__((format(printf, 6, 7)));
+/* 422 with everything in `problems` (400 if it could not be read at all). */
+void api_problems(struct api_call *call, const struct dray_problems *problems);
+/* The document, as JSON or YAML as asked. */
+void api_document(struct api_call *call, int status, const struct job *job, json_t *more);
+
+/* `next` is called when dray-iod's list of volumes is newer than this call, and the session core_note (where given) has no call
+ * under way; or after a while without that. */
+void api_when_listed(struct agent *a, struct api_call *call, void (*next)(struct agent *a, struct api_call *call));
+
+/* ---- the HTTP side ---- */
+/* Listens on PATH (mode 0660). The calls go to `hand_over` on the connections' threads. */
+int api_start(struct api **api, const char *path, bool allow_faults, void (*hand_over)(void *ctx, struct api_call *call),
+	void *ctx, struct dray_error *err);
+/* No new requests, followers end; all calls must have been answered or be answered while this waits. */
+void api_stop(struct api *api);
+/* Any thread: wakes those who follow the events. NULL is allowed. */
+void api_events_changed(struct api *api);
+
+/* ---- api_routes.c and its kin, on the core ---- */
+void api_volumes(struct agent *a, struct api_call *call, const char *name);
+void api_sessions(struct agent *a, struct api_call *call);
+void api_events(struct agent *a, struct api_call *call);
+void api_locks(struct agent *a, struct api_call *call);
+void api_metrics(struct agent *a, struct api_call *call);
+void api_health(struct agent *a, struct api_call *call);
+void api_status(struct agent *a, struct api_call *call);
+void api_shutdown(struct agent *a, struct api_call *call);
+
+#endif

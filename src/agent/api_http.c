@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * HTTP on the unix socket, by libmicrohttpd, one thread for each connection.
+ *
+ * A request is read whole (at most 1 MiB), becomes a call, is handed to the core, and its thread sleeps until it is
+ * answered. Who asks is taken from the socket (SO_PEERCRED). The one kind of answer that has no end is the events'
+ * stream: its thread asks the core for what is new whenever the core said that there is something.
+ */
+#include "agent/api.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BODY_MOST   (1u << 20)
+#define CONNECTIONS 256
+#define BATCH       200 /* events at a time */
+
+struct api {
+	struct MHD_Daemon *daemon;
+	char *path;
+	bool allow_faults;
+	void (*hand_over)(void *ctx, struct api_call *call);
+	void *ctx;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	uint64_t changes; /* of the events */
+	bool stopping;
+};
+
+struct request {
+	char *body;
+	size_t len, size;
+	bool too_long;
+};
+
+/* ---- calls ---- */
+
+static struct api_call *call_make(const char *method, const char *path)
+{
+	struct api_call *call = calloc(1, sizeof *call);
+	if (!call || !(call->path = strdup(path)))
+		abort();
+	snprintf(call->method, sizeof call->method, "%s", method);
+	pthread_mutex_init(&call->lock, NULL);
+	pthread_cond_init(&call->cond, NULL);
+	dray_list_init(&call->node);
+	return call;
+}
+
+static void call_free(struct api_call *call)
+{
+	json_decref(call->body);
+	json_decref(call->answer);
+	dray_session_free(call->submitted);
+	probe_free(call->probes);
+	dray_problems_free(&call->problems);
+	free(call->probe);
+	free(call->path);
+	free(call->q_session);
+	free(call->q_state);
+	free(call->text);
+	free(call->core_note);
+	pthread_mutex_destroy(&call->lock);
+	pthread_cond_destroy(&call->cond);
+	free(call);
+}
+
+static void call_run(struct api *api, struct api_call *call)
+{
+	api->hand_over(api->ctx, call);
+	pthread_mutex_lock(&call->lock);
+	while (!call->answered)
+		pthread_cond_wait(&call->cond, &call->lock);
+	pthread_mutex_unlock(&call->lock);
+}
+
+static void answered(struct api_call *call)
+{
+	pthread_mutex_lock(&call->lock);
+	call->answered = true;
+	pthread_cond_signal(&call->cond);
+	pthread_mutex_unlock(&call->lock);
+}
+
+void api_reply(struct api_call *call, int status, json_t *answer)
+{
+	call->status = status;
+	call->answer = answer;
+	answered(call);
+}
+
+void api_reply_text(struct api_call *call, int status, const char *type, char *text)
+{
+	call->status = status;
+	call->type = type;
+	call->text = text;
+	answered(call);
+}
+
+static void problem_v(struct api_call *call, int status, int exit_code, const char *code, json_t *more, const char *fmt,
+	va_list ap)
+{
+	char detail[1024];
+	vsnprintf(detail, sizeof detail, fmt, ap);
+	json_t *answer = json_pack("{s:s, s:s, s:i, s:s, s:s, s:i}", "type", "about:blank", "title",
+		MHD_get_reason_phrase_for((unsigned)status), "status", status, "detail", detail, "code", code, "exit", exit_code);
+	if (more)
+		json_object_update(answer, more);
+	json_decref(more);
+	call->type = "application/problem+json";
+	api_reply(call, status, answer);
+}
+
+void api_problem(struct api_call *call, int status, int exit_code, const char *code, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	problem_v(call, status, exit_code, code, NULL, fmt, ap);
+	va_end(ap);
+}
+
+void api_problem_with(struct api_call *call, int status, int exit_code, const char *code, json_t *more, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	problem_v(call, status, exit_code, code, more, fmt, ap);
+	va_end(ap);
+}
+
+void api_problems(struct api_call *call, const struct dray_problems *problems)
+{
+	bool syntax = problems->n == 1 && !strcmp(problems->items[0].code, "syntax");
+	const char *first = problems->n ? problems->items[0].detail : "";
+	json_t *more = json_pack("{s:o}", "errors", dray_problems_to_json(problems));
+	const char *code = problems->n == 1 ? problems->items[0].code : "invalid";
+	if (problems->n == 1)
+		api_problem_with(call, syntax ? 400 : 422, 3, code, more, "%s", first);
+	else
+		api_problem_with(call, 422, 3, code, more, "%zu problems, the first: %s", problems->n, first);
+}
+
+void api_document(struct api_call *call, int status, const struct job *job, json_t *more)
+{
+	json_t *doc = job_document(job, true);
+	if (more)
+		json_object_update(doc, more);
+	json_decref(more);
+	if (call->yaml) {
+		char *text = dray_yaml_from_json(doc);
+		json_decref(doc);
+		api_reply_text(call, status, "application/yaml", text);
+	} else {
+		api_reply(call, status, doc);
+	}
+}
+
+/* ---- events' stream ---- */
+
+void api_events_changed(struct api *api)
+{
+	if (!api)
+		return;
+	pthread_mutex_lock(&api->lock);
+	api->changes++;
+	pthread_cond_broadcast(&api->cond);
+	pthread_mutex_unlock(&api->lock);
+}
+
+struct follower {
+	struct api *api;
+	char *session;
+	char actor[32];
+	uint64_t after, seen;
+	char *text; /* to be sent */
+	size_t len, at;
+};
+
+static void follower_free(void *arg)
+{
+	struct follower *f = arg;
+	free(f->session);
+	free(f->text);
+	free(f);
+}
+
+static struct api_call *ask_events(struct follower *f)
+{
+	struct api_call *call = call_make("GET", "/events");
+	call->q_session = f->session ? strdup(f->session) : NULL;
+	call->q_after = f->after;
+	call->q_limit = BATCH;
+	snprintf(call->actor, sizeof call->actor, "%s", f->actor);
+	call_run(f->api, call);
+	return call;
+}
+
+/* Takes what the core answered into the text to be sent. */
+static void take_events(struct follower *f, const json_t *events)
+{
+	size_t i;
+	json_t *event;
+	FILE *out;
+	free(f->text);
+	f->text = NULL;
+	f->len = f->at = 0;
+	if (!(out = open_memstream(&f->text, &f->len)))
+		return;
+	json_array_foreach (events, i, event) {
+		char *line = json_dumps(event, JSON_COMPACT);
+		f->after = (uint64_t)json_integer_value(json_object_get(event, "seq"));
+		fprintf(out, "id: %llu\nevent: %s\ndata: %s\n\n", (unsigned long long)f->after,
+			json_string_value(json_object_get(event, "event")), line ? line : "{}");
+		free(line);
+	}
+	fclose(out);
+}
+
+/* Waits for news, at most 10 s. false: the agent stops. */
+static bool wait_for_news(struct follower *f)
+{
+	struct api *api = f->api;
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 10;
+	int rc = 0;
+	pthread_mutex_lock(&api->lock);
+	while (!api->stopping && api->changes == f->seen && rc == 0)
+		rc = pthread_cond_timedwait(&api->cond, &api->lock, &until);
+	f->seen = api->changes;
+	bool go_on = !api->stopping;
+	pthread_mutex_unlock(&api->lock);
+	return go_on;
+}
+
+static ssize_t follow(void *arg, uint64_t pos, char *buf, size_t max)
+{
+	struct follower *f = arg;
+	if (f->at == f->len) {
+		struct api_call *call;
+		if (!wait_for_news(f))
+			return MHD_CONTENT_READER_END_OF_STREAM;
+		call = ask_events(f);
+		bool good = call->status == 200;
+		take_events(f, call->answer);
+		/* More may be there than one batch. */
+		if (json_array_size(call->answer) == BATCH)
+			f->seen--;
+		call_free(call);
+		if (!good)
+			return MHD_CONTENT_READER_END_OF_STREAM;
+		if (!f->len) {
+			/* Nothing for this session, or silence: a comment shows that we are here. */
+			memcpy(buf, ":\n\n", 3);
+			return 3;
+		}
+	}
+	size_t n = f->len - f->at < max ? f->len - f->at : max;
+	memcpy(buf, f->text + f->at, n);
+	f->at += n;
+	return (ssize_t)n;
+}
+
+/* ---- requests ---- */
+
+static enum MHD_Result send_text(struct MHD_Connection *c, int status, const char *type, const char *text)
+{
+	struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
+	if (!r)
+		return MHD_NO;
+	MHD_add_response_header(r, "Content-Type", type);
+	MHD_add_response_header(r, "Cache-Control", "no-store");
+	enum MHD_Result rc = MHD_queue_response(c, (unsigned)status, r);
+	MHD_destroy_response(r);
+	return rc;
+}
+
+static enum MHD_Result send_answer(struct MHD_Connection *c, struct api_call *call)
+{
+	if (call->text)
+		return send_text(c, call->status, call->type ? call->type : "text/plain", call->text);
+	if (!call->answer)
+		return send_text(c, call->status, "text/plain", "");
+	char *text = json_dumps(call->answer, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	enum MHD_Result rc = send_text(c, call->status, call->type ? call->type : "application/json", text ? text : "{}");
+	free(text);
+	return rc;
+}
+
+static const char *query(struct MHD_Connection *c, const char *key)
+{
+	return MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, key);
+}
+
+static bool query_flag(struct MHD_Connection *c, const char *key)
+{
+	const char *v = query(c, key);
+	return v && strcmp(v, "0") && strcmp(v, "false");
+}
+
+static void read_query(struct MHD_Connection *c, struct api_call *call)
+{
+	const char *v;
+	if ((v = query(c, "session")))
+		call->q_session = strdup(v);
+	if ((v = query(c, "state")))
+		call->q_state = strdup(v);
+	call->q_after = (v = query(c, "after")) ? strtoull(v, NULL, 10) : 0;
+	if (call->q_after > INT64_MAX)
+		call->q_after = INT64_MAX;
+	call->q_limit = (v = query(c, "limit")) ? strtoull(v, NULL, 10) : 0;
+	call->dry_run = query_flag(c, "dry_run");
+	call->force = query_flag(c, "force");
+	v = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Accept");
+	call->yaml = v && strstr(v, "application/yaml");
+}
+
+static void read_peer(struct MHD_Connection *c, char *actor, size_t size)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+	if (info && getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
+		snprintf(actor, size, "uid:%u", (unsigned)cred.uid);
+	else
+		snprintf(actor, size, "unknown");
+}
+
+static enum MHD_Result bad_request(struct MHD_Connection *c, int status, int exit_code, const char *code, const char *detail)
+{
+	struct api_call *call = call_make("", "");
+	api_problem(call, status, exit_code, code, "%s", detail);
+	enum MHD_Result rc = send_answer(c, call);
+	call_free(call);
+	return rc;
+}
+
+/* Reads the body where it is JSON, and looks at what it names: all that may block. */
+static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *call, const struct request *req)
+{
+	bool post = !strcmp(call->method, "POST");
+	if (post && !strcmp(call->path, "/sessions")) {
+		/* What is right of a wrong document is looked at, too: all problems are told at once. */
+		dray_session_parse(req->body ? req->body : "", req->len, true, &call->submitted, &call->problems);
+		if (call->submitted && !(call->probes = probe_session(call->submitted, api->allow_faults)))
+			abort();
+		return true;
+	}
+	if (req->len) {
+		json_error_t error;
+		call->body = json_loadb(req->body, req->len, JSON_REJECT_DUPLICATES, &error);
+		if (!json_is_object(call->body)) {
+			bad_request(c, 400, 3, "syntax", "the body is not a JSON object");
+			return false;
+		}
+	}
+	if (post && !strcmp(call->path, "/volumes")) {
+		json_t *r = json_object_get(call->body, "resource");
+		json_t *name = json_is_object(r) ? json_object_get(r, "resource") : r;
+		struct dray_storage_options o = { .read_only = true, .no_lock = true, .allow_faults = api->allow_faults };
+		if (json_is_object(r)) {
+			json_int_t offset = json_integer_value(json_object_get(r, "offset"));
+			json_int_t length = json_integer_value(json_object_get(r, "length"));
+			o.offset = offset > 0 ? (uint64_t)offset : 0;
+			o.length = length > 0 ? (uint64_t)length : 0;
+		}
+		call->probe = calloc(1, sizeof *call->probe);
+		if (!call->probe)
+			abort();
+		if (json_is_string(name)) {
+			call->probe->looked = true;
+			call->probe->rc = dray_storage_probe(json_string_value(name), &o, &call->probe->info, &call->probe->err);
+		}
+	}
+	return true;
+}
+
+static enum MHD_Result start_follow(struct api *api, struct MHD_Connection *c, struct api_call *call)
+{
+	struct follower *f = calloc(1, sizeof *f);
+	if (!f)
+		abort();
+	f->api = api;
+	f->after = call->q_after;
+	f->session = call->q_session ? strdup(call->q_session) : NULL;
+	snprintf(f->actor, sizeof f->actor, "%s", call->actor);
+	pthread_mutex_lock(&api->lock);
+	f->seen = api->changes;
+	pthread_mutex_unlock(&api->lock);
+	/* The first answer also tells whether there is such a session. */
+	struct api_call *first = ask_events(f);
+	if (first->status != 200) {
+		enum MHD_Result rc = send_answer(c, first);
+		call_free(first);
+		follower_free(f);
+		return rc;
+	}
+	take_events(f, first->answer);
+	if (json_array_size(first->answer) == BATCH)
+		f->seen--;
+	call_free(first);
+	struct MHD_Response *r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, follow, f, follower_free);
+	if (!r) {
+		follower_free(f);
+		return MHD_NO;
+	}
+	MHD_add_response_header(r, "Content-Type", "text/event-stream");
+	MHD_add_response_header(r, "Cache-Control", "no-store");
+	enum MHD_Result rc = MHD_queue_response(c, 200, r);
+	MHD_destroy_response(r);
+	return rc;
+}
+
+static enum MHD_Result serve(struct api *api, struct MHD_Connection *c, const char *url, const char *method, struct request *req)
+{
+	static const char *const methods[] = { "GET", "POST", "PATCH", "DELETE", "HEAD" };
+	bool known = false;
+	for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
+		known |= !strcmp(method, methods[i]);
+	if (!known)
+		return bad_request(c, 405, 2, "method", "the methods are GET, POST, PATCH and DELETE");
+	if (req->too_long)
+		return bad_request(c, 413, 3, "too_long", "a body may have at most 1 MiB");
+	bool outside = !strcmp(url, "/metrics") || !strcmp(url, "/healthz");
+	if (!outside && strncmp(url, "/v1/", 4))
+		return bad_request(c, 404, 4, "not_found", "there is nothing here; the API is below /v1");
+	struct api_call *call = call_make(strcmp(method, "HEAD") ? method : "GET", outside ? url : url + 3);
+	read_query(c, call);
+	read_peer(c, call->actor, sizeof call->actor);
+	enum MHD_Result rc = MHD_YES;
+	if (!strcmp(call->path, "/events") && query_flag(c, "follow")) {
+		rc = start_follow(api, c, call);
+	} else if (prepare(api, c, call, req)) {
+		call_run(api, call);
+		rc = send_answer(c, call);
+	}
+	call_free(call);
+	return rc;
+}
+
+static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method, const char *version,
+	const char *data, size_t *size, void **mine)
+{
+	struct request *req = *mine;
+	if (!req) {
+		*mine = calloc(1, sizeof *req);
+		return *mine ? MHD_YES : MHD_NO;
+	}
+	if (*size) {
+		if (req->len + *size > BODY_MOST) {
+			req->too_long = true;
+		} else {
+			if (req->len + *size > req->size) {
+				size_t want = req->size ? req->size * 2 : 4096;
+				while (want < req->len + *size)
+					want *= 2;
+				char *bigger = realloc(req->body, want);
+				if (!bigger)
+					return MHD_NO;
+				req->body = bigger;
+				req->size = want;
+			}
+			memcpy(req->body + req->len, data, *size);
+			req->len += *size;
+		}
+		*size = 0;
+		return MHD_YES;
+	}
+	return serve(ctx, c, url, method, req);
+}
+
+static void completed(void *ctx, struct MHD_Connection *c, void **mine, enum MHD_RequestTerminationCode why)
+{
+	struct request *req = *mine;
+	if (req)
+		free(req->body);
+	free(req);
+	*mine = NULL;
+}
+
+/* ---- listening ---- */
+
+static int listen_on(const char *path, struct dray_error *err)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	if (strlen(path) >= sizeof addr.sun_path)
+		return dray_error_errno(err, -ENAMETOOLONG, "%s", path);
+	strcpy(addr.sun_path, path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return dray_error_errno(err, -errno, "socket");
+	/* A socket that nobody serves is left from an agent that was killed. */
+	if (connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0 || errno == EAGAIN) {
+		close(fd);
+		return dray_error_kind(err, -EADDRINUSE, "busy", "another agent listens on %s", path);
+	}
+	close(fd);
+	if (unlink(path) < 0 && errno != ENOENT)
+		return dray_error_errno(err, -errno, "%s", path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int e = 0;
+	/* Nobody may connect between bind and chmod. */
+	mode_t old = umask(0177);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof addr) < 0)
+		e = errno;
+	umask(old);
+	if (!e && (chmod(path, 0660) < 0 || listen(fd, 128) < 0))
+		e = errno;
+	if (!e)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return dray_error_errno(err, -e, "%s", path);
+}
+
+int api_start(struct api **out, const char *path, bool allow_faults, void (*hand_over)(void *ctx, struct api_call *call),
+	void *ctx, struct dray_error *err)
+{
+	int fd = listen_on(path, err);
+	if (fd < 0)
+		return fd;
+	struct api *api = calloc(1, sizeof *api);
+	if (!api || !(api->path = strdup(path))) {
+		free(api);
+		close(fd);
+		return dray_error_errno(err, -ENOMEM, "the API");
+	}
+	api->allow_faults = allow_faults;
+	api->hand_over = hand_over;
+	api->ctx = ctx;
+	pthread_mutex_init(&api->lock, NULL);
+	pthread_cond_init(&api->cond, NULL);
+	api->daemon = MHD_start_daemon(
+		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL, 0, NULL, NULL, handle, api,
+		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, MHD_OPTION_NOTIFY_COMPLETED, completed,
+		NULL, MHD_OPTION_CONNECTION_TIMEOUT, 300u, MHD_OPTION_END);
+	if (!api->daemon) {
+		close(fd);
+		free(api->path);
+		free(api);
+		return dray_error_errno(err, -EIO, "the HTTP server does not start on %s", path);
+	}
+	*out = api;
+	return 0;
+}
+
+void api_stop(struct api *api)
+{
+	pthread_mutex_lock(&api->lock);
+	api->stopping = true;
+	pthread_cond_broadcast(&api->cond);
+	pthread_mutex_unlock(&api->lock);
+	unlink(api->path);
+	MHD_stop_daemon(api->daemon);
+	pthread_mutex_destroy(&api->lock);
+	pthread_cond_destroy(&api->cond);
+	free(api->path);
+	free(api);
+}

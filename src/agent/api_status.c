@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Status, metrics, health, and the end of both programs. */
+#include "agent/agent.h"
+
+#include "agent/api.h"
+#include "agent/supervisor.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static unsigned clients(const struct agent *a)
+{
+	unsigned n = 0;
+	size_t i;
+	json_t *v;
+	json_array_foreach (a->volumes, i, v)
+		n += (unsigned)json_integer_value(json_object_get(v, "clients"));
+	return n;
+}
+
+static void count_states(const struct agent *a, unsigned pairs[DRAY_PAIR_STATE_COUNT], unsigned sessions[DRAY_PAIR_STATE_COUNT])
+{
+	memset(pairs, 0, DRAY_PAIR_STATE_COUNT * sizeof *pairs);
+	memset(sessions, 0, DRAY_PAIR_STATE_COUNT * sizeof *sessions);
+	dray_list_for_each (n, &a->jobs) {
+		const struct job *job = dray_container(n, struct job, node);
+		sessions[job->s->state]++;
+		for (size_t i = 0; i < job->s->n_pairs; i++)
+			pairs[job->s->pairs[i].state]++;
+	}
+}
+
+void api_status(struct agent *a, struct api_call *call)
+{
+	unsigned pairs[DRAY_PAIR_STATE_COUNT], sessions[DRAY_PAIR_STATE_COUNT], live = 0, all = 0;
+	char socket[4200];
+	count_states(a, pairs, sessions);
+	dray_list_for_each (n, &a->jobs) {
+		live += job_live(dray_container(n, struct job, node));
+		all++;
+	}
+	snprintf(socket, sizeof socket, "%s/agent.sock", a->config->run_dir);
+	json_t *agent = json_pack(
+		"{s:s, s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:{s:i, s:i}, s:{s:i, s:i, s:i}}", "version", DRAY_VERSION, "pid",
+		(int)getpid(), "incarnation", a->incarnation, "agent_id", a->agent_id, "host_id", a->host_id, "uptime_seconds",
+		(json_int_t)(wall_ms() / 1000 - a->started), "state_dir", a->config->state_dir, "run_dir", a->config->run_dir, "socket",
+		socket, "sessions", "live", (int)live, "all", (int)all, "pairs", "active",
+		(int)(pairs[DRAY_PAIR_STARTING] + pairs[DRAY_PAIR_COPYING]), "queued", (int)pairs[DRAY_PAIR_QUEUED], "limit",
+		(int)a->config->active_pairs);
+	const json_t *hello = iod_hello(a->iod);
+	json_t *iod = hello ? json_deep_copy(hello) : json_object();
+	json_object_set_new(iod, "connected", json_boolean(hello != NULL));
+	json_object_set_new(iod, "supervised", json_boolean(!a->config->no_iod));
+	json_object_set_new(iod, "starts", json_integer(supervisor_starts(a->supervisor)));
+	if (!hello)
+		json_object_set_new(iod, "reason",
+			json_string(supervisor_trouble(a->supervisor)[0] ? supervisor_trouble(a->supervisor) : "it does not answer"));
+	json_object_set_new(iod, "volumes", json_integer((json_int_t)json_array_size(a->volumes)));
+	json_object_set_new(iod, "clients", json_integer(clients(a)));
+	api_reply(call, 200, json_pack("{s:o, s:o}", "agent", agent, "iod", iod));
+}
+
+void api_health(struct agent *a, struct api_call *call)
+{
+	struct dray_error err;
+	char ignored[64];
+	int rc = dray_repo_meta_get(a->repo, "boot_id", ignored, sizeof ignored, &err);
+	if (rc)
+		api_problem(call, 503, 1, "repository", "%s", err.text);
+	else if (!iod_ready(a->iod))
+		api_problem(call, 503, 1, "iod_unreachable", "dray-iod does not answer");
+	else
+		api_reply_text(call, 200, "text/plain", strdup("ok\n"));
+}
+
+/* A label's value: backslash, quote and newline escaped. */
+static void label(FILE *out, const char *value)
+{
+	for (; *value; value++) {
+		if (*value == '\\' || *value == '"')
+			fputc('\\', out);
+		if (*value == '\n')
+			fputs("\\n", out);
+		else
+			fputc(*value, out);
+	}
+}
+
+static void metric_head(FILE *out, const char *name, const char *type, const char *help)
+{
+	fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void metric_of_pairs(FILE *out, const struct agent *a, const char *name, const char *type, const char *help,
+	uint64_t (*value)(const struct dray_pair *p))
+{
+	metric_head(out, name, type, help);
+	dray_list_for_each (n, &a->jobs) {
+		const struct job *job = dray_container(n, struct job, node);
+		for (size_t i = 0; job_live(job) && i < job->s->n_pairs; i++) {
+			uint64_t v = value(&job->s->pairs[i]);
+			if (v == DRAY_UNKNOWN)
+				continue;
+			fprintf(out, "%s{session=\"", name);
+			label(out, job->s->name);
+			fprintf(out, "\",id=\"%s\",pair=\"%u\"} %llu\n", job->s->id, job->s->pairs[i].id, (unsigned long long)v);
+		}
+	}
+}
+
+static uint64_t total(const struct dray_pair *p)
+{
+	return p->progress.bytes_total;
+}
+
+static uint64_t done(const struct dray_pair *p)
+{
+	return p->progress.bytes_done;
+}
+
+static uint64_t copied(const struct dray_pair *p)
+{
+	return p->progress.bytes_copied;
+}
+
+static uint64_t rate(const struct dray_pair *p)
+{
+	return p->progress.rate;
+}
+
+static uint64_t dirty(const struct dray_pair *p)
+{
+	return p->dirty_bytes;
+}
+
+static uint64_t blackout(const struct dray_pair *p)
+{
+	return p->blackout_us;
+}
+
+static void metric_of_volumes(FILE *out, const struct agent *a, const char *name, const char *type, const char *help,
+	const char *key, const char *inner)
+{
+	size_t i;
+	json_t *v;
+	metric_head(out, name, type, help);
+	json_array_foreach (a->volumes, i, v) {
+		const char *volume = json_string_value(json_object_get(v, "name"));
+		json_t *value = json_object_get(inner ? json_object_get(v, key) : v, inner ? inner : key);
+		if (!volume || !json_is_integer(value) || json_is_true(json_object_get(v, "hidden")))
+			continue;
+		fprintf(out, "%s{volume=\"", name);
+		label(out, volume);
+		fprintf(out, "\"} %lld\n", (long long)json_integer_value(value));
+	}
+}
+
+void api_metrics(struct agent *a, struct api_call *call)
+{
+	char *text = NULL;
+	size_t size;
+	unsigned pairs[DRAY_PAIR_STATE_COUNT], sessions[DRAY_PAIR_STATE_COUNT];
+	FILE *out = open_memstream(&text, &size);
+	if (!out) {
+		api_problem(call, 500, 1, "failed", "no memory");
+		return;
+	}
+	count_states(a, pairs, sessions);
+	metric_head(out, "dray_iod_up", "gauge", "1 while dray-iod answers the agent.");
+	fprintf(out, "dray_iod_up %d\n", iod_ready(a->iod));
+	metric_head(out, "dray_iod_starts_total", "counter", "How often this agent started dray-iod.");
+	fprintf(out, "dray_iod_starts_total %u\n", supervisor_starts(a->supervisor));
+	metric_head(out, "dray_sessions", "gauge", "Sessions on record, by state.");
+	for (int s = 0; s < DRAY_PAIR_STATE_COUNT; s++)
+		fprintf(out, "dray_sessions{state=\"%s\"} %u\n", dray_state_word((enum dray_pair_state)s), sessions[s]);
+	metric_head(out, "dray_pairs", "gauge", "Pairs on record, by state.");
+	for (int s = 0; s < DRAY_PAIR_STATE_COUNT; s++)
+		fprintf(out, "dray_pairs{state=\"%s\"} %u\n", dray_state_word((enum dray_pair_state)s), pairs[s]);
+	metric_of_pairs(out, a, "dray_pair_bytes", "gauge", "Size of a pair of a live session.", total);
+	metric_of_pairs(out, a, "dray_pair_done_bytes", "gauge", "Bytes that are equal on source and targets.", done);
+	metric_of_pairs(out, a, "dray_pair_copied_bytes_total", "counter", "Bytes written to targets by the copy.", copied);
+	metric_of_pairs(out, a, "dray_pair_dirty_bytes", "gauge", "Bytes that differ or may differ.", dirty);
+	metric_of_pairs(out, a, "dray_pair_rate_bytes", "gauge", "Bytes per second over the last seconds.", rate);
+	metric_of_pairs(out, a, "dray_pair_blackout_microseconds", "gauge", "Longest wait because of the last switch.", blackout);
+	metric_of_volumes(out, a, "dray_volume_size_bytes", "gauge", "Size of a volume.", "size_bytes", NULL);
+	metric_of_volumes(out, a, "dray_volume_clients", "gauge", "Connected clients.", "clients", NULL);
+	metric_of_volumes(out, a, "dray_volume_reads_total", "counter", "Reads of applications.", "counters", "reads");
+	metric_of_volumes(out, a, "dray_volume_writes_total", "counter", "Writes of applications.", "counters", "writes");
+	metric_of_volumes(out, a, "dray_volume_read_bytes_total", "counter", "Bytes read by applications.", "counters", "read_bytes");
+	metric_of_volumes(out, a, "dray_volume_write_bytes_total", "counter", "Bytes written by applications.", "counters",
+		"write_bytes");
+	metric_of_volumes(out, a, "dray_volume_errors_total", "counter", "Requests that failed.", "counters", "errors");
+	metric_of_volumes(out, a, "dray_volume_epoch", "gauge", "Raised by each switch.", "epoch", NULL);
+	fclose(out);
+	api_reply_text(call, 200, "text/plain; version=0.0.4", text);
+}
+
+/* ---- the end of both ---- */
+
+static void shut_down(void *arg, const struct dray_error *err, json_t *result)
+{
+	struct api_call *call = arg;
+	struct agent *a = call->agent;
+	/* A connection that ends before the answer came is what an ending dray-iod looks like. */
+	if (err && err->code != -ENOTCONN) {
+		supervisor_go_on(a->supervisor);
+		if (err->code == -ECANCELED)
+			api_problem(call, 503, 6, "stopping", "the agent stops");
+		else
+			api_problem(call, 409, 5, err->kind, "%s", err->text);
+		return;
+	}
+	dray_log(DRAY_LOG_INFO, "stopping", "both programs end, as %s asked", call->actor);
+	a->stopping = true;
+	api_reply(call, 202, json_pack("{s:b}", "ending", 1));
+}
+
+void api_shutdown(struct agent *a, struct api_call *call)
+{
+	json_t *value;
+	const char *key;
+	json_object_foreach (call->body, key, value)
+		if (strcmp(key, "force")) {
+			api_problem(call, 400, 2, "unknown_key", "shutdown does not take %s", key);
+			return;
+		}
+	bool force = json_is_true(json_object_get(call->body, "force"));
+	supervisor_stop(a->supervisor); /* not started again while it ends */
+	if (!iod_ready(a->iod)) {
+		dray_log(DRAY_LOG_INFO, "stopping", "as %s asked; dray-iod is not there", call->actor);
+		a->stopping = true;
+		api_reply(call, 202, json_pack("{s:b}", "ending", 1));
+		return;
+	}
+	iod_call(a->iod, "shutdown", json_pack("{s:b}", "force", force), shut_down, call);
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Volumes are dray-iod's; the agent passes on, and looks after what sessions have locked. */
+#include "agent/agent.h"
+
+#include "agent/api.h"
+#include "agent/validate.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *text(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+	return s ? s : "";
+}
+
+/* As the API shows a volume: the names people know, and all that dray-iod says. */
+static json_t *shown(struct agent *a, const json_t *volume)
+{
+	json_t *v = json_pack("{s:O, s:O, s:O}", "name", json_object_get(volume, "name"), "size",
+		json_object_get(volume, "size_bytes"), "uri", json_object_get(volume, "uri"));
+	if (!v)
+		return json_deep_copy(volume);
+	json_int_t primary = json_integer_value(json_object_get(volume, "primary"));
+	json_object_set_new(v, "primary", json_null());
+	size_t i;
+	json_t *leg, *value;
+	json_t *legs = json_deep_copy(json_object_get(volume, "legs"));
+	json_array_foreach (legs, i, leg)
+		if (json_integer_value(json_object_get(leg, "id")) == primary)
+			json_object_set(v, "primary", json_object_get(leg, "resource"));
+	json_object_set_new(v, "primary_leg", json_integer(primary));
+	json_object_set_new(v, "legs", legs);
+	const char *key;
+	json_object_foreach ((json_t *)volume, key, value)
+		if (!json_object_get(v, key) && strcmp(key, "size_bytes"))
+			json_object_set(v, key, value);
+	/* An epoch that went back: served by dray-iod, but not touched by the agent (H9). */
+	const json_t *seen = json_object_get(a->seen, text(volume, "name"));
+	json_int_t epoch = json_integer_value(json_object_get(volume, "epoch"));
+	if (seen && (strcmp(text(seen, "uuid"), text(volume, "uuid")) ||
+			    epoch < json_integer_value(json_object_get(seen, "epoch"))))
+		json_object_set_new(v, "reason",
+			json_sprintf("epoch %lld of this volume was seen before; this is another or an older state of it: not touched",
+				(long long)json_integer_value(json_object_get(seen, "epoch"))));
+	return v;
+}
+
+static const json_t *find(const struct agent *a, const char *name)
+{
+	size_t i;
+	json_t *v;
+	json_array_foreach (a->volumes, i, v)
+		if (!strcmp(text(v, "name"), name) && !json_is_true(json_object_get(v, "hidden")))
+			return v;
+	return NULL;
+}
+
+static void iod_failed(struct api_call *call, const struct dray_error *err, const char *pointer, const char *value)
+{
+	if (err->code == -ENOTCONN || err->code == -ECANCELED) {
+		api_problem(call, 502, 1, "iod_unreachable", "dray-iod does not answer: %s", err->text);
+	} else if (!strcmp(err->kind, "connected") || !strcmp(err->kind, "busy")) {
+		api_problem(call, 409, 5, err->kind, "%s", err->text);
+	} else if (!strcmp(err->kind, "failed")) {
+		api_problem(call, 500, 1, err->kind, "%s", err->text);
+	} else if (!pointer) {
+		api_problem(call, 409, 5, err->kind, "%s", err->text);
+	} else {
+		const char *at = !strcmp(err->kind, "exists") || !strcmp(err->kind, "bad_name") ? "/name" : pointer;
+		dray_problems_add(&call->problems, at, 0, err->kind, value, NULL, "%s", err->text);
+		api_problems(call, &call->problems);
+	}
+}
+
+static bool need_iod(struct agent *a, struct api_call *call)
+{
+	if (iod_ready(a->iod) && a->volumes)
+		return true;
+	api_problem(call, 502, 1, "iod_unreachable", "dray-iod does not answer");
+	return false;
+}
+
+/* ---- looking ---- */
+
+static void list(struct agent *a, struct api_call *call)
+{
+	if (!need_iod(a, call))
+		return;
+	json_t *out = json_array(), *v;
+	size_t i;
+	json_array_foreach (a->volumes, i, v)
+		if (!json_is_true(json_object_get(v, "hidden")))
+			json_array_append_new(out, shown(a, v));
+	api_reply(call, 200, out);
+}
+
+static void show(struct agent *a, struct api_call *call)
+{
+	if (!need_iod(a, call))
+		return;
+	const char *name = call->path + strlen("/volumes/");
+	const json_t *v = find(a, name);
+	if (v)
+		api_reply(call, 200, shown(a, v));
+	else
+		api_problem(call, 404, 4, "not_found", "there is no volume %s", name);
+}
+
+/* ---- adding ---- */
+
+static void added(void *arg, const struct dray_error *err, json_t *result)
+{
+	struct api_call *call = arg;
+	struct agent *a = call->agent;
+	json_t *resource = json_object_get(call->body, "resource");
+	if (err) {
+		iod_failed(call, err, "/resource", json_string_value(resource));
+		return;
+	}
+	agent_event(a, call->actor, "volume-added", "%s", text(result, "name"));
+	agent_refresh(a);
+	api_reply(call, 201, shown(a, result));
+}
+
+struct owner {
+	struct agent *a;
+	char words[300];
+};
+
+static int see_owner(void *arg, size_t wanted, const struct dray_repo_lock *holder)
+{
+	struct owner *o = arg;
+	struct job *job = job_find(o->a, holder->session);
+	snprintf(o->words, sizeof o->words, "locked by session %s (%s), pair %u, as its %s", job ? job->s->name : holder->session,
+		holder->session, holder->pair, holder->role);
+	return 1;
+}
+
+static void add(struct agent *a, struct api_call *call)
+{
+	json_t *name = json_object_get(call->body, "name"), *resource = json_object_get(call->body, "resource"), *value;
+	const char *key;
+	json_object_foreach (call->body, key, value)
+		if (strcmp(key, "name") && strcmp(key, "resource"))
+			dray_problems_add(&call->problems, "", 0, "unknown_key", key, "name and resource", "unknown key %s", key);
+	if (!json_is_string(name))
+		dray_problems_add(&call->problems, "/name", 0, "missing", NULL, "a name", "name is missing");
+	if (!json_is_string(resource) && !json_is_object(resource))
+		dray_problems_add(&call->problems, "/resource", 0, "missing", NULL, "a path or URI", "resource is missing");
+	if (!call->problems.n && call->probe && !call->probe->rc) {
+		struct dray_repo_lock *lock;
+		struct lock_list locks = { 0 };
+		struct owner owner = { .a = a };
+		lock = lock_for(&locks, call->probe->info.identity);
+		if (dray_repo_locks_check(a->repo, lock, 1, see_owner, &owner, NULL) == -EBUSY)
+			dray_problems_add(&call->problems, "/resource", 0, "locked", json_string_value(resource), NULL, "it is %s",
+				owner.words);
+		lock_list_free(&locks);
+	}
+	if (call->problems.n) {
+		api_problems(call, &call->problems);
+		return;
+	}
+	if (need_iod(a, call))
+		iod_call(a->iod, "volume.add", json_pack("{s:O, s:O}", "name", name, "resource", resource), added, call);
+}
+
+/* ---- removing ---- */
+
+static void removed(void *arg, const struct dray_error *err, json_t *result)
+{
+	struct api_call *call = arg;
+	struct agent *a = call->agent;
+	const char *name = call->path + strlen("/volumes/");
+	struct dray_error why;
+	if (err) {
+		iod_failed(call, err, NULL, NULL);
+		return;
+	}
+	int rc = dray_repo_begin(a->repo, &why);
+	if (!rc && !(rc = dray_repo_volume_forget(a->repo, name, &why)))
+		rc = dray_repo_commit(a->repo, &why);
+	if (rc) {
+		dray_repo_rollback(a->repo);
+		dray_log(DRAY_LOG_ERROR, "record-failed", "volume %s: %s", name, why.text);
+	}
+	json_object_del(a->seen, name);
+	agent_event(a, call->actor, "volume-removed", "%s", name);
+	agent_refresh(a);
+	api_reply(call, 204, NULL);
+}
+
+static void remove_volume(struct agent *a, struct api_call *call)
+{
+	const char *name = call->path + strlen("/volumes/");
+	if (!need_iod(a, call))
+		return;
+	if (!find(a, name)) {
+		api_problem(call, 404, 4, "not_found", "there is no volume %s", name);
+		return;
+	}
+	char identity[300];
+	struct owner owner = { .a = a };
+	snprintf(identity, sizeof identity, "volume:%s", name);
+	struct dray_repo_lock lock = { .identity = identity, .resource = identity, .start = 0, .end = DRAY_REPO_END, .session = "",
+		.role = "" };
+	if (dray_repo_locks_check(a->repo, &lock, 1, see_owner, &owner, NULL) == -EBUSY) {
+		api_problem(call, 409, 5, "locked", "volume %s is %s", name, owner.words);
+		return;
+	}
+	iod_call(a->iod, "volume.remove", json_pack("{s:s, s:b}", "name", name, "force", call->force), removed, call);
+}
+
+void api_volumes(struct agent *a, struct api_call *call, const char *name)
+{
+	if (!strcmp(call->method, "GET"))
+		api_when_listed(a, call, *name ? show : list);
+	else if (!strcmp(call->method, "POST") && !*name)
+		api_when_listed(a, call, add);
+	else if (!strcmp(call->method, "DELETE") && *name)
+		api_when_listed(a, call, remove_volume);
+	else
+		api_problem(call, 405, 2, "method", "%s is not possible here", call->method);
+}

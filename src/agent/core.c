@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The core's loop: requests, dray-iod, timers, signals; and the wake-up.
+ *
+ * The wake-up runs at the end of a turn in which anything happened that could lead further: an answer or an event of dray-iod, a
+ * request, a recorded change, a timer. It may be run at any time and any number of times. One turn runs it at most a few times
+ * over, since its own changes ask for it again; the rest waits for the next turn, so that requests are never starved.
+ */
+#include "agent/agent.h"
+
+#include "agent/api.h"
+#include "agent/queue.h"
+#include "agent/supervisor.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#include <unistd.h>
+
+#define POLL_ACTIVE (SECOND / 2)   /* how often dray-iod is asked while something moves */
+#define POLL_IDLE   (10 * SECOND)
+#define LIST_PATIENCE (5 * SECOND) /* a request waits so long for dray-iod, which may be starting */
+
+uint64_t mono_now(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
+}
+
+int64_t wall_ms(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void agent_wake(struct agent *a)
+{
+	a->wake_wanted = true;
+}
+
+void agent_wake_by(struct agent *a, uint64_t when)
+{
+	if (when < a->wake_at)
+		a->wake_at = when;
+}
+
+void agent_refresh(struct agent *a)
+{
+	a->list_wanted = true;
+}
+
+/* ---- dray-iod ---- */
+
+static void listed(void *arg, const struct dray_error *err, json_t *result)
+{
+	struct agent *a = arg;
+	a->list_under_way = false;
+	if (err) {
+		if (err->code != -ENOTCONN && err->code != -ECANCELED)
+			dray_log(DRAY_LOG_ERROR, "list-failed", "volume.list: %s", err->text);
+		return;
+	}
+	if (!json_is_array(result)) {
+		dray_log(DRAY_LOG_ERROR, "list-failed", "volume.list: no array");
+		return;
+	}
+	json_decref(a->volumes);
+	a->volumes = json_incref(result);
+	a->list_number = a->lists_asked; /* one at a time */
+	agent_wake(a);
+}
+
+static bool something_moves(const struct agent *a)
+{
+	dray_list_for_each (n, &a->jobs) {
+		const struct job *job = dray_container(n, struct job, node);
+		for (size_t i = 0; i < job->s->n_pairs; i++) {
+			enum dray_pair_state s = job->s->pairs[i].state;
+			if (s == DRAY_PAIR_STARTING || s == DRAY_PAIR_COPYING || s == DRAY_PAIR_SWITCHING || job->runs[i].goal ||
+				job->runs[i].verifying || (s == DRAY_PAIR_SWITCHED || s == DRAY_PAIR_SYNCED))
+				return true;
+		}
+	}
+	return false;
+}
+
+static void ask_for_list(struct agent *a)
+{
+	if (!iod_ready(a->iod) || a->list_under_way)
+		return;
+	if (!a->list_wanted && a->now < a->list_at)
+		return;
+	a->list_wanted = false;
+	a->list_under_way = true;
+	a->lists_asked++;
+	a->list_at = a->now + (something_moves(a) ? POLL_ACTIVE : POLL_IDLE);
+	iod_call(a->iod, "volume.list", NULL, listed, a);
+}
+
+static void iod_up(void *ctx)
+{
+	struct agent *a = ctx;
+	const json_t *hello = iod_hello(a->iod);
+	supervisor_alive(a->supervisor);
+	dray_log(DRAY_LOG_INFO, "iod-connected", "dray-iod pid %lld, incarnation %s",
+		(long long)json_integer_value(json_object_get(hello, "pid")), iod_incarnation(a->iod));
+	dray_list_for_each (n, &a->jobs) {
+		struct job *job = dray_container(n, struct job, node);
+		for (size_t i = 0; i < job->s->n_pairs; i++) {
+			job->runs[i].list_needed = a->lists_asked + 1;
+			job->runs[i].pushed_valid = false;
+			job->runs[i].retry_at = 0;
+		}
+	}
+	agent_refresh(a);
+	agent_wake(a);
+}
+
+static void iod_down(void *ctx)
+{
+	struct agent *a = ctx;
+	a->list_under_way = false;
+	agent_wake(a);
+}
+
+static void iod_event(void *ctx, const json_t *params)
+{
+	struct agent *a = ctx;
+	const char *event = json_string_value(json_object_get(params, "event"));
+	const char *volume = json_string_value(json_object_get(params, "volume"));
+	const char *error = json_string_value(json_object_get(params, "error"));
+	const char *keys[] = { "volume", volume, "error", error, NULL };
+	dray_log_fields(DRAY_LOG_DEBUG, "iod-event", keys, "%s", event ? event : "?");
+	agent_refresh(a); /* a hint to look again, nothing more */
+}
+
+static void iod_absent(void *ctx)
+{
+	struct agent *a = ctx;
+	supervisor_absent(a->supervisor, a->now);
+}
+
+static void rpc_call(struct dray_rpc *rpc, const char *method, json_t *params, dray_vehicle_done *done, void *arg)
+{
+	struct agent *a = dray_container(rpc, struct agent, rpc);
+	iod_call(a->iod, method, params, done, arg);
+}
+
+/* ---- the wake-up ---- */
+
+static void wake(struct agent *a)
+{
+	a->wake_at = a->now + POLL_IDLE;
+	observe_all(a);
+	agent_schedule(a);
+	dray_list_for_each (n, &a->jobs) {
+		struct job *job = dray_container(n, struct job, node);
+		for (size_t i = 0; i < job->s->n_pairs; i++)
+			pair_step(&job->runs[i]);
+		switch_wake(job);
+	}
+	limits_push(a);
+	waiters_check(a);
+}
+
+static void wake_up(struct agent *a)
+{
+	for (int i = 0; i < 4 && (a->wake_wanted || a->now >= a->wake_at); i++) {
+		a->wake_wanted = false;
+		wake(a);
+	}
+}
+
+static void unpark(struct agent *a)
+{
+	dray_list_for_each_safe (n, &a->parked) {
+		struct api_call *call = dray_container(n, struct api_call, node);
+		struct job *job = job_find(a, call->core_note);
+		dray_list_del(n);
+		free(call->core_note);
+		call->core_note = NULL;
+		api_document(call, strcmp(call->method, "POST") ? 200 : 201, job, NULL);
+	}
+}
+
+void api_when_listed(struct agent *a, struct api_call *call, void (*next)(struct agent *a, struct api_call *call))
+{
+	call->core_next = next;
+	call->core_list = a->lists_asked + 1;
+	call->core_deadline = a->now + LIST_PATIENCE;
+	dray_list_add_tail(&a->gated, &call->node);
+	agent_refresh(a);
+	agent_wake_by(a, call->core_deadline);
+}
+
+static bool job_settled(struct agent *a, const char *id)
+{
+	const struct job *job = id ? job_find(a, id) : NULL;
+	for (size_t i = 0; job && i < job->s->n_pairs; i++)
+		if (job->s->pairs[i].iod_volume && !dray_state_final(job->s->pairs[i].state) && !run_settled(&job->runs[i]))
+			return false;
+	return true;
+}
+
+static void go_on(struct agent *a)
+{
+	dray_list_for_each_safe (n, &a->gated) {
+		struct api_call *call = dray_container(n, struct api_call, node);
+		bool listed = iod_ready(a->iod) && a->list_number >= call->core_list;
+		if ((listed && job_settled(a, call->core_note)) || a->now >= call->core_deadline) {
+			dray_list_del(n);
+			call->core_next(a, call);
+		}
+	}
+}
+
+/* ---- the loop ---- */
+
+static void signals(struct agent *a, int fd)
+{
+	struct signalfd_siginfo info;
+	while (read(fd, &info, sizeof info) == sizeof info)
+		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
+			dray_log(DRAY_LOG_INFO, "stopping", "told by signal %u; dray-iod goes on", info.ssi_signo);
+			a->stopping = true;
+		}
+}
+
+static uint64_t least(uint64_t x, uint64_t y)
+{
+	return x < y ? x : y;
+}
+
+static void turn(struct agent *a, int signal_fd)
+{
+	uint64_t due = least(a->wake_at, iod_due(a->iod));
+	if (iod_ready(a->iod) && !a->list_under_way)
+		due = a->list_wanted ? 0 : least(due, a->list_at);
+	a->now = mono_now();
+	uint64_t wait = a->wake_wanted || due <= a->now ? 0 : due - a->now;
+	int ms = wait > 10 * SECOND ? 10000 : (int)((wait + MS - 1) / MS);
+	struct pollfd fds[3] = { { signal_fd, POLLIN, 0 }, { queue_fd(a->queue), POLLIN, 0 },
+		{ iod_fd(a->iod), iod_events(a->iod), 0 } };
+	if (poll(fds, 3, ms) < 0 && errno != EINTR)
+		abort();
+	a->now = mono_now();
+	signals(a, signal_fd);
+	struct api_call *call;
+	while ((call = queue_take(a->queue)))
+		api_dispatch(a, call);
+	iod_step(a->iod, a->now);
+	ask_for_list(a);
+	wake_up(a);
+	go_on(a); /* they want what the new list was judged to mean */
+	wake_up(a);
+	unpark(a);
+	ask_for_list(a);
+	iod_step(a->iod, a->now);
+}
+
+static int make_dir(const char *path, mode_t mode, struct dray_error *err)
+{
+	char part[4096];
+	if (strlen(path) >= sizeof part)
+		return dray_error_errno(err, -ENAMETOOLONG, "%s", path);
+	strcpy(part, path);
+	for (char *p = part + 1;; p++) {
+		if (*p && *p != '/')
+			continue;
+		char c = *p;
+		*p = 0;
+		if (mkdir(part, c ? 0755 : mode) < 0 && errno != EEXIST)
+			return dray_error_errno(err, -errno, "%s", part);
+		*p = c;
+		if (!c)
+			return 0;
+	}
+}
+
+/* One agent for each state directory. The lock ends with the process. */
+static int lock_state(struct agent *a, int *fd, struct dray_error *err)
+{
+	char path[4200], pid[16];
+	snprintf(path, sizeof path, "%s/agent.lock", a->config->state_dir);
+	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	if (*fd < 0)
+		return dray_error_errno(err, -errno, "%s", path);
+	if (flock(*fd, LOCK_EX | LOCK_NB) < 0) {
+		ssize_t n = pread(*fd, pid, sizeof pid - 1, 0);
+		pid[n > 0 ? n : 0] = 0;
+		pid[strcspn(pid, "\n")] = 0;
+		return dray_error_kind(err, -EBUSY, "busy", "another drayd (pid %s) uses the state directory %s", pid,
+			a->config->state_dir);
+	}
+	int n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+	if (ftruncate(*fd, 0) < 0 || pwrite(*fd, pid, (size_t)n, 0) != n)
+		return dray_error_errno(err, -errno, "%s", path);
+	return 0;
+}
+
+static int open_all(struct agent *a, int *lock_fd, int *signal_fd, struct dray_error *err)
+{
+	static const struct iod_ops ops = { iod_up, iod_down, iod_event, iod_absent };
+	char path[4200];
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL); /* before any thread */
+	signal(SIGPIPE, SIG_IGN);
+	*signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (*signal_fd < 0)
+		return dray_error_errno(err, -errno, "signals");
+	int rc = make_dir(a->config->state_dir, 0750, err);
+	if (!rc)
+		rc = make_dir(a->config->run_dir, 0755, err);
+	if (!rc)
+		rc = lock_state(a, lock_fd, err);
+	if (!rc)
+		rc = agent_load(a, err);
+	if (rc)
+		return rc;
+	snprintf(path, sizeof path, "%s/iod.sock", a->config->run_dir);
+	a->queue = queue_new();
+	a->supervisor = supervisor_new(a->config);
+	a->iod = iod_new(path, &ops, a);
+	if (!a->queue || !a->supervisor || !a->iod)
+		return dray_error_errno(err, -ENOMEM, "the agent");
+	a->rpc.call = rpc_call;
+	snprintf(path, sizeof path, "%s/agent.sock", a->config->run_dir);
+	return api_start(&a->api, path, a->config->allow_faults, queue_put, a->queue, err);
+}
+
+static void close_all(struct agent *a, int lock_fd, int signal_fd)
+{
+	struct api_call *call;
+	sd_notify(0, "STOPPING=1");
+	if (a->supervisor)
+		supervisor_stop(a->supervisor);
+	if (a->queue) {
+		queue_close(a->queue);
+		while ((call = queue_take(a->queue)))
+			api_problem(call, 503, 6, "stopping", "the agent stops");
+	}
+	waiters_stop(a);
+	unpark(a);
+	dray_list_for_each_safe (n, &a->gated) {
+		dray_list_del(n);
+		api_problem(dray_container(n, struct api_call, node), 503, 6, "stopping", "the agent stops");
+	}
+	iod_free(a->iod); /* calls that wait for dray-iod are answered here */
+	a->iod = NULL;
+	if (a->api)
+		api_stop(a->api);
+	while (!dray_list_empty(&a->jobs))
+		job_free(dray_container(a->jobs.next, struct job, node));
+	queue_free(a->queue);
+	supervisor_free(a->supervisor);
+	json_decref(a->volumes);
+	json_decref(a->seen);
+	dray_repo_close(a->repo);
+	if (signal_fd >= 0)
+		close(signal_fd);
+	if (lock_fd >= 0)
+		close(lock_fd);
+}
+
+int agent_run(struct agent *a, struct dray_error *err)
+{
+	int lock_fd = -1, signal_fd = -1;
+	dray_list_init(&a->jobs);
+	dray_list_init(&a->waiters);
+	dray_list_init(&a->parked);
+	dray_list_init(&a->gated);
+	a->seen = json_object();
+	a->started = wall_ms() / 1000;
+	a->now = mono_now();
+	int rc = open_all(a, &lock_fd, &signal_fd, err);
+	if (!rc) {
+		dray_log(DRAY_LOG_INFO, "ready", "state %s, sockets in %s", a->config->state_dir, a->config->run_dir);
+		sd_notify(0, "READY=1");
+		while (!a->stopping)
+			turn(a, signal_fd);
+	}
+	close_all(a, lock_fd, signal_fd);
+	return rc ? 1 : a->exit_code;
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A session in memory: its document and what the agent keeps beside it. */
+#include "agent/agent.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const goal_words[GOAL_COUNT] = { "none", "cancel", "commit", "finish", "halt" };
+
+struct job *job_new(struct agent *a, struct dray_session *s)
+{
+	struct job *job = calloc(1, sizeof *job);
+	if (!job)
+		return NULL;
+	job->runs = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *job->runs);
+	job->pick = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *job->pick);
+	if (!job->runs || !job->pick) {
+		free(job->runs);
+		free(job->pick);
+		free(job);
+		return NULL;
+	}
+	job->agent = a;
+	job->s = s;
+	dray_list_init(&job->node);
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		job->runs[i].job = job;
+		job->runs[i].index = (unsigned)i;
+		if (s->pairs[i].vehicle_chosen)
+			job->runs[i].vehicle = dray_vehicle_find(s->pairs[i].vehicle_chosen);
+	}
+	return job;
+}
+
+void job_free(struct job *job)
+{
+	if (!job)
+		return;
+	dray_list_del(&job->node);
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		dray_pair_view_free(&job->runs[i].view);
+	free(job->runs);
+	free(job->pick);
+	free(job->saved_document);
+	free(job->saved_work);
+	free(job->token);
+	dray_session_free(job->s);
+	free(job);
+}
+
+struct dray_pair *run_pair(struct pair_run *run)
+{
+	return &run->job->s->pairs[run->index];
+}
+
+bool job_live(const struct job *job)
+{
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		if (!dray_state_final(job->s->pairs[i].state))
+			return true;
+	return false;
+}
+
+struct job *job_find(struct agent *a, const char *what)
+{
+	struct job *found = NULL;
+	dray_list_for_each (n, &a->jobs) {
+		struct job *job = dray_container(n, struct job, node);
+		if (!strcmp(job->s->id, what))
+			return job;
+		if (!strcmp(job->s->name, what) && (!found || job_live(job) || !job_live(found)))
+			found = job;
+	}
+	return found;
+}
+
+bool pair_offline(const struct dray_pair *p)
+{
+	return !dray_source_volume(&p->source);
+}
+
+bool pair_pause_wanted(const struct job *job, const struct dray_pair *p)
+{
+	return job->s->pause_reasons || p->pause_reasons;
+}
+
+enum dray_when job_when(const struct job *job)
+{
+	const struct dray_session *s = job->s;
+	if (s->held_by_undo)
+		return DRAY_WHEN_MANUAL;
+	/* A copy is split as soon as it can be, unless the document says when. */
+	if (s->mode == DRAY_MODE_COPY && !json_object_get(json_object_get(s->doc, "switch"), "when"))
+		return DRAY_WHEN_SYNCED;
+	return s->when;
+}
+
+/* ---- the agent's own notes, saved beside the document ---- */
+
+char *job_work_text(const struct job *job)
+{
+	json_t *pairs = json_array();
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		const struct pair_run *run = &job->runs[i];
+		json_array_append_new(pairs,
+			json_pack("{s:s, s:b, s:s, s:s, s:[I,I,I,I,I,I]}", "goal", goal_words[run->goal], "pause_detach",
+				run->pause_detach, "actor", run->actor, "incarnation", run->incarnation, "counters",
+				(json_int_t)run->base_copied, (json_int_t)run->base_skipped, (json_int_t)run->base_recopied,
+				(json_int_t)run->last_copied, (json_int_t)run->last_skipped, (json_int_t)run->last_recopied));
+	}
+	json_t *work = json_pack("{s:o}", "pairs", pairs);
+	char *text = json_dumps(work, JSON_COMPACT);
+	json_decref(work);
+	return text;
+}
+
+static uint64_t counter(const json_t *list, size_t at)
+{
+	json_int_t v = json_integer_value(json_array_get(list, at));
+	return v > 0 ? (uint64_t)v : 0;
+}
+
+int job_work_load(struct job *job, const char *text)
+{
+	json_t *work = json_loads(text, 0, NULL);
+	if (!json_is_object(work)) {
+		json_decref(work);
+		return -EUCLEAN;
+	}
+	const json_t *pairs = json_object_get(work, "pairs");
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		struct pair_run *run = &job->runs[i];
+		const json_t *p = json_array_get(pairs, i);
+		const char *goal = json_string_value(json_object_get(p, "goal"));
+		const char *actor = json_string_value(json_object_get(p, "actor"));
+		const char *incarnation = json_string_value(json_object_get(p, "incarnation"));
+		const json_t *counters = json_object_get(p, "counters");
+		run->goal = GOAL_NONE;
+		for (int g = 0; goal && g < GOAL_COUNT; g++)
+			if (!strcmp(goal, goal_words[g]))
+				run->goal = (enum pair_goal)g;
+		run->pause_detach = json_is_true(json_object_get(p, "pause_detach"));
+		snprintf(run->actor, sizeof run->actor, "%s", actor ? actor : "");
+		snprintf(run->incarnation, sizeof run->incarnation, "%s", incarnation ? incarnation : "");
+		run->base_copied = counter(counters, 0);
+		run->base_skipped = counter(counters, 1);
+		run->base_recopied = counter(counters, 2);
+		run->last_copied = counter(counters, 3);
+		run->last_skipped = counter(counters, 4);
+		run->last_recopied = counter(counters, 5);
+	}
+	json_decref(work);
+	return 0;
+}
+
+/* ---- the answer ---- */
+
+json_t *job_document(const struct job *job, bool details)
+{
+	json_t *doc = dray_session_to_json(job->s, details);
+	json_t *pairs = json_object_get(doc, "pairs");
+	for (size_t i = 0; details && i < job->s->n_pairs; i++) {
+		const struct pair_run *run = &job->runs[i];
+		json_t *p = json_array_get(pairs, i);
+		if (!json_is_object(p))
+			continue;
+		if (job->s->pairs[i].state == DRAY_PAIR_SWITCHED && run->view_valid && run->view.source.found)
+			json_object_set_new(p, "undo_dirty_bytes", json_integer((json_int_t)run->view.source.dirty_bytes));
+	}
+	return doc;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "agent/agent.h"
+
+#include "base/log.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+	"Usage: drayd [OPTION]...\n"
+	"The data mobility agent of dray. Starts and supervises dray-iod.\n"
+	"\n"
+	"  --config FILE      read settings from FILE (YAML)\n"
+	"  --state-dir DIR    where the agent keeps its repository\n"
+	"  --run-dir DIR      where its sockets are\n"
+	"  --no-iod           use a dray-iod that something else starts\n"
+	"  --help             print this and exit\n"
+	"  --version          print the version and exit\n";
+
+static int wrong(const char *words)
+{
+	fprintf(stderr, "drayd: %s\nTry `drayd --help'.\n", words);
+	return 2;
+}
+
+static char *copy(const char *text)
+{
+	char *c = strdup(text);
+	if (!c)
+		abort();
+	return c;
+}
+
+int main(int argc, char **argv)
+{
+	enum { CONFIG = 1, STATE_DIR, RUN_DIR, NO_IOD, HELP, VERSION };
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, CONFIG },
+		{ "state-dir", required_argument, NULL, STATE_DIR },
+		{ "run-dir", required_argument, NULL, RUN_DIR },
+		{ "no-iod", no_argument, NULL, NO_IOD },
+		{ "help", no_argument, NULL, HELP },
+		{ "version", no_argument, NULL, VERSION },
+		{ 0 },
+	};
+	struct agent_config *config;
+	struct dray_error err = DRAY_ERROR_INIT;
+	const char *file = NULL, *state = NULL, *run = NULL;
+	bool no_iod = false;
+	int o;
+	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (o) {
+		case CONFIG: file = optarg; break;
+		case STATE_DIR: state = optarg; break;
+		case RUN_DIR: run = optarg; break;
+		case NO_IOD: no_iod = true; break;
+		case HELP: fputs(usage, stdout); return 0;
+		case VERSION: printf("drayd %s\n", DRAY_VERSION); return 0;
+		default: fputs("Try `drayd --help'.\n", stderr); return 2;
+		}
+	}
+	if (optind < argc)
+		return wrong("it takes no arguments");
+	int rc = agent_config_new(&config, &err);
+	if (!rc && file)
+		rc = agent_config_read(config, file, &err);
+	if (rc) {
+		fprintf(stderr, "drayd: %s\n", err.text);
+		return 2;
+	}
+	if (state) {
+		free(config->state_dir);
+		config->state_dir = copy(state);
+	}
+	if (run) {
+		free(config->run_dir);
+		config->run_dir = copy(run);
+	}
+	config->no_iod = no_iod;
+	if (!config->state_dir || !config->run_dir) {
+		agent_config_free(config);
+		return wrong("no home directory is known: give --state-dir and --run-dir");
+	}
+	/* dray-iod is started with them from another working directory. */
+	char **dirs[] = { &config->state_dir, &config->run_dir };
+	for (size_t i = 0; i < 2; i++) {
+		char *cwd, *full;
+		if (**dirs[i] == '/')
+			continue;
+		if (!(cwd = getcwd(NULL, 0)) || asprintf(&full, "%s/%s", cwd, *dirs[i]) < 0)
+			abort();
+		free(cwd);
+		free(*dirs[i]);
+		*dirs[i] = full;
+	}
+	dray_log_init("drayd", config->log_level);
+	struct agent agent = { .config = config };
+	rc = agent_run(&agent, &err);
+	if (rc)
+		dray_log(DRAY_LOG_ERROR, "failed", "%s", err.text);
+	agent_config_free(config);
+	return rc;
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * From what dray-iod says to what the session says.
+ *
+ * Only what dray-iod reports as done counts as done. A pair is judged when no call of it is under way and the list is newer
+ * than its last call's answer (run_settled); its progress is taken from any list.
+ *
+ * Epochs (H9). dray-iod is the authority on which leg is primary, and each switch raises the volume's epoch. The repository keeps the
+ * highest epoch seen. A volume that comes back with a lower one, or as another one of the same name, lost its
+ * state directory or had an old one put back: its legs may be stale, so its pairs are not touched and the reason is told.
+ */
+#include "agent/agent.h"
+
+#include "agent/verify.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool run_settled(const struct pair_run *run)
+{
+	const struct agent *a = run->job->agent;
+	return !run->busy && run->view_valid && iod_ready(a->iod) && a->list_number >= run->list_needed;
+}
+
+bool volume_trusted(const struct agent *a, const struct dray_pair_view *view, const char *name, char *why, size_t size)
+{
+	const json_t *seen = json_object_get(a->seen, name);
+	if (!view->found || !seen)
+		return true;
+	const char *uuid = json_string_value(json_object_get(seen, "uuid"));
+	uint64_t epoch = (uint64_t)json_integer_value(json_object_get(seen, "epoch"));
+	if (uuid && strcmp(uuid, view->uuid)) {
+		snprintf(why, size, "volume %s is not the one known by that name: dray-iod's state directory was replaced", name);
+		return false;
+	}
+	if (view->epoch < epoch) {
+		snprintf(why, size,
+			"volume %s is at epoch %llu, epoch %llu was seen: dray-iod's state directory is an older one", name,
+			(unsigned long long)view->epoch, (unsigned long long)epoch);
+		return false;
+	}
+	return true;
+}
+
+/* Keeps the highest epoch of every volume. */
+static void note_epochs(struct agent *a)
+{
+	size_t i;
+	json_t *volume;
+	json_array_foreach (a->volumes, i, volume) {
+		const char *name = json_string_value(json_object_get(volume, "name"));
+		const char *uuid = json_string_value(json_object_get(volume, "uuid"));
+		json_int_t epoch = json_integer_value(json_object_get(volume, "epoch"));
+		if (!name || !uuid || epoch < 0 || json_is_true(json_object_get(volume, "hidden")))
+			continue;
+		const json_t *seen = json_object_get(a->seen, name);
+		if (seen && (strcmp(json_string_value(json_object_get(seen, "uuid")), uuid) ||
+				    json_integer_value(json_object_get(seen, "epoch")) >= epoch))
+			continue;
+		struct dray_error err;
+		struct dray_repo_volume row = { name, uuid, (uint64_t)epoch };
+		int rc = dray_repo_begin(a->repo, &err);
+		if (!rc && !(rc = dray_repo_volume_seen(a->repo, &row, &err)))
+			rc = dray_repo_commit(a->repo, &err);
+		if (rc) {
+			dray_repo_rollback(a->repo);
+			dray_log(DRAY_LOG_ERROR, "record-failed", "epoch of %s: %s", name, err.text);
+			continue;
+		}
+		json_object_set_new(a->seen, name, json_pack("{s:s, s:I}", "uuid", uuid, "epoch", epoch));
+	}
+}
+
+/* dray-iod counts from its own start: what earlier ones had counted is added. */
+static void count(struct pair_run *run, uint64_t copied, uint64_t skipped, uint64_t recopied)
+{
+	const char *incarnation = iod_incarnation(run->job->agent->iod);
+	if (strcmp(run->incarnation, incarnation)) {
+		run->base_copied += run->last_copied;
+		run->base_skipped += run->last_skipped;
+		run->base_recopied += run->last_recopied;
+		run->last_copied = run->last_skipped = run->last_recopied = 0;
+		snprintf(run->incarnation, sizeof run->incarnation, "%s", incarnation);
+	}
+	run->last_copied = copied;
+	run->last_skipped = skipped;
+	run->last_recopied = recopied;
+}
+
+static void progress(struct pair_run *run)
+{
+	struct dray_pair *p = run_pair(run);
+	const struct dray_pair_view *v = &run->view;
+	uint64_t done = UINT64_MAX, copied = 0, skipped = 0, recopied = 0, dirty = 0;
+	bool any = false;
+	for (size_t t = 0; t < v->n_targets; t++) {
+		const struct dray_leg_view *leg = &v->targets[t];
+		if (!leg->found)
+			continue;
+		any = true;
+		p->targets[t].iod_leg = leg->leg;
+		p->targets[t].dirty_bytes = leg->dirty_bytes;
+		snprintf(p->targets[t].state, sizeof p->targets[t].state, "%s", leg->state);
+		if (!leg->held && leg->done_bytes < done)
+			done = leg->done_bytes;
+		copied += leg->copied_bytes;
+		skipped += leg->skipped_bytes;
+		recopied += leg->recopied_bytes;
+		if (leg->dirty_bytes > dirty)
+			dirty = leg->dirty_bytes;
+	}
+	if (!any)
+		return;
+	count(run, copied, skipped, recopied);
+	struct dray_progress *g = &p->progress;
+	g->bytes_total = v->size_bytes;
+	if (done != UINT64_MAX)
+		g->bytes_done = done;
+	g->bytes_copied = run->base_copied + run->last_copied;
+	g->bytes_skipped = run->base_skipped + run->last_skipped;
+	g->bytes_recopied = run->base_recopied + run->last_recopied;
+	p->dirty_bytes = dirty;
+	p->predicted_blackout_us = v->predicted_blackout_us;
+	if (p->state == DRAY_PAIR_COPYING && done != UINT64_MAX) {
+		rate_sample(&run->window, run->job->agent->now, done);
+		g->rate = rate_get(&run->window, run->job->agent->now);
+		g->eta_seconds = g->rate == DRAY_UNKNOWN || !g->rate ? DRAY_UNKNOWN
+								    : (g->bytes_total - g->bytes_done + g->rate - 1) / g->rate;
+	} else {
+		rate_reset(&run->window);
+		g->rate = p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_PAUSED ? 0 : DRAY_UNKNOWN;
+		g->eta_seconds = p->state == DRAY_PAIR_SYNCED ? 0 : DRAY_UNKNOWN;
+	}
+}
+
+/* Events of single targets: given up, and well again. */
+static void judge_targets(struct pair_run *run)
+{
+	for (size_t t = 1; t < run->view.n_targets; t++) {
+		const struct dray_leg_view *leg = &run->view.targets[t];
+		struct dray_target *target = &run_pair(run)->targets[t];
+		if (!leg->found || leg->held == (target->error != NULL))
+			continue;
+		struct change c;
+		change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
+		if (leg->held) {
+			set_text(&target->error, "%s", leg->error[0] ? leg->error : "given up");
+			change_event(&c, run_pair(run)->id, "target-failed", NULL, leg->state, "target %s: %s",
+				target->at.resource, target->error);
+		} else {
+			set_text(&target->error, NULL);
+			change_event(&c, run_pair(run)->id, "target-recovered", NULL, leg->state, "target %s", target->at.resource);
+		}
+		change_end(&c);
+	}
+}
+
+static bool synced(const struct pair_run *run)
+{
+	for (size_t t = 0; t < run->view.n_targets; t++) {
+		const struct dray_leg_view *leg = &run->view.targets[t];
+		/* The first must be; a further one that was given up or let go holds up nobody. */
+		if (t == 0 ? !leg->found || !leg->synced : leg->found && !leg->held && !leg->synced)
+			return false;
+	}
+	return true;
+}
+
+static void judge(struct pair_run *run)
+{
+	struct dray_pair *p = run_pair(run);
+	struct agent *a = run->job->agent;
+	char why[300];
+	struct change c;
+	if (!volume_trusted(a, &run->view, p->iod_volume, why, sizeof why)) {
+		if (!p->reason || strcmp(p->reason, why)) {
+			set_text(&p->reason, "%s", why);
+			dray_log(DRAY_LOG_ERROR, "volume-not-trusted", "%s", why);
+		}
+		return;
+	}
+	if ((p->state != DRAY_PAIR_COPYING && p->state != DRAY_PAIR_SYNCED) || run->goal != GOAL_NONE)
+		return;
+	const struct dray_leg_view *first = &run->view.targets[0];
+	if (!first->found) {
+		pair_fail(run, false, "target %s: its leg is gone from dray-iod", p->targets[0].at.resource);
+		return;
+	}
+	if (first->held) {
+		pair_fail(run, false, "target %s: %s", p->targets[0].at.resource, first->error[0] ? first->error : "given up");
+		return;
+	}
+	judge_targets(run);
+	p = run_pair(run);
+	bool is = synced(run);
+	if (is == (p->state == DRAY_PAIR_SYNCED))
+		return;
+	change_begin(&c, a, run->job, ACTOR_SELF);
+	if (is) {
+		change_pair(&c, run, DRAY_PAIR_SYNCED, NULL);
+	} else {
+		set_text(&p->verified, NULL);
+		verify_forget(run);
+		change_pair(&c, run, DRAY_PAIR_COPYING, "%s", first->error[0] ? first->error : "a target has to catch up");
+	}
+	change_end(&c);
+}
+
+static bool moving(enum dray_pair_state state)
+{
+	return state == DRAY_PAIR_STARTING || state == DRAY_PAIR_COPYING || state == DRAY_PAIR_SYNCED ||
+	       state == DRAY_PAIR_PAUSED || state == DRAY_PAIR_QUEUED;
+}
+
+void observe_all(struct agent *a)
+{
+	if (!a->volumes)
+		return;
+	note_epochs(a);
+	dray_list_for_each (n, &a->jobs) {
+		struct job *job = dray_container(n, struct job, node);
+		for (size_t i = 0; i < job->s->n_pairs; i++) {
+			struct pair_run *run = &job->runs[i];
+			struct dray_pair *p = &job->s->pairs[i];
+			if (dray_state_final(p->state) || !run->vehicle || !p->iod_volume)
+				continue;
+			run->view_valid = run->vehicle->observe(a->volumes, job->s, p, &run->view) == 0;
+			if (!run->view_valid)
+				continue;
+			if (moving(p->state) && run->view.primary_target < 0)
+				progress(run);
+			if (run_settled(run)) {
+				judge(run);
+				verify_observe(run);
+			}
+		}
+	}
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The next call of one pair: what is wanted (state, pause reasons, goal) against what is there (the view).
+ *
+ * Each step makes at most one call and returns; its answer, and the list asked for after it, bring the next step. So it does not
+ * matter in which step a program was killed: the comparison finds the legs by their tags and goes on.
+ */
+#include "agent/agent.h"
+
+#include "agent/call.h"
+#include "agent/schedule.h"
+#include "agent/verify.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void pair_fail(struct pair_run *run, bool halt, const char *fmt, ...)
+{
+	struct job *job = run->job;
+	char why[400];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof why, fmt, ap);
+	va_end(ap);
+	struct change c;
+	change_begin(&c, job->agent, job, ACTOR_SELF);
+	change_pair(&c, run, DRAY_PAIR_FAILED, "%s", why);
+	change_goal(&c, run, halt ? GOAL_HALT : GOAL_NONE);
+	verify_forget(run);
+	change_session_reason(&c, "pair %u: %s", run_pair(run)->id, why);
+	if (job->s->on_error == DRAY_ON_ERROR_SESSION)
+		for (size_t i = 0; i < job->s->n_pairs; i++)
+			if (dray_verb_legal(DRAY_VERB_CANCEL, job->s->pairs[i].state) == DRAY_LEGAL &&
+				job->s->pairs[i].state != DRAY_PAIR_FAILED)
+				change_goal(&c, &job->runs[i], GOAL_CANCEL);
+	change_end(&c);
+}
+
+/* A target that takes no part any more. */
+static bool target_over(const struct dray_pair *p, size_t t)
+{
+	return t > 0 && (p->targets[t].error || !strcmp(p->targets[t].state, "detached"));
+}
+
+static bool cleanup_call(struct pair_run *run)
+{
+	if (!pair_offline(run_pair(run)) || !run->view.found)
+		return false;
+	run->vehicle->cleanup(&run->job->agent->rpc, run->job->s, run_pair(run), call_done, call_new(run, NULL));
+	return true;
+}
+
+/* Lets the legs go one after the other, then what `prepare` made. false: nothing is left. */
+static bool let_go(struct pair_run *run)
+{
+	for (size_t t = 0; t < run->view.n_targets; t++) {
+		const struct dray_leg_view *leg = &run->view.targets[t];
+		if (!leg->found || leg->primary || !strcmp(leg->state, "detached"))
+			continue;
+		run->vehicle->cancel(&run->job->agent->rpc, run_pair(run), leg->leg, call_done, call_new(run, NULL));
+		return true;
+	}
+	return cleanup_call(run);
+}
+
+static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock, const char *reason)
+{
+	struct change c;
+	char actor[32];
+	snprintf(actor, sizeof actor, "%s", run->actor[0] ? run->actor : ACTOR_SELF);
+	change_begin(&c, run->job->agent, run->job, actor);
+	if (run_pair(run)->state != state)
+		change_pair(&c, run, state, reason ? "%s" : NULL, reason);
+	change_goal(&c, run, GOAL_NONE);
+	if (unlock)
+		change_unlock(&c, run);
+	change_end(&c);
+}
+
+static void goal_step(struct pair_run *run)
+{
+	struct dray_pair *p = run_pair(run);
+	switch (run->goal) {
+	case GOAL_CANCEL:
+		if (p->state == DRAY_PAIR_SWITCHING)
+			return; /* its outcome first */
+		if (!let_go(run))
+			finish(run, DRAY_PAIR_CANCELED, true, p->state == DRAY_PAIR_FAILED ? p->reason : NULL);
+		return;
+	case GOAL_HALT:
+		if (!let_go(run))
+			finish(run, DRAY_PAIR_FAILED, false, NULL);
+		return;
+	case GOAL_FINISH:
+		if (!cleanup_call(run))
+			finish(run, DRAY_PAIR_COMPLETED, true, NULL);
+		return;
+	case GOAL_COMMIT:
+		/* The target serves; the old source is the leg to give up. Locks last until it is closed (H11). */
+		if (run->view.source.found && !run->view.source.primary)
+			run->vehicle->commit(&run->job->agent->rpc, p, run->view.source.leg, call_done, call_new(run, NULL));
+		else if (run->view.primary_target >= 0)
+			finish(run, DRAY_PAIR_COMMITTED, true, NULL);
+		return;
+	case GOAL_NONE:
+	case GOAL_COUNT: return;
+	}
+}
+
+static void attached(struct pair_run *run, const struct dray_error *err)
+{
+	struct dray_pair *p = run_pair(run);
+	if (!err || p->state != DRAY_PAIR_STARTING)
+		return;
+	run->retry_at = run->backoff = 0;
+	for (size_t t = 0; t < p->n_targets; t++) {
+		if (run->view.targets[t].found || target_over(p, t))
+			continue;
+		/* The calls go out in order: this is the one that failed. */
+		if (t == 0) {
+			pair_fail(run, true, "target %s: %s", p->targets[t].at.resource, err->text);
+			return;
+		}
+		struct change c;
+		change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
+		set_text(&p->targets[t].error, "%s", err->text);
+		change_event(&c, p->id, "target-failed", NULL, NULL, "target %s: %s", p->targets[t].at.resource, err->text);
+		change_end(&c);
+		return;
+	}
+}
+
+static void prepared(struct pair_run *run, const struct dray_error *err)
+{
+	if (err && run_pair(run)->state == DRAY_PAIR_STARTING) {
+		run->retry_at = run->backoff = 0;
+		pair_fail(run, true, "source %s: %s", run_pair(run)->source.resource, err->text);
+	}
+}
+
+/* Puts all legs into the copy, or out of it. false: all are so. */
+static bool pause_legs(struct pair_run *run, bool paused)
+{
+	struct dray_pair *p = run_pair(run);
+	for (size_t t = 0; t < run->view.n_targets; t++) {
+		const struct dray_leg_view *leg = &run->view.targets[t];
+		if (!leg->found || leg->primary || leg->held || leg->paused == paused)
+			continue;
+		run->vehicle->pause(&run->job->agent->rpc, p, leg->leg, paused, paused && run->pause_detach, call_done,
+			call_new(run, NULL));
+		return true;
+	}
+	return false;
+}
+
+static void start_step(struct pair_run *run)
+{
+	struct agent *a = run->job->agent;
+	struct dray_pair *p = run_pair(run);
+	struct change c;
+	if (!run->view.found) {
+		if (pair_offline(p))
+			run->vehicle->prepare(&a->rpc, run->job->s, p, call_done, call_new(run, prepared));
+		else
+			pair_fail(run, false, "volume %s is gone from dray-iod", p->iod_volume);
+		return;
+	}
+	if (!run->view.served && !pair_offline(p)) {
+		pair_fail(run, false, "volume %s is not served: %s", p->iod_volume, run->view.why_not_served);
+		return;
+	}
+	for (size_t t = 0; t < p->n_targets; t++) {
+		const struct dray_leg_view *leg = &run->view.targets[t];
+		if (target_over(p, t))
+			continue;
+		if (!leg->found) {
+			run->vehicle->start(&a->rpc, run->job->s, p, t, call_done, call_new(run, attached));
+			return;
+		}
+		if (leg->held) {
+			run->vehicle->retry(&a->rpc, p, leg->leg, call_done, call_new(run, NULL));
+			return;
+		}
+	}
+	if (pause_legs(run, false))
+		return;
+	change_begin(&c, a, run->job, ACTOR_SELF);
+	change_pair(&c, run, DRAY_PAIR_COPYING, NULL);
+	if (change_end(&c))
+		run->record_failed = true;
+}
+
+/* The start could not be recorded: what was started is halted, and the pair fails as soon as that can be recorded. */
+static void halt_unrecorded(struct pair_run *run)
+{
+	if (let_go(run))
+		return;
+	run->record_failed = false;
+	pair_fail(run, false, "its start could not be recorded");
+	if (run_pair(run)->state != DRAY_PAIR_FAILED)
+		run->record_failed = true;
+}
+
+static void pause_step(struct pair_run *run)
+{
+	if (pause_legs(run, true))
+		return;
+	struct change c;
+	change_begin(&c, run->job->agent, run->job, run->actor[0] ? run->actor : ACTOR_SELF);
+	change_pair(&c, run, DRAY_PAIR_PAUSED, NULL);
+	change_end(&c);
+}
+
+static bool resumes_synced(const struct pair_run *run)
+{
+	return run->view_valid && run->view.n_targets && run->view.targets[0].found && run->view.targets[0].synced;
+}
+
+static void resume_step(struct pair_run *run)
+{
+	struct change c;
+	bool synced = resumes_synced(run);
+	if (synced && pause_legs(run, false))
+		return;
+	change_begin(&c, run->job->agent, run->job, run->actor[0] ? run->actor : ACTOR_SELF);
+	run->pause_detach = false;
+	change_pair(&c, run, synced ? DRAY_PAIR_SYNCED : DRAY_PAIR_QUEUED, NULL);
+	change_end(&c);
+}
+
+void pair_step(struct pair_run *run)
+{
+	struct agent *a = run->job->agent;
+	struct dray_pair *p = run_pair(run);
+	char why[300];
+	if (dray_state_final(p->state))
+		return;
+	if (run->goal == GOAL_CANCEL && !p->iod_volume && !run->busy) {
+		finish(run, DRAY_PAIR_CANCELED, true, NULL); /* it was never started: nothing to ask of anybody */
+		return;
+	}
+	if (!run->vehicle || !p->iod_volume || !run_settled(run))
+		return;
+	if (a->now < run->retry_at) {
+		agent_wake_by(a, run->retry_at);
+		return;
+	}
+	if (!volume_trusted(a, &run->view, p->iod_volume, why, sizeof why))
+		return;
+	if (run->goal != GOAL_NONE) {
+		goal_step(run);
+		return;
+	}
+	bool pause = pair_pause_wanted(run->job, p);
+	switch (p->state) {
+	case DRAY_PAIR_STARTING:
+		if (run->record_failed)
+			halt_unrecorded(run);
+		else if (pause)
+			pause_step(run);
+		else
+			start_step(run);
+		break;
+	case DRAY_PAIR_COPYING:
+	case DRAY_PAIR_SYNCED:
+		if (pause)
+			pause_step(run);
+		else if (!pause_legs(run, false))
+			verify_step(run);
+		break;
+	case DRAY_PAIR_SWITCHED: verify_step(run); break;
+	case DRAY_PAIR_QUEUED: pause_legs(run, true); break;
+	case DRAY_PAIR_PAUSED:
+		if (!pause)
+			resume_step(run);
+		else
+			pause_legs(run, true);
+		break;
+	default: break;
+	}
+}
+
+/* ---- the queue ---- */
+
+static bool transfers(const struct pair_run *run, const struct dray_pair *p)
+{
+	return (p->state == DRAY_PAIR_STARTING || p->state == DRAY_PAIR_COPYING) && run->goal == GOAL_NONE;
+}
+
+static void admit(struct pair_run *run)
+{
+	struct dray_pair *p = run_pair(run);
+	struct change c;
+	change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
+	if (!p->iod_volume)
+		p->iod_volume = run->vehicle->volume_name(run->job->s, p);
+	change_pair(&c, run, DRAY_PAIR_STARTING, NULL);
+	if (change_end(&c) == 0) {
+		/* Nothing was asked of dray-iod yet: judged by a list from now on. */
+		run->list_needed = run->job->agent->lists_asked + 1;
+		agent_refresh(run->job->agent);
+	}
+}
+
+void agent_schedule(struct agent *a)
+{
+	size_t n = 0, room = 0;
+	struct sched_pair *list = NULL;
+	dray_list_for_each (node, &a->jobs) {
+		struct job *job = dray_container(node, struct job, node);
+		for (size_t i = 0; i < job->s->n_pairs; i++) {
+			struct pair_run *run = &job->runs[i];
+			struct dray_pair *p = &job->s->pairs[i];
+			bool active = transfers(run, p);
+			/* One that is being resumed has its place in the order already, before it is queued. */
+			bool resuming = p->state == DRAY_PAIR_PAUSED && !pair_pause_wanted(job, p) && !resumes_synced(run);
+			bool waits = (p->state == DRAY_PAIR_QUEUED || resuming) && run->goal == GOAL_NONE && run->vehicle;
+			if (waits && pair_pause_wanted(job, p)) {
+				set_text(&p->reason, "the session is paused");
+				continue;
+			}
+			if (!active && !waits)
+				continue;
+			if (n == room) {
+				room = room ? room * 2 : 16;
+				struct sched_pair *more = realloc(list, room * sizeof *list);
+				if (!more) {
+					free(list);
+					return;
+				}
+				list = more;
+			}
+			list[n++] = (struct sched_pair){ .seq = job->s->seq, .session_limit = job->s->limits.active_pairs,
+				.priority = job->s->priority, .pair = p->id, .active = active, .owner = run };
+		}
+	}
+	if (n)
+		schedule(list, n, a->config->active_pairs);
+	for (size_t i = 0; i < n; i++) {
+		struct pair_run *run = list[i].owner;
+		struct dray_pair *p = run_pair(run);
+		if (list[i].active && !list[i].run) {
+			struct change c;
+			change_begin(&c, a, run->job, ACTOR_SELF);
+			change_pair(&c, run, DRAY_PAIR_QUEUED, "%s", list[i].reason);
+			change_end(&c);
+		} else if (p->state == DRAY_PAIR_PAUSED) {
+			continue;
+		} else if (!list[i].active && list[i].run && iod_ready(a->iod)) {
+			admit(run);
+		} else if (!list[i].active) {
+			set_text(&p->reason, "%s", list[i].run ? "waits for dray-iod" : list[i].reason);
+		}
+	}
+	free(list);
+}

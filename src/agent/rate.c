@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "agent/rate.h"
+
+#include <string.h>
+
+#define WINDOW_NS UINT64_C(10000000000)
+#define LEAST_NS  UINT64_C(400000000) /* less says nothing */
+
+void rate_reset(struct rate_window *w)
+{
+	memset(w, 0, sizeof *w);
+}
+
+void rate_sample(struct rate_window *w, uint64_t now_ns, uint64_t bytes)
+{
+	if (w->n && bytes < w->samples[(w->next + RATE_SAMPLES - 1) % RATE_SAMPLES].bytes)
+		rate_reset(w);
+	w->samples[w->next].at_ns = now_ns;
+	w->samples[w->next].bytes = bytes;
+	w->next = (w->next + 1) % RATE_SAMPLES;
+	if (w->n < RATE_SAMPLES)
+		w->n++;
+}
+
+uint64_t rate_get(const struct rate_window *w, uint64_t now_ns)
+{
+	if (w->n < 2)
+		return UINT64_MAX;
+	unsigned last = (w->next + RATE_SAMPLES - 1) % RATE_SAMPLES, first = last;
+	for (unsigned i = 1; i < w->n; i++) {
+		unsigned at = (last + RATE_SAMPLES - i) % RATE_SAMPLES;
+		if (w->samples[at].at_ns + WINDOW_NS < now_ns)
+			break;
+		first = at;
+	}
+	uint64_t ns = w->samples[last].at_ns - w->samples[first].at_ns;
+	if (ns < LEAST_NS)
+		return UINT64_MAX;
+	return (uint64_t)((double)(w->samples[last].bytes - w->samples[first].bytes) * 1e9 / (double)ns);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Starting a session (the first half: what happens while the submitter waits), and changing one.
+ *
+ *   read, look at the resources     on the request's thread (api_http.c, probe.c)
+ *   validate everything at once     any problem: all are told, nothing was touched
+ *   id, locks, session, events      one transaction; all or nothing. Of two that want the same device the second one's
+ *                                   locks fail here
+ *   queued                          the wake-up starts what may run; each start is recorded before the vehicle is called
+ *
+ * A document with an id that exists is the repeat of a submit whose answer was lost, if it is the same document.
+ */
+#include "agent/agent.h"
+
+#include "agent/api.h"
+#include "agent/validate.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+static bool new_id(struct agent *a, char id[16])
+{
+	static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+	for (int tries = 0; tries < 16; tries++) {
+		unsigned char random[8];
+		if (getrandom(random, sizeof random, 0) != sizeof random)
+			return false;
+		strcpy(id, "s-");
+		for (size_t i = 0; i < sizeof random; i++)
+			id[2 + i] = digits[random[i] % 36];
+		id[2 + sizeof random] = 0;
+		if (dray_repo_id_used(a->repo, id, NULL) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* One transaction: the session, its locks, its first events. */
+static int record(struct agent *a, struct job *job, const struct lock_list *locks, const char *actor, struct dray_error *err)
+{
+	struct dray_session *s = job->s;
+	int rc = dray_repo_begin(a->repo, err);
+	if (rc)
+		return rc;
+	struct dray_repo_session row = { .id = s->id, .name = s->name, .state = dray_state_word((enum dray_pair_state)s->state),
+		.live = true, .document = "{}", .work = "{}" };
+	rc = dray_repo_session_add(a->repo, &row, err);
+	if (!rc) {
+		s->seq = row.seq;
+		json_t *saved = dray_session_save(s);
+		job->saved_document = saved ? json_dumps(saved, JSON_COMPACT) : NULL;
+		job->saved_work = job_work_text(job);
+		json_decref(saved);
+		row.document = job->saved_document;
+		row.work = job->saved_work;
+		rc = row.document && row.work ? dray_repo_session_save(a->repo, &row, err)
+					      : dray_error_errno(err, -ENOMEM, "session %s", s->name);
+	}
+	if (!rc)
+		rc = dray_repo_locks_take(a->repo, locks->locks, locks->n, NULL, NULL, err);
+	struct dray_repo_event event = { .time_ms = wall_ms(), .session = s->id, .event = "submitted", .actor = actor,
+		.after = dray_state_word((enum dray_pair_state)s->state), .detail = s->name };
+	if (!rc)
+		rc = dray_repo_event_add(a->repo, &event, err);
+	if (rc) {
+		dray_repo_rollback(a->repo);
+		return rc;
+	}
+	return dray_repo_commit(a->repo, err);
+}
+
+static void log_refused(const struct api_call *call, const struct dray_session *s)
+{
+	for (size_t i = 0; i < call->problems.n; i++) {
+		const struct dray_problem *p = &call->problems.items[i];
+		const char *keys[] = { "name", s ? s->name : NULL, "actor", call->actor, "pointer", p->pointer, "code", p->code,
+			NULL };
+		dray_log_fields(DRAY_LOG_WARN, "submit-refused", keys, "%s", p->detail);
+	}
+}
+
+/* The same document again, with the id of one that exists. */
+static bool answered_as_repeat(struct agent *a, struct api_call *call)
+{
+	struct dray_session *s = call->submitted;
+	if (!s->id[0])
+		return false;
+	dray_list_for_each (n, &a->jobs) {
+		struct job *job = dray_container(n, struct job, node);
+		if (strcmp(job->s->id, s->id) || !json_equal(job->s->doc, s->doc))
+			continue;
+		api_document(call, 200, job, NULL);
+		return true;
+	}
+	return false;
+}
+
+static void submit_listed(struct agent *a, struct api_call *call);
+
+void submit_call(struct agent *a, struct api_call *call)
+{
+	if (!call->submitted) {
+		log_refused(call, NULL);
+		api_problems(call, &call->problems);
+		return;
+	}
+	if (call->problems.n || call->dry_run || !answered_as_repeat(a, call))
+		api_when_listed(a, call, submit_listed);
+}
+
+static void submit_listed(struct agent *a, struct api_call *call)
+{
+	struct dray_session *s = call->submitted;
+	struct lock_list locks = { 0 };
+	struct dray_error err;
+	char id[16];
+	bool given = s->id[0];
+	if (!given) {
+		if (!new_id(a, id)) {
+			api_problem(call, 500, 1, "failed", "no session id could be made");
+			return;
+		}
+		set_text(&s->id, "%s", id);
+	}
+	validate(a, s, call->probes, &locks, &call->problems);
+	if (call->problems.n) {
+		log_refused(call, s);
+		api_problems(call, &call->problems);
+		lock_list_free(&locks);
+		return;
+	}
+	for (size_t i = 0; i < s->n_pairs; i++)
+		s->pairs[i].state = DRAY_PAIR_QUEUED;
+	s->created = wall_ms() / 1000;
+	s->state = dray_session_aggregate(s);
+	struct job *job = job_new(a, s);
+	if (!job)
+		abort();
+	call->submitted = NULL;
+	if (call->dry_run) {
+		if (!given)
+			set_text(&s->id, "%s", "");
+		api_document(call, 200, job, NULL);
+		job_free(job);
+		lock_list_free(&locks);
+		return;
+	}
+	int rc = record(a, job, &locks, call->actor, &err);
+	lock_list_free(&locks);
+	if (rc) {
+		/* Checked a moment ago: only the repository itself can have failed. Nothing was kept. */
+		dray_log(DRAY_LOG_ERROR, "record-failed", "session %s: %s", s->name, err.text);
+		api_problem(call, 500, 1, err.kind[0] ? err.kind : "repository", "session %s: %s", s->name, err.text);
+		job_free(job);
+		return;
+	}
+	dray_list_add_tail(&a->jobs, &job->node);
+	const char *keys[] = { "session", s->id, "name", s->name, "actor", call->actor, NULL };
+	dray_log_fields(DRAY_LOG_INFO, "submitted", keys, "%zu pairs", s->n_pairs);
+	api_events_changed(a->api);
+	/* One wake-up first, so that the answer says what runs and what waits for what. */
+	call->core_note = strdup(s->id);
+	dray_list_add_tail(&a->parked, &call->node);
+	agent_wake(a);
+}
+
+/* ---- dray set ---- */
+
+static char *value_text(const json_t *value)
+{
+	if (json_is_string(value))
+		return strdup(json_string_value(value));
+	return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+}
+
+/* All keys on a copy first: either all are set, or none. */
+static bool try_all(struct job *job, struct api_call *call)
+{
+	struct dray_session *copy = NULL;
+	json_t *saved = dray_session_save(job->s);
+	if (!saved || dray_session_load(saved, &copy))
+		abort();
+	json_decref(saved);
+	const char *key;
+	json_t *value;
+	json_object_foreach (call->body, key, value) {
+		char *text = value_text(value);
+		dray_session_set(copy, key, text ? text : "", &call->problems);
+		free(text);
+	}
+	dray_session_free(copy);
+	return !call->problems.n;
+}
+
+void set_call(struct agent *a, struct job *job, struct api_call *call)
+{
+	enum dray_pair_state state = (enum dray_pair_state)job->s->state;
+	if (!json_is_object(call->body) || !json_object_size(call->body)) {
+		api_problem(call, 400, 2, "syntax", "an object of keys and values is expected");
+		return;
+	}
+	if (dray_verb_legal(DRAY_VERB_SET, state) == DRAY_ILLEGAL) {
+		api_problem(call, 409, 5, "not_legal", "set is not legal: session %s (%s) is %s; legal now: %s", job->s->name, job->s->id,
+			dray_state_word(state), dray_verbs_legal_words(state));
+		return;
+	}
+	if (!try_all(job, call)) {
+		api_problems(call, &call->problems);
+		return;
+	}
+	struct change c;
+	change_begin(&c, a, job, call->actor);
+	const char *key;
+	json_t *value;
+	json_object_foreach (call->body, key, value) {
+		char *text = value_text(value);
+		dray_session_set(job->s, key, text ? text : "", &call->problems);
+		if (!strcmp(key, "switch.when"))
+			job->s->held_by_undo = false; /* said anew after the undo */
+		if (!strncmp(key, "switch.", 7))
+			job->s->switch_attempts = 0;
+		change_event(&c, 0, "set", NULL, NULL, "%s=%s", key, text ? text : "");
+		free(text);
+	}
+	if (change_end(&c)) {
+		api_problem(call, 500, 1, "repository", "set of session %s: %s", job->s->name, c.err.text);
+		return;
+	}
+	call->core_note = strdup(job->s->id);
+	dray_list_add_tail(&a->parked, &call->node);
+}

@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Switch, undo and split: several pairs, one call, one outcome.
+ *
+ *   1. The intent is recorded: token, incarnation of dray-iod, and for each pair its volume, leg and epoch e. The pairs are
+ *      `switching`. Nothing was asked of dray-iod yet.
+ *   2. The call, with the token. dray-iod makes all members or none, with one durable record that raises each epoch to e + 1.
+ *   3. The outcome is recorded: `switched` (or, for an undo, `synced`; for a split, `completed`), or back.
+ *
+ * The answer may be lost, and either program killed between any two of these. What then decides is dray-iod: its answer
+ * to the token while it is the same incarnation; the same call again if it never heard of the token (it is carried
+ * out once however often it is asked); and after a restart of dray-iod, which forgets tokens, the epochs: all at e
+ * means it did not happen, all at e + 1 that it did (H9, H10). A split raises no epoch: its legs are gone, or are there.
+ *
+ * An undo holds back the automatic switch (H19). A failed automatic switch is tried again after a pause, `attempts` times;
+ * after that on_failure says: stay synced and wait for a person, or fail.
+ */
+#include "agent/agent.h"
+
+#include "agent/verify.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define ATTEMPT_PAUSE (2 * SECOND)
+
+static bool is_undo(const struct job *job)
+{
+	return !strcmp(job->switch_kind, "undo");
+}
+
+static bool is_split(const struct job *job)
+{
+	return !strcmp(job->switch_kind, "split");
+}
+
+static bool member(const struct job *job, size_t i)
+{
+	const struct dray_pair *p = &job->s->pairs[i];
+	return p->state == DRAY_PAIR_SWITCHING && p->switch_token && job->token && !strcmp(p->switch_token, job->token);
+}
+
+/* ---- 2: the call ---- */
+
+static void answered(void *arg, const struct dray_error *err, json_t *result);
+
+static void call_out(struct job *job)
+{
+	struct agent *a = job->agent;
+	size_t n = 0, all = job->s->n_pairs;
+	const struct dray_vehicle *vehicle = NULL;
+	struct dray_switch_member *members = calloc(all, sizeof *members);
+	const char **volumes = calloc(all, sizeof *volumes);
+	int(*legs)[9] = calloc(all, sizeof *legs);
+	for (size_t i = 0; members && volumes && legs && i < all; i++) {
+		struct dray_pair *p = &job->s->pairs[i];
+		const struct pair_run *run = &job->runs[i];
+		if (!member(job, i))
+			continue;
+		vehicle = run->vehicle;
+		volumes[n] = p->iod_volume;
+		int k = 0;
+		for (size_t t = 0; is_split(job) && t < run->view.n_targets && k < 8; t++)
+			if (run->view.targets[t].found && !run->view.targets[t].held)
+				legs[n][k++] = run->view.targets[t].leg;
+		legs[n][k] = -1;
+		members[n].volume = p->iod_volume;
+		members[n].leg = is_undo(job) ? p->reverse_leg : p->targets[0].iod_leg;
+		members[n].epoch = p->epoch_before;
+		n++;
+	}
+	if (vehicle) {
+		job->switch_called = true;
+		if (is_split(job))
+			vehicle->split_group(&a->rpc, volumes, (const int(*)[9])legs, n, job->s->deadline_ns, job->token, answered,
+				job);
+		else
+			vehicle->switch_group(&a->rpc, members, n, job->s->deadline_ns, job->token, answered, job);
+	}
+	free(members);
+	free(volumes);
+	free(legs);
+}
+
+/* ---- 3: the outcome ---- */
+
+/* Judged by a new list only. */
+static void look_again(struct job *job)
+{
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		job->runs[i].list_needed = job->agent->lists_asked + 1;
+	agent_refresh(job->agent);
+	agent_wake(job->agent);
+}
+
+static const json_t *result_of(const json_t *result, const char *volume)
+{
+	size_t i;
+	json_t *m;
+	json_array_foreach (json_object_get(result, "members"), i, m) {
+		const char *name = json_string_value(json_object_get(m, "volume"));
+		if (name && !strcmp(name, volume))
+			return m;
+	}
+	return NULL;
+}
+
+static void done_pair(struct change *c, struct pair_run *run, const json_t *result)
+{
+	struct job *job = run->job;
+	struct dray_pair *p = run_pair(run);
+	if (is_split(job)) {
+		for (size_t t = 0; t < p->n_targets; t++)
+			snprintf(p->targets[t].state, sizeof p->targets[t].state, "detached");
+		if (pair_offline(p))
+			change_goal(c, run, GOAL_FINISH);
+		else
+			change_pair(c, run, DRAY_PAIR_COMPLETED, NULL);
+		if (!pair_offline(p))
+			change_unlock(c, run);
+		return;
+	}
+	json_int_t us = json_integer_value(json_object_get(result, "blackout_us"));
+	p->blackout_us = json_is_integer(json_object_get(result, "blackout_us")) ? (uint64_t)us : DRAY_UNKNOWN;
+	change_event(c, p->id, is_undo(job) ? "undone" : "switched", NULL, NULL, "epoch %llu to %llu, blackout %lld us",
+		(unsigned long long)p->epoch_before, (unsigned long long)p->epoch_before + 1,
+		p->blackout_us == DRAY_UNKNOWN ? -1LL : (long long)us);
+	if (is_undo(job)) {
+		change_pair(c, run, DRAY_PAIR_SYNCED, NULL);
+		return;
+	}
+	/* The further targets stay as they were at this instant (H22). */
+	for (size_t t = 1; t < p->n_targets; t++)
+		snprintf(p->targets[t].state, sizeof p->targets[t].state, "detached");
+	change_pair(c, run, DRAY_PAIR_SWITCHED, NULL);
+}
+
+static void it_happened(struct job *job, const json_t *result)
+{
+	struct change c;
+	change_begin(&c, job->agent, job, ACTOR_SELF);
+	change_intent_end(&c, "switched");
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		if (member(job, i))
+			done_pair(&c, &job->runs[i], result_of(result, job->s->pairs[i].iod_volume));
+	if (is_undo(job))
+		job->s->held_by_undo = true;
+	else if (!is_split(job))
+		job->s->switched_at = wall_ms() / 1000;
+	job->s->switch_attempts = 0;
+	change_session_reason(&c, NULL);
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		set_text(&job->s->pairs[i].switch_token, NULL); /* back again with the rest if this is not recorded */
+	if (change_end(&c) == 0) {
+		set_text(&job->token, NULL);
+		job->switch_error[0] = 0;
+	} else {
+		job->switch_retry_at = job->agent->now + SECOND;
+	}
+	look_again(job);
+}
+
+static void it_did_not(struct job *job, const char *outcome, const char *why)
+{
+	struct change c;
+	bool undo = is_undo(job), automatic = false;
+	change_begin(&c, job->agent, job, ACTOR_SELF);
+	change_intent_end(&c, outcome);
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		if (!member(job, i))
+			continue;
+		automatic |= !job->runs[i].actor[0] || !strcmp(job->runs[i].actor, ACTOR_SELF);
+		change_event(&c, job->s->pairs[i].id, "switch-failed", NULL, NULL, "%s %s: %s", job->switch_kind, outcome, why);
+		change_pair(&c, &job->runs[i], undo ? DRAY_PAIR_SWITCHED : DRAY_PAIR_SYNCED, "%s %s: %s", job->switch_kind, outcome,
+			why);
+		set_text(&job->s->pairs[i].switch_token, NULL);
+	}
+	if (automatic && !undo) {
+		job->s->switch_attempts++;
+		if (job->s->switch_attempts >= job->s->attempts)
+			change_session_reason(&c, "the switch failed %u times, last: %s", job->s->switch_attempts, why);
+	}
+	if (change_end(&c)) {
+		job->switch_retry_at = job->agent->now + SECOND;
+		return;
+	}
+	snprintf(job->switch_error, sizeof job->switch_error, "%s: %s", outcome, why);
+	set_text(&job->token, NULL);
+	job->switch_retry_at = job->agent->now + ATTEMPT_PAUSE;
+	agent_wake_by(job->agent, job->switch_retry_at);
+	look_again(job);
+	if (automatic && !undo && job->s->switch_attempts >= job->s->attempts && job->s->on_failure == DRAY_ON_FAILURE_FAIL)
+		for (size_t i = 0; i < job->s->n_pairs; i++)
+			if (job->s->pairs[i].state == DRAY_PAIR_SYNCED)
+				pair_fail(&job->runs[i], false, "the switch failed %u times, last: %s", job->s->switch_attempts, why);
+}
+
+static void answered(void *arg, const struct dray_error *err, json_t *result)
+{
+	struct job *job = arg;
+	job->switch_called = false;
+	if (!job->token)
+		return;
+	if (!err) {
+		it_happened(job, result);
+	} else if (err->code == -ENOTCONN || err->code == -ECANCELED) {
+		job->switch_retry_at = job->agent->now; /* the outcome is asked for when dray-iod is back */
+	} else if (!strcmp(err->kind, "in_doubt")) {
+		job->switch_retry_at = job->agent->now + SECOND / 5;
+	} else {
+		const json_t *data = json_object_get(result, "data");
+		it_did_not(job, json_is_true(json_object_get(data, "suspended")) ? "rolled back" : "refused", err->text);
+	}
+	agent_wake(job->agent);
+}
+
+/* dray-iod does not know the token and is another incarnation: the volumes tell. */
+static void judge_by_volumes(struct job *job)
+{
+	unsigned before = 0, after = 0, other = 0;
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		const struct pair_run *run = &job->runs[i];
+		const struct dray_pair *p = &job->s->pairs[i];
+		if (!member(job, i))
+			continue;
+		if (!run_settled(run)) {
+			job->switch_retry_at = job->agent->now + SECOND / 5;
+			agent_refresh(job->agent);
+			agent_wake_by(job->agent, job->switch_retry_at);
+			return;
+		}
+		if (is_split(job)) {
+			bool any = false;
+			for (size_t t = 0; t < run->view.n_targets; t++)
+				any |= run->view.targets[t].found && strcmp(run->view.targets[t].state, "detached") &&
+				       !run->view.targets[t].held;
+			if (any)
+				before++;
+			else
+				after++;
+		} else if (run->view.found && run->view.epoch == p->epoch_before) {
+			before++;
+		} else if (run->view.found && run->view.epoch == p->epoch_before + 1) {
+			after++;
+		} else {
+			other++;
+		}
+	}
+	if (!other && !before) {
+		it_happened(job, NULL);
+	} else if (!other && !after) {
+		it_did_not(job, "interrupted", "dray-iod or the agent was restarted before it was done");
+	} else {
+		/* Cannot come from dray-iod, whose record is one for all: somebody else's hand. Nothing is touched. */
+		if (job->switch_retry_at + 30 * SECOND < job->agent->now || !job->s->reason) {
+			set_text(&job->s->reason, "after an interrupted %s: %u volumes before it, %u after it, %u elsewhere",
+				job->switch_kind, before, after, other);
+			dray_log(DRAY_LOG_ERROR, "switch-unknown", "session %s: %s", job->s->id, job->s->reason);
+		}
+		job->switch_retry_at = job->agent->now + 5 * SECOND;
+		agent_wake_by(job->agent, job->switch_retry_at);
+	}
+}
+
+static void status_answered(void *arg, const struct dray_error *err, json_t *result)
+{
+	struct job *job = arg;
+	struct agent *a = job->agent;
+	job->switch_called = false;
+	job->switch_retry_at = a->now + SECOND / 5;
+	agent_wake_by(a, job->switch_retry_at);
+	if (!job->token || err)
+		return;
+	const char *outcome = json_string_value(json_object_get(result, "outcome"));
+	const char *why = json_string_value(json_object_get(result, "message"));
+	if (!outcome || !strcmp(outcome, "running") || !strcmp(outcome, "in_doubt"))
+		return;
+	if (!strcmp(outcome, "switched"))
+		it_happened(job, result);
+	else if (!strcmp(outcome, "refused"))
+		it_did_not(job, "refused", why ? why : "by dray-iod");
+	else if (!strcmp(outcome, "rolled_back"))
+		it_did_not(job, "rolled back", why ? why : "by dray-iod");
+	else if (!strcmp(job->intent_incarnation, iod_incarnation(a->iod)))
+		call_out(job); /* it never came there, or comes late: once in any case */
+	else
+		judge_by_volumes(job);
+}
+
+/* ---- 1: the intent ---- */
+
+static int check_member(struct job *job, size_t i, const char *kind, struct dray_error *err)
+{
+	const struct pair_run *run = &job->runs[i];
+	const struct dray_pair *p = &job->s->pairs[i];
+	bool undo = !strcmp(kind, "undo");
+	const struct dray_leg_view *leg = undo ? &run->view.source : &run->view.targets[0];
+	char why[300];
+	if (p->state != (undo ? DRAY_PAIR_SWITCHED : DRAY_PAIR_SYNCED))
+		return dray_error_kind(err, -EAGAIN, "not_synced", "pair %u is %s", p->id, dray_state_word(p->state));
+	if (!run_settled(run))
+		return dray_error_kind(err, -EAGAIN, "unsettled", "pair %u has another call under way", p->id);
+	if (!volume_trusted(job->agent, &run->view, p->iod_volume, why, sizeof why))
+		return dray_error_kind(err, -EAGAIN, "epoch", "pair %u: %s", p->id, why);
+	if (!leg->found)
+		return dray_error_kind(err, -EAGAIN, "no_way_back", "pair %u: the %s is no leg of volume %s any more", p->id,
+			undo ? "old source" : "target", p->iod_volume);
+	if (!leg->synced)
+		return dray_error_kind(err, -EAGAIN, "not_synced", "pair %u: %llu bytes of the %s are not in sync%s%s", p->id,
+			(unsigned long long)leg->dirty_bytes, undo ? "old source" : "target", leg->error[0] ? ": " : "",
+			leg->error);
+	if (!undo && verify_missing(run))
+		return dray_error_kind(err, -EAGAIN, "not_verified", "pair %u is being verified", p->id);
+	return 0;
+}
+
+int switch_begin(struct job *job, const char *kind, const bool *pairs, const char *actor, struct dray_error *err)
+{
+	struct agent *a = job->agent;
+	unsigned n = 0;
+	if (job->token)
+		return dray_error_kind(err, -EBUSY, "busy", "another %s of this session is under way", job->switch_kind);
+	if (!iod_ready(a->iod))
+		return dray_error_kind(err, -ENOTCONN, "unreachable", "dray-iod does not answer");
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		if (!pairs[i])
+			continue;
+		int rc = check_member(job, i, kind, err);
+		if (rc)
+			return rc;
+		n++;
+	}
+	if (!n)
+		return dray_error_kind(err, -EAGAIN, "not_synced", "no pair to %s", kind);
+
+	uint32_t random = 0;
+	if (getrandom(&random, sizeof random, 0) != sizeof random)
+		return dray_error_errno(err, -errno, "a random number");
+	set_text(&job->token, "%s/%s/%llx-%08x", job->s->id, kind, (unsigned long long)wall_ms(), random);
+	snprintf(job->switch_kind, sizeof job->switch_kind, "%s", kind);
+	snprintf(job->intent_incarnation, sizeof job->intent_incarnation, "%s", iod_incarnation(a->iod));
+	json_t *list = json_array();
+	struct change c;
+	change_begin(&c, a, job, actor);
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		struct pair_run *run = &job->runs[i];
+		struct dray_pair *p = &job->s->pairs[i];
+		if (!pairs[i])
+			continue;
+		set_text(&p->switch_token, "%s", job->token);
+		p->epoch_before = run->view.epoch;
+		if (!strcmp(kind, "switch"))
+			p->reverse_leg = run->view.source.leg;
+		snprintf(run->actor, sizeof run->actor, "%s", actor);
+		json_array_append_new(list,
+			json_pack("{s:i, s:s, s:i, s:I}", "pair", (int)p->id, "volume", p->iod_volume, "leg",
+				strcmp(kind, "undo") ? run->view.targets[0].leg : p->reverse_leg, "epoch",
+				(json_int_t)p->epoch_before));
+		change_pair(&c, run, DRAY_PAIR_SWITCHING, NULL);
+	}
+	json_t *members = json_pack("{s:s, s:o}", "incarnation", job->intent_incarnation, "members", list);
+	char *text = json_dumps(members, JSON_COMPACT);
+	json_decref(members);
+	change_intent(&c, kind, text ? text : "{}");
+	free(text);
+	int rc = change_end(&c);
+	if (rc) {
+		set_text(&job->token, NULL);
+		*err = c.err;
+		return rc;
+	}
+	job->switch_error[0] = 0;
+	call_out(job);
+	return 0;
+}
+
+/* ---- what is due ---- */
+
+static void automatic(struct job *job, const char *kind, const bool *pairs)
+{
+	struct dray_error err;
+	/* Not yet is no failure: the next wake-up looks again. */
+	if (switch_begin(job, kind, pairs, ACTOR_SELF, &err) && strcmp(err.kind, "not_synced") && strcmp(err.kind, "busy") &&
+		strcmp(err.kind, "unsettled") && strcmp(err.kind, "not_verified"))
+		dray_log(DRAY_LOG_WARN, "switch-not-begun", "session %s: %s", job->s->id, err.text);
+}
+
+static bool ready(const struct job *job, size_t i)
+{
+	const struct dray_pair *p = &job->s->pairs[i];
+	const struct pair_run *run = &job->runs[i];
+	return p->state == DRAY_PAIR_SYNCED && run->goal == GOAL_NONE && run_settled(run) && !run->verifying &&
+	       !run->verify_asked && !verify_missing(run) && run->view.targets[0].synced && !pair_pause_wanted(job, p);
+}
+
+static void due(struct job *job)
+{
+	const struct dray_session *s = job->s;
+	enum dray_when when = job_when(job);
+	const char *kind = s->mode == DRAY_MODE_COPY ? "split" : "switch";
+	bool *pairs = job->pick, all = true, any = false, left_out = false;
+	size_t n = s->n_pairs * sizeof *pairs;
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		const struct dray_pair *p = &s->pairs[i];
+		memset(pairs, 0, n);
+		if (!ready(job, i))
+			continue;
+		/* Nobody writes to an offline source: there is no instant to choose. */
+		if (pair_offline(p) || when == DRAY_WHEN_PAIR) {
+			pairs[i] = true;
+			automatic(job, pair_offline(p) ? "split" : kind, pairs);
+			return; /* one at a time; the next at the next wake-up */
+		}
+	}
+	if (when != DRAY_WHEN_SYNCED)
+		return;
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		const struct dray_pair *p = &s->pairs[i];
+		pairs[i] = false;
+		if (p->state == DRAY_PAIR_FAILED || p->state == DRAY_PAIR_CANCELED)
+			left_out = true;
+		else if (ready(job, i))
+			pairs[i] = any = true;
+		else if (!pair_offline(p) && !dray_state_final(p->state) && p->state != DRAY_PAIR_SWITCHED)
+			all = false;
+	}
+	if (any && all && (!left_out || s->partial))
+		automatic(job, kind, pairs);
+}
+
+static void commit_due(struct job *job)
+{
+	const struct dray_session *s = job->s;
+	if (s->commit == DRAY_COMMIT_MANUAL)
+		return;
+	if (s->commit == DRAY_COMMIT_AFTER) {
+		int64_t left = (int64_t)s->switched_at + (int64_t)(s->commit_after_ns / SECOND) - wall_ms() / 1000;
+		if (left > 0) {
+			agent_wake_by(job->agent, job->agent->now + (uint64_t)left * SECOND);
+			return;
+		}
+	}
+	struct change c;
+	bool any = false;
+	for (size_t i = 0; i < s->n_pairs; i++)
+		any |= s->pairs[i].state == DRAY_PAIR_SWITCHED && job->runs[i].goal == GOAL_NONE;
+	if (!any)
+		return;
+	change_begin(&c, job->agent, job, ACTOR_SELF);
+	for (size_t i = 0; i < s->n_pairs; i++)
+		if (job->s->pairs[i].state == DRAY_PAIR_SWITCHED)
+			change_goal(&c, &job->runs[i], GOAL_COMMIT);
+	change_end(&c);
+}
+
+void switch_wake(struct job *job)
+{
+	struct agent *a = job->agent;
+	if (!job_live(job) || !iod_ready(a->iod))
+		return;
+	if (job->token) {
+		if (job->switch_called)
+			return;
+		if (a->now < job->switch_retry_at) {
+			agent_wake_by(a, job->switch_retry_at);
+			return;
+		}
+		for (size_t i = 0; i < job->s->n_pairs; i++) {
+			if (!member(job, i))
+				continue;
+			job->switch_called = true;
+			job->runs[i].vehicle->switch_status(&a->rpc, job->token, status_answered, job);
+			return;
+		}
+		return;
+	}
+	commit_due(job);
+	if (a->now < job->switch_retry_at)
+		agent_wake_by(a, job->switch_retry_at);
+	else if (job->s->switch_attempts < job->s->attempts)
+		due(job);
+}

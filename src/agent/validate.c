@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What can be wrong with a session before it starts (S14):
+ *
+ *   not_found not_accessible held ...  a resource can't be opened: the storage's own word and reason
+ *   too_small block_size               a target can't hold the source, or has blocks the source's users don't know (H14)
+ *   same_device                        one storage twice in the document, under whatever names
+ *   locked                             another session has it: told which
+ *   held                               it is a leg of one of dray's own volumes
+ *   signature                          the target holds something, and overwrite is not true
+ *   vehicle                            the vehicle can't move the pair
+ *   exists                             the name is a live session's
+ *
+ * Devices are compared by identity. An identity line may end in "+OFFSET,LENGTH", a part; the lock then covers that part.
+ */
+#include "agent/validate.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct check {
+	struct agent *a;
+	struct dray_session *s;
+	const struct probe_set *probes;
+	struct lock_list *locks;
+	struct dray_problems *problems;
+};
+
+void lock_list_free(struct lock_list *list)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		free((char *)list->locks[i].identity);
+		free(list->pointers[i]);
+	}
+	free(list->locks);
+	free(list->pointers);
+	*list = (struct lock_list){ 0 };
+}
+
+static void problem(struct check *c, const char *pointer, const char *code, const char *value, const char *legal,
+	const char *detail)
+{
+	dray_problems_add(c->problems, pointer, 0, code, value, legal, "%s", detail);
+}
+
+/* "file:fsid=..,ino=..+4096,8192" -> the thing, and the part of it. */
+static void split_identity(const char *identity, char **thing, uint64_t *start, uint64_t *end)
+{
+	const char *plus = strrchr(identity, '+');
+	unsigned long long offset, length;
+	int used = 0;
+	*start = 0;
+	*end = DRAY_REPO_END;
+	if (plus && sscanf(plus, "+%llu,%llu%n", &offset, &length, &used) == 2 && !plus[used] && length &&
+		offset < DRAY_REPO_END && length <= DRAY_REPO_END - offset) {
+		*thing = strndup(identity, (size_t)(plus - identity));
+		*start = offset;
+		*end = offset + length;
+	} else {
+		*thing = strdup(identity);
+	}
+}
+
+struct dray_repo_lock *lock_for(struct lock_list *l, const char *identity)
+{
+	struct dray_repo_lock *locks = realloc(l->locks, (l->n + 1) * sizeof *locks);
+	if (locks)
+		l->locks = locks;
+	char **pointers = realloc(l->pointers, (l->n + 1) * sizeof *pointers);
+	if (pointers)
+		l->pointers = pointers;
+	if (!locks || !pointers)
+		abort();
+	char *thing;
+	struct dray_repo_lock *lock = &l->locks[l->n];
+	*lock = (struct dray_repo_lock){ .resource = "", .session = "", .role = "" };
+	split_identity(identity, &thing, &lock->start, &lock->end);
+	lock->identity = thing;
+	l->pointers[l->n++] = NULL;
+	return lock;
+}
+
+static void add_lock(struct check *c, size_t pair, const char *identity, const char *resource, const char *role,
+	const char *pointer)
+{
+	struct lock_list *l = c->locks;
+	struct dray_repo_lock *lock = lock_for(l, identity);
+	/* Against the others of the document. */
+	for (size_t i = 0; i + 1 < l->n; i++) {
+		const struct dray_repo_lock *o = &l->locks[i];
+		if (strcmp(o->identity, lock->identity) || o->start >= lock->end || lock->start >= o->end)
+			continue;
+		char detail[700];
+		snprintf(detail, sizeof detail, "%s is the same storage as %s at %s", resource, o->resource, l->pointers[i]);
+		problem(c, pointer, "same_device", resource, NULL, detail);
+		free((char *)lock->identity);
+		l->n--;
+		return;
+	}
+	lock->resource = resource;
+	lock->session = c->s->id;
+	lock->pair = (unsigned)pair + 1;
+	lock->role = role;
+	lock->since = wall_ms() / 1000;
+	l->pointers[l->n - 1] = strdup(pointer);
+}
+
+static const json_t *volume_find(const struct agent *a, const char *name)
+{
+	size_t i;
+	json_t *v;
+	json_array_foreach (a->volumes, i, v) {
+		const char *own = json_string_value(json_object_get(v, "name"));
+		if (own && !strcmp(own, name))
+			return v;
+	}
+	return NULL;
+}
+
+static const char *leg_identity(const json_t *leg)
+{
+	const char *s = json_string_value(json_object_get(leg, "identity"));
+	return s ? s : "";
+}
+
+static bool overlaps(const char *x, const char *y)
+{
+	char *tx, *ty;
+	uint64_t sx, ex, sy, ey;
+	split_identity(x, &tx, &sx, &ex);
+	split_identity(y, &ty, &sy, &ey);
+	bool yes = tx && ty && !strcmp(tx, ty) && sx < ey && sy < ex;
+	free(tx);
+	free(ty);
+	return yes;
+}
+
+/* The volume, other than `except`, of which this storage is a leg; NULL: none. */
+static const char *leg_of_volume(const struct agent *a, const char *identity, bool *hidden)
+{
+	size_t i, k;
+	json_t *v, *leg;
+	json_array_foreach (a->volumes, i, v)
+		json_array_foreach (json_object_get(v, "legs"), k, leg)
+			if (leg_identity(leg)[0] && overlaps(leg_identity(leg), identity)) {
+				*hidden = json_is_true(json_object_get(v, "hidden"));
+				return json_string_value(json_object_get(v, "name"));
+			}
+	return NULL;
+}
+
+struct source {
+	uint64_t size_bytes, block_bytes; /* 0: not known */
+	bool online;
+};
+
+static void check_volume(struct check *c, size_t i, const char *pointer, struct source *src)
+{
+	struct dray_pair *p = &c->s->pairs[i];
+	const char *name = dray_source_volume(&p->source);
+	char detail[400];
+	src->online = true;
+	if (!iod_ready(c->a->iod)) {
+		problem(c, pointer, "not_accessible", p->source.resource, NULL,
+			"dray-iod does not answer: its volumes can't be looked at");
+		return;
+	}
+	const json_t *v = volume_find(c->a, name);
+	if (!v || json_is_true(json_object_get(v, "hidden"))) {
+		snprintf(detail, sizeof detail, "there is no volume %s", name);
+		problem(c, pointer, "not_found", p->source.resource, "a volume of `dray volume list`", detail);
+		return;
+	}
+	if (p->source.slice) {
+		problem(c, pointer, "unsupported", p->source.resource, "the whole volume", "a slice of a volume can't be moved");
+		return;
+	}
+	if (!json_is_true(json_object_get(v, "served"))) {
+		const char *why = json_string_value(json_object_get(v, "reason"));
+		snprintf(detail, sizeof detail, "volume %s is not served: %s", name, why ? why : "no reason given");
+		problem(c, pointer, "not_accessible", p->source.resource, NULL, detail);
+		return;
+	}
+	src->size_bytes = (uint64_t)json_integer_value(json_object_get(v, "size_bytes"));
+	src->block_bytes = (uint64_t)json_integer_value(json_object_get(v, "block_bytes"));
+	char key[300];
+	snprintf(key, sizeof key, "volume:%s", name);
+	add_lock(c, i, key, p->source.resource, "volume", pointer);
+	/* What serves it now, and what is left of an earlier session's way back. */
+	size_t k;
+	json_t *leg;
+	json_array_foreach (json_object_get(v, "legs"), k, leg) {
+		const char *resource = json_string_value(json_object_get(leg, "resource"));
+		const char *state = json_string_value(json_object_get(leg, "state"));
+		if (leg_identity(leg)[0] && state && !strcmp(state, "primary"))
+			add_lock(c, i, leg_identity(leg), resource ? resource : p->source.resource, "source", pointer);
+	}
+}
+
+/* A resource that could not be opened. `locked` and `held` by a volume say more than "held" does. */
+static void not_opened(struct check *c, const struct probe *probe, const char *pointer, const char *resource)
+{
+	problem(c, pointer, probe->err.kind[0] ? probe->err.kind : "not_accessible", resource, NULL, probe->err.text);
+}
+
+static void check_source(struct check *c, size_t i, struct source *src)
+{
+	struct dray_pair *p = &c->s->pairs[i];
+	char pointer[48], detail[400];
+	snprintf(pointer, sizeof pointer, "/pairs/%zu/source", i);
+	*src = (struct source){ 0 };
+	if (!p->source.resource[0])
+		return; /* told by the parser */
+	if (dray_source_volume(&p->source)) {
+		check_volume(c, i, pointer, src);
+		return;
+	}
+	const struct probe *probe = &c->probes->pairs[i].source;
+	if (probe->rc) {
+		not_opened(c, probe, pointer, p->source.resource);
+		return;
+	}
+	bool hidden;
+	const char *volume = leg_of_volume(c->a, probe->info.identity, &hidden);
+	if (volume && !hidden) {
+		snprintf(detail, sizeof detail, "%s is a leg of volume %s", p->source.resource, volume);
+		problem(c, pointer, "held", p->source.resource, "the volume itself, as volume:NAME", detail);
+		return;
+	}
+	src->size_bytes = probe->info.size_bytes;
+	add_lock(c, i, probe->info.identity, p->source.resource, "source", pointer);
+}
+
+static bool is_locked(struct check *c, const char *identity)
+{
+	struct lock_list one = { 0 };
+	bool yes = dray_repo_locks_check(c->a->repo, lock_for(&one, identity), 1, NULL, NULL, NULL) == -EBUSY;
+	lock_list_free(&one);
+	return yes;
+}
+
+static void check_target(struct check *c, size_t i, size_t t, const struct source *src)
+{
+	struct dray_pair *p = &c->s->pairs[i];
+	const struct dray_resource *r = &p->targets[t].at;
+	const struct probe *probe = &c->probes->pairs[i].targets[t];
+	char pointer[64], detail[700];
+	if (!r->resource[0])
+		return;
+	if (p->targets_as_list)
+		snprintf(pointer, sizeof pointer, "/pairs/%zu/target/%zu", i, t);
+	else
+		snprintf(pointer, sizeof pointer, "/pairs/%zu/target", i);
+	const char *id = probe->missing ? probe->path_key : probe->info.identity;
+	bool known = (!probe->rc || probe->rc == -EBUSY) && id[0];
+	if (known) {
+		/* A file that another session is about to create is locked by its name. */
+		bool by_name = !probe->missing && probe->path_key[0] && is_locked(c, probe->path_key);
+		add_lock(c, i, by_name ? probe->path_key : id, r->resource, "target", pointer);
+		if (is_locked(c, id) || by_name)
+			return; /* told with its owner when the locks are looked at */
+		bool hidden;
+		const char *volume = leg_of_volume(c->a, id, &hidden);
+		if (volume) {
+			snprintf(detail, sizeof detail, "%s is a leg of volume %s", r->resource, volume);
+			problem(c, pointer, "held", r->resource, NULL, detail);
+			return;
+		}
+		set_text(&p->targets[t].identity, "%s", id);
+	}
+	if (probe->rc) {
+		not_opened(c, probe, pointer, r->resource);
+		return;
+	}
+	if (probe->missing)
+		return; /* made with the source's size when the pair starts */
+	if (probe->info.read_only) {
+		snprintf(detail, sizeof detail, "%s can't be written", r->resource);
+		problem(c, pointer, "not_accessible", r->resource, NULL, detail);
+	}
+	if (src->size_bytes && probe->info.size_bytes < src->size_bytes) {
+		char legal[64];
+		snprintf(legal, sizeof legal, "at least %llu bytes", (unsigned long long)src->size_bytes);
+		snprintf(detail, sizeof detail, "%s has %llu bytes, the source %s has %llu", r->resource,
+			(unsigned long long)probe->info.size_bytes, p->source.resource, (unsigned long long)src->size_bytes);
+		problem(c, pointer, "too_small", r->resource, legal, detail);
+	}
+	if (src->block_bytes && probe->info.block_bytes > 1 && src->block_bytes % probe->info.block_bytes) {
+		snprintf(detail, sizeof detail,
+			"%s has blocks of %u bytes; the users of %s were promised blocks of %llu bytes", r->resource,
+			probe->info.block_bytes, p->source.resource, (unsigned long long)src->block_bytes);
+		problem(c, pointer, "block_size", r->resource, NULL, detail);
+	}
+	if (probe->signature[0] && !p->overwrite) {
+		snprintf(detail, sizeof detail, "%s holds: %s", r->resource, probe->signature);
+		problem(c, pointer, "signature", r->resource, "overwrite: true, if it may be lost", detail);
+	}
+}
+
+static void choose_vehicle(struct check *c, size_t i, const struct source *src)
+{
+	struct dray_pair *p = &c->s->pairs[i];
+	char pointer[48];
+	struct dray_error err;
+	struct dray_vehicle_facts facts = { .online = dray_source_volume(&p->source), .iod_ready = iod_ready(c->a->iod),
+		.n_targets = (unsigned)p->n_targets, .mode = c->s->mode, .size_bytes = src->size_bytes };
+	const struct dray_vehicle *v = dray_vehicle_choose(p->vehicle, &facts, &err);
+	if (v) {
+		set_text(&p->vehicle_chosen, "%s", v->name);
+		return;
+	}
+	snprintf(pointer, sizeof pointer, "/pairs/%zu/vehicle", i);
+	problem(c, pointer, "vehicle", p->vehicle, dray_vehicle_words(), err.text);
+}
+
+static int locked(void *arg, size_t wanted, const struct dray_repo_lock *holder)
+{
+	struct check *c = arg;
+	const struct dray_repo_lock *lock = &c->locks->locks[wanted];
+	struct job *owner = job_find(c->a, holder->session);
+	for (size_t i = 0; i < c->problems->n; i++) /* a volume and what serves it have one owner: told once */
+		if (!strcmp(c->problems->items[i].code, "locked") &&
+			!strcmp(c->problems->items[i].pointer, c->locks->pointers[wanted]))
+			return 0;
+	dray_problems_add(c->problems, c->locks->pointers[wanted], 0, "locked", lock->resource, NULL,
+		"%s is locked by session %s (%s), pair %u, as its %s %s", lock->resource, owner ? owner->s->name : holder->session,
+		holder->session, holder->pair, holder->role, holder->resource);
+	return 0;
+}
+
+void validate(struct agent *a, struct dray_session *s, const struct probe_set *probes, struct lock_list *locks,
+	struct dray_problems *problems)
+{
+	struct check c = { .a = a, .s = s, .probes = probes, .locks = locks, .problems = problems };
+	struct dray_error err = DRAY_ERROR_INIT;
+	dray_list_for_each (n, &a->jobs) {
+		struct job *job = dray_container(n, struct job, node);
+		if (s->name[0] && job_live(job) && !strcmp(job->s->name, s->name))
+			dray_problems_add(problems, "/name", 0, "exists", s->name, "a name that no live session has",
+				"session %s has that name and is %s", job->s->id,
+				dray_state_word((enum dray_pair_state)job->s->state));
+	}
+	if (s->id[0] && dray_repo_id_used(a->repo, s->id, &err) > 0)
+		dray_problems_add(problems, "/id", 0, "exists", s->id, "an id that was never used",
+			"the id was used before, with another document");
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		struct source src;
+		check_source(&c, i, &src);
+		choose_vehicle(&c, i, &src);
+		for (size_t t = 0; t < s->pairs[i].n_targets; t++)
+			check_target(&c, i, t, &src);
+	}
+	int rc = dray_repo_locks_check(a->repo, locks->locks, locks->n, locked, &c, &err);
+	if (rc && rc != -EBUSY)
+		dray_problems_add(problems, "", 0, "repository", NULL, NULL, "%s", err.text);
+	dray_session_add_lines(s, problems);
+}

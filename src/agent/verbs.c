@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The verbs: pause, resume, cancel, switch, undo, commit, retry, verify.
+ *
+ * A verb is checked against the table for every pair it concerns, recorded as what is wanted, and answered when the pairs are
+ * there (or when it turned out that they can't be): until then its call waits in a.waiters. What is recorded is carried out even if
+ * nobody waits any more.
+ */
+#include "agent/agent.h"
+
+#include "agent/api.h"
+#include "agent/verify.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PATIENCE (60 * SECOND) /* for an answer; what was asked goes on */
+
+/* ---- waiting ---- */
+
+static void waiter_free(struct waiter *w)
+{
+	dray_list_del(&w->node);
+	json_decref(w->not_done);
+	free(w->pairs);
+	free(w);
+}
+
+static void wait_for(struct job *job, enum dray_verb verb, struct api_call *call, bool *pairs, json_t *not_done)
+{
+	struct agent *a = job->agent;
+	struct waiter *w = calloc(1, sizeof *w);
+	if (!w)
+		abort();
+	bool bounded = verb != DRAY_VERB_SWITCH && verb != DRAY_VERB_UNDO && verb != DRAY_VERB_VERIFY;
+	*w = (struct waiter){ .call = call, .job = job, .verb = verb, .pairs = pairs, .not_done = not_done,
+		.deadline = bounded ? a->now + PATIENCE : NEVER };
+	dray_list_add_tail(&a->waiters, &w->node);
+	agent_wake_by(a, w->deadline);
+	agent_wake(a);
+}
+
+static bool still(const struct waiter *w, const struct pair_run *run, const struct dray_pair *p)
+{
+	switch (w->verb) {
+	case DRAY_VERB_PAUSE:
+		return p->state == DRAY_PAIR_STARTING || p->state == DRAY_PAIR_COPYING || p->state == DRAY_PAIR_SYNCED;
+	case DRAY_VERB_RESUME: return p->state == DRAY_PAIR_PAUSED;
+	case DRAY_VERB_CANCEL: return run->goal == GOAL_CANCEL;
+	case DRAY_VERB_COMMIT: return run->goal == GOAL_COMMIT;
+	case DRAY_VERB_SWITCH:
+	case DRAY_VERB_UNDO: return p->state == DRAY_PAIR_SWITCHING;
+	case DRAY_VERB_VERIFY: return run->verify_asked;
+	default: return false;
+	}
+}
+
+static bool reached(const struct waiter *w, const struct dray_pair *p)
+{
+	switch (w->verb) {
+	case DRAY_VERB_SWITCH:
+		return p->state == DRAY_PAIR_SWITCHED || p->state == DRAY_PAIR_COMMITTED || p->state == DRAY_PAIR_COMPLETED;
+	case DRAY_VERB_UNDO: return p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_COPYING;
+	case DRAY_VERB_CANCEL: return p->state == DRAY_PAIR_CANCELED;
+	case DRAY_VERB_COMMIT: return p->state == DRAY_PAIR_COMMITTED;
+	case DRAY_VERB_VERIFY: return p->verified;
+	default: return true;
+	}
+}
+
+static void check(struct waiter *w)
+{
+	struct job *job = w->job;
+	bool waits = false, all = true;
+	const char *trouble = NULL;
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		if (!w->pairs[i])
+			continue;
+		if (still(w, &job->runs[i], &job->s->pairs[i])) {
+			waits = true;
+			if (job->runs[i].op_error[0])
+				trouble = job->runs[i].op_error;
+		} else if (!reached(w, &job->s->pairs[i])) {
+			all = false;
+			trouble = trouble ? trouble : job->s->pairs[i].reason;
+		}
+	}
+	const char *verb = dray_verb_word(w->verb);
+	bool by_switch = w->verb == DRAY_VERB_SWITCH || w->verb == DRAY_VERB_UNDO;
+	if (waits && trouble && !by_switch)
+		api_problem(w->call, 500, 1, "failed", "%s of session %s: %s; it is tried again", verb, job->s->name, trouble);
+	else if (waits && job->agent->now >= w->deadline)
+		api_problem(w->call, 504, 7, "timeout", "%s of session %s is not done after %u s%s; it goes on", verb,
+			job->s->name, (unsigned)(PATIENCE / SECOND),
+			iod_ready(job->agent->iod) ? "" : " because dray-iod does not answer");
+	else if (waits)
+		return;
+	else if (!all)
+		api_problem(w->call, 500, 1, by_switch ? "not_switched" : "failed", "%s of session %s: %s", verb, job->s->name,
+			by_switch && job->switch_error[0] ? job->switch_error : trouble ? trouble : "not done");
+	else if (w->verb == DRAY_VERB_VERIFY)
+		api_reply(w->call, 200, verify_report(job, w->pairs));
+	else
+		api_document(w->call, 200, job, w->not_done ? json_pack("{s:O}", "not_paused", w->not_done) : NULL);
+	waiter_free(w);
+}
+
+void waiters_check(struct agent *a)
+{
+	dray_list_for_each_safe (n, &a->waiters)
+		check(dray_container(n, struct waiter, node));
+}
+
+void waiters_stop(struct agent *a)
+{
+	dray_list_for_each_safe (n, &a->waiters) {
+		struct waiter *w = dray_container(n, struct waiter, node);
+		api_problem(w->call, 503, 6, "stopping", "the agent stops; the %s goes on", dray_verb_word(w->verb));
+		waiter_free(w);
+	}
+}
+
+/* ---- what is asked ---- */
+
+struct ask {
+	struct agent *a;
+	struct job *job;
+	struct api_call *call;
+	enum dray_verb verb;
+	bool *pairs;   /* asked for */
+	bool named;    /* by --pair */
+	bool detach, repair;
+	unsigned sample;
+};
+
+static void refuse(struct ask *q, const struct dray_pair *p)
+{
+	const struct dray_session *s = q->job->s;
+	char pair[64] = "";
+	if (p)
+		snprintf(pair, sizeof pair, ": pair %u is %s", p->id, dray_state_word(p->state));
+	enum dray_pair_state state = p ? p->state : (enum dray_pair_state)s->state;
+	api_problem(q->call, 409, 5, "not_legal", "%s is not legal: session %s (%s) is %s%s; legal %s: %s", dray_verb_word(q->verb),
+		s->name, s->id, dray_state_word((enum dray_pair_state)s->state), pair, p ? "for it" : "now",
+		dray_verbs_legal_words(state));
+}
+
+static enum dray_legal legal(const struct ask *q, size_t i)
+{
+	return q->pairs[i] ? dray_verb_legal(q->verb, q->job->s->pairs[i].state) : DRAY_ILLEGAL;
+}
+
+static void answer_now(struct ask *q)
+{
+	api_document(q->call, 200, q->job, NULL);
+	free(q->pairs);
+}
+
+static void answer_later(struct ask *q, json_t *not_done)
+{
+	wait_for(q->job, q->verb, q->call, q->pairs, not_done);
+}
+
+/* The record failed: nothing was done. */
+static void not_recorded(struct ask *q, const struct change *c)
+{
+	api_problem(q->call, 500, 1, "repository", "%s of session %s: %s", dray_verb_word(q->verb), q->job->s->name, c->err.text);
+	free(q->pairs);
+}
+
+static void ask_pause(struct ask *q)
+{
+	struct job *job = q->job;
+	bool any = false, fulfilled = false;
+	json_t *not_paused = NULL;
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		const struct dray_pair *p = &job->s->pairs[i];
+		enum dray_legal l = legal(q, i);
+		any |= l == DRAY_LEGAL;
+		fulfilled |= l == DRAY_FULFILLED;
+		if (q->pairs[i] && l == DRAY_ILLEGAL && p->state != DRAY_PAIR_QUEUED && !dray_state_final(p->state)) {
+			char id[16];
+			snprintf(id, sizeof id, "%u", p->id);
+			if (!not_paused)
+				not_paused = json_array();
+			json_array_append_new(not_paused, json_string(id));
+		}
+	}
+	if (!any && !fulfilled) {
+		refuse(q, NULL);
+		json_decref(not_paused);
+		free(q->pairs);
+		return;
+	}
+	struct change c;
+	change_begin(&c, q->a, job, q->call->actor);
+	if (!q->named)
+		job->s->pause_reasons |= DRAY_PAUSE_USER;
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		if (legal(q, i) == DRAY_ILLEGAL) {
+			q->pairs[i] = false;
+			continue;
+		}
+		if (q->named)
+			job->s->pairs[i].pause_reasons |= DRAY_PAUSE_USER;
+		job->runs[i].pause_detach = q->detach;
+		job->runs[i].op_error[0] = 0;
+		snprintf(job->runs[i].actor, sizeof job->runs[i].actor, "%s", q->call->actor);
+	}
+	if (change_end(&c)) {
+		json_decref(not_paused);
+		not_recorded(q, &c);
+		return;
+	}
+	answer_later(q, not_paused);
+}
+
+static void ask_resume(struct ask *q)
+{
+	struct job *job = q->job;
+	struct dray_session *s = job->s;
+	bool any = false;
+	for (size_t i = 0; i < s->n_pairs; i++)
+		any |= q->pairs[i] && !dray_state_final(s->pairs[i].state) &&
+		       (s->pairs[i].state == DRAY_PAIR_PAUSED || pair_pause_wanted(job, &s->pairs[i]));
+	if (!any) {
+		refuse(q, NULL);
+		free(q->pairs);
+		return;
+	}
+	struct change c;
+	change_begin(&c, q->a, job, q->call->actor);
+	bool whole = s->pause_reasons & DRAY_PAUSE_USER;
+	s->pause_reasons &= ~(unsigned)DRAY_PAUSE_USER;
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		struct dray_pair *p = &s->pairs[i];
+		if (q->pairs[i]) {
+			p->pause_reasons &= ~(unsigned)DRAY_PAUSE_USER;
+			snprintf(job->runs[i].actor, sizeof job->runs[i].actor, "%s", q->call->actor);
+			job->runs[i].op_error[0] = 0;
+		} else if (whole && !dray_state_final(p->state)) {
+			p->pause_reasons |= DRAY_PAUSE_USER; /* the others stay as they are */
+		}
+		if (p->state != DRAY_PAIR_PAUSED || pair_pause_wanted(job, p))
+			q->pairs[i] = false; /* nothing to wait for: another reason holds it */
+	}
+	if (change_end(&c))
+		not_recorded(q, &c);
+	else
+		answer_later(q, NULL);
+}
+
+/* Gives the pairs for which the verb is legal a goal. `tolerant`: others in final or failed states are passed over. */
+static void ask_goal(struct ask *q, enum pair_goal goal, bool (*blocks)(enum dray_pair_state state))
+{
+	struct job *job = q->job;
+	const struct dray_pair *illegal = NULL;
+	bool any = false, fulfilled = false;
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		enum dray_legal l = legal(q, i);
+		any |= l == DRAY_LEGAL;
+		fulfilled |= l == DRAY_FULFILLED;
+		if (q->pairs[i] && l == DRAY_ILLEGAL && (q->named || blocks(job->s->pairs[i].state)))
+			illegal = &job->s->pairs[i];
+	}
+	if (illegal || (!any && !fulfilled)) {
+		refuse(q, illegal);
+		free(q->pairs);
+		return;
+	}
+	struct change c;
+	change_begin(&c, q->a, job, q->call->actor);
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		enum dray_legal l = legal(q, i);
+		if (l == DRAY_LEGAL) {
+			change_goal(&c, &job->runs[i], goal);
+			verify_forget(&job->runs[i]);
+			job->runs[i].op_error[0] = 0;
+			job->runs[i].retry_at = 0;
+		}
+		q->pairs[i] = l != DRAY_ILLEGAL;
+	}
+	if (change_end(&c))
+		not_recorded(q, &c);
+	else
+		answer_later(q, NULL);
+}
+
+static bool blocks_cancel(enum dray_pair_state s)
+{
+	return s == DRAY_PAIR_SWITCHED || s == DRAY_PAIR_SWITCHING;
+}
+
+static bool blocks_commit(enum dray_pair_state s)
+{
+	return s != DRAY_PAIR_FAILED && !dray_state_final(s);
+}
+
+static void switch_refused(struct ask *q, const struct dray_error *err)
+{
+	const struct job *job = q->job;
+	const char *verb = dray_verb_word(q->verb);
+	if (!strcmp(err->kind, "unreachable") || !strcmp(err->kind, "repository")) {
+		api_problem(q->call, 502, 1, err->kind, "%s of session %s: %s", verb, job->s->name, err->text);
+		return;
+	}
+	uint64_t dirty = 0;
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		if (q->pairs[i] && job->runs[i].view_valid)
+			dirty += job->runs[i].view.source.dirty_bytes;
+	json_t *more = q->verb == DRAY_VERB_UNDO ? json_pack("{s:I}", "undo_dirty_bytes", (json_int_t)dirty) : NULL;
+	api_problem_with(q->call, 409, 5, err->kind, more, "%s of session %s (%s) is not due: %s", verb, job->s->name,
+		dray_state_word((enum dray_pair_state)job->s->state), err->text);
+}
+
+static void switch_again(struct agent *a, struct api_call *call)
+{
+	struct job *job = job_find(a, call->core_note);
+	verb_call(a, job, call->core_verb, call);
+}
+
+static void ask_switch(struct ask *q)
+{
+	struct job *job = q->job;
+	const struct dray_session *s = job->s;
+	bool any = false, fulfilled = false;
+	struct dray_error err;
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		const struct dray_pair *p = &s->pairs[i];
+		if (!q->pairs[i])
+			continue;
+		enum dray_legal l = dray_verb_legal(q->verb, p->state);
+		/* Failed and canceled pairs, offline ones (which end by themselves) and what is over: only where they are named. */
+		bool over = p->state == DRAY_PAIR_FAILED || dray_state_final(p->state) || pair_offline(p);
+		if (l == DRAY_FULFILLED || (over && !q->named)) {
+			fulfilled |= l == DRAY_FULFILLED;
+			bool left_out = p->state == DRAY_PAIR_FAILED || p->state == DRAY_PAIR_CANCELED;
+			q->pairs[i] = false;
+			if (left_out && q->verb == DRAY_VERB_SWITCH && !s->partial && job_live(job)) {
+				api_problem(q->call, 409, 5, "partial",
+					"switch is not legal: pair %u is %s; set switch.partial=true to switch the others, or name them",
+					p->id, dray_state_word(p->state));
+				free(q->pairs);
+				return;
+			}
+			continue;
+		}
+		if (l == DRAY_ILLEGAL || job->runs[i].goal != GOAL_NONE) {
+			refuse(q, p);
+			free(q->pairs);
+			return;
+		}
+		any = true;
+	}
+	if (!any && fulfilled) {
+		answer_now(q);
+		return;
+	}
+	if (!any) {
+		refuse(q, NULL);
+		free(q->pairs);
+		return;
+	}
+	const char *kind = q->verb == DRAY_VERB_UNDO ? "undo" : s->mode == DRAY_MODE_COPY ? "split" : "switch";
+	if (switch_begin(job, kind, q->pairs, q->call->actor, &err)) {
+		if (!strcmp(err.kind, "unsettled") && !q->call->core_note) {
+			/* Something of it was answered a moment ago, and what dray-iod has now is not known yet. */
+			set_text(&q->call->core_note, "%s", job->s->id);
+			api_when_listed(q->a, q->call, switch_again);
+		} else {
+			switch_refused(q, &err);
+		}
+		free(q->pairs);
+		return;
+	}
+	job->s->switch_attempts = 0;
+	answer_later(q, NULL);
+}
+
+static void ask_retry(struct ask *q)
+{
+	struct job *job = q->job;
+	bool any = false;
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		if (q->pairs[i] && q->named && legal(q, i) != DRAY_LEGAL) {
+			refuse(q, &job->s->pairs[i]);
+			free(q->pairs);
+			return;
+		}
+		any |= legal(q, i) == DRAY_LEGAL && job->runs[i].goal == GOAL_NONE;
+	}
+	if (!any) {
+		refuse(q, NULL);
+		free(q->pairs);
+		return;
+	}
+	struct change c;
+	change_begin(&c, q->a, job, q->call->actor);
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		struct dray_pair *p = &job->s->pairs[i];
+		if (legal(q, i) != DRAY_LEGAL || job->runs[i].goal != GOAL_NONE)
+			continue;
+		for (size_t t = 0; t < p->n_targets; t++)
+			set_text(&p->targets[t].error, NULL);
+		set_text(&p->verified, NULL);
+		job->runs[i].retry_at = job->runs[i].backoff = 0;
+		change_pair(&c, &job->runs[i], DRAY_PAIR_QUEUED, NULL);
+	}
+	change_session_reason(&c, NULL);
+	job->s->switch_attempts = 0;
+	if (change_end(&c))
+		not_recorded(q, &c);
+	else
+		answer_now(q);
+}
+
+static void ask_verify(struct ask *q)
+{
+	struct job *job = q->job;
+	bool any = false;
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		bool yes = legal(q, i) == DRAY_LEGAL && job->runs[i].goal == GOAL_NONE;
+		if (q->pairs[i] && !yes && q->named) {
+			refuse(q, &job->s->pairs[i]);
+			free(q->pairs);
+			return;
+		}
+		q->pairs[i] = yes;
+		any |= yes;
+	}
+	if (!any) {
+		refuse(q, NULL);
+		free(q->pairs);
+		return;
+	}
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		if (!q->pairs[i])
+			continue;
+		job->runs[i].verify_asked = true;
+		job->runs[i].verify_sample = q->sample;
+		job->runs[i].verify_repair = q->repair;
+		set_text(&job->s->pairs[i].verified, NULL);
+	}
+	answer_later(q, NULL);
+}
+
+/* The body: {pairs: [..], detach, repair, sample}. */
+static bool read_body(struct ask *q)
+{
+	const char *key;
+	json_t *value;
+	size_t i;
+	json_object_foreach (q->call->body, key, value) {
+		bool known = !strcmp(key, "pairs") || (!strcmp(key, "detach") && q->verb == DRAY_VERB_PAUSE) ||
+			     ((!strcmp(key, "repair") || !strcmp(key, "sample")) && q->verb == DRAY_VERB_VERIFY);
+		if (!known) {
+			api_problem(q->call, 400, 2, "unknown_key", "%s does not take %s", dray_verb_word(q->verb), key);
+			return false;
+		}
+	}
+	q->detach = json_is_true(json_object_get(q->call->body, "detach"));
+	q->repair = json_is_true(json_object_get(q->call->body, "repair"));
+	json_int_t sample = json_integer_value(json_object_get(q->call->body, "sample"));
+	q->sample = sample > 1 && sample < 1000000 ? (unsigned)sample : 1;
+	json_t *pairs = json_object_get(q->call->body, "pairs");
+	q->named = json_array_size(pairs) > 0;
+	for (size_t k = 0; k < q->job->s->n_pairs; k++)
+		q->pairs[k] = !q->named;
+	json_array_foreach (pairs, i, value) {
+		char id[24] = "";
+		if (json_is_integer(value))
+			snprintf(id, sizeof id, "%lld", (long long)json_integer_value(value));
+		else if (json_is_string(value))
+			snprintf(id, sizeof id, "%s", json_string_value(value));
+		bool found = false;
+		for (size_t k = 0; k < q->job->s->n_pairs; k++) {
+			char own[24];
+			snprintf(own, sizeof own, "%u", q->job->s->pairs[k].id);
+			if (!strcmp(own, id))
+				q->pairs[k] = found = true;
+		}
+		if (!found) {
+			api_problem(q->call, 404, 4, "not_found", "session %s has no pair %s", q->job->s->name, id);
+			return false;
+		}
+	}
+	return true;
+}
+
+void verb_call(struct agent *a, struct job *job, enum dray_verb verb, struct api_call *call)
+{
+	struct ask q = { .a = a, .job = job, .call = call, .verb = verb };
+	call->core_verb = verb;
+	q.pairs = calloc(job->s->n_pairs, sizeof *q.pairs);
+	if (!q.pairs)
+		abort();
+	if (!read_body(&q)) {
+		free(q.pairs);
+		return;
+	}
+	switch (verb) {
+	case DRAY_VERB_PAUSE: ask_pause(&q); return;
+	case DRAY_VERB_RESUME: ask_resume(&q); return;
+	case DRAY_VERB_CANCEL: ask_goal(&q, GOAL_CANCEL, blocks_cancel); return;
+	case DRAY_VERB_COMMIT: ask_goal(&q, GOAL_COMMIT, blocks_commit); return;
+	case DRAY_VERB_SWITCH:
+	case DRAY_VERB_UNDO: ask_switch(&q); return;
+	case DRAY_VERB_RETRY: ask_retry(&q); return;
+	case DRAY_VERB_VERIFY: ask_verify(&q); return;
+	default: break;
+	}
+	free(q.pairs);
+	api_problem(call, 422, 3, "unsupported", "%s is not supported by this version", dray_verb_word(verb));
+}
