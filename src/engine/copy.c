@@ -215,11 +215,10 @@ static void verify_end(struct dray_vol *v, int leg_no)
 static bool look_for_ends(struct dray_vol *v)
 {
 	bool moved = false;
-	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+	for_links(v, n) {
+		int i = (int)n;
 		struct leg *leg = &v->legs[i];
 		struct link *l = leg->link;
-		if (!l)
-			continue;
 		if (l->verifying && !l->verify_in_flight &&
 			(l->verify_next >= v->config.size_bytes || !leg_active(leg))) {
 			if (!leg_active(leg) && !l->verify_error)
@@ -240,29 +239,29 @@ static bool look_for_ends(struct dray_vol *v)
 
 bool dray_copy_pump(struct dray_vol *v)
 {
+	if (!v->links)
+		return false;
 	bool moved = look_for_ends(v);
-	if (v->primary == DRAY_NO_LEG || v->suspended || v->takeover.phase >= TK_DRAINING || v->limits.rate == DRAY_RATE_STOP ||
-		v->out_of_buffers)
+	if (v->suspended || v->takeover.phase >= TK_DRAINING || v->limits.rate == DRAY_RATE_STOP || v->out_of_buffers)
 		return moved;
-	/* Each leg has a window of its own, so that a slow target does not hold up another. */
+	/* Legs take turns, a step each. Each has a window of its own, so that a slow target does not hold up another. */
 	unsigned most = steps_most(v);
-	for (int idle = 0; idle < DRAY_MAX_LEGS && v->next_step_ns <= v->now_ns;) {
-		int leg = v->next_leg;
-		v->next_leg = (v->next_leg + 1) % DRAY_MAX_LEGS;
-		if (v->legs[leg].n_steps < most && start_step(v, leg)) {
-			moved = true;
-			idle = 0;
-		} else {
-			idle++;
+	bool started;
+	do {
+		started = false;
+		for_links(v, i) {
+			if (v->next_step_ns <= v->now_ns && v->legs[i].n_steps < most)
+				started |= start_step(v, (int)i);
 		}
-	}
+		moved |= started;
+	} while (started);
 	return moved;
 }
 
 uint64_t dray_copy_tick(struct dray_vol *v)
 {
 	uint64_t next = DRAY_TIME_NEVER;
-	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+	for_links(v, i) {
 		struct leg *leg = &v->legs[i];
 		if (!has_work(v, leg) || v->limits.rate == DRAY_RATE_STOP)
 			continue;

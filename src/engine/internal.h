@@ -195,6 +195,7 @@ struct dray_vol {
 
 	struct leg legs[DRAY_MAX_LEGS];
 	int primary;
+	unsigned links; /* a bit per leg that has a link */
 	uint64_t switches;
 
 	struct dray_lock_queue locks;
@@ -207,7 +208,6 @@ struct dray_vol {
 
 	struct step steps[MAX_STEPS];
 	uint64_t step_bytes_in_flight, next_step_ns;
-	int next_leg; /* round robin of the copy */
 	bool out_of_buffers, pumping;
 	uint64_t last_request_ns;
 
@@ -230,6 +230,11 @@ void dray_emit(struct dray_vol *v, struct dray_event ev);
 void dray_io_send(struct dray_vol *v, struct dray_io *io, enum io_role role, void *owner, int leg);
 struct dray_io *dray_io_get(struct dray_vol *v);
 void dray_io_put(struct dray_vol *v, struct dray_io *io);
+
+/* The legs that have a link, lowest first. Most volumes have none or one: the data path pays for those it has. */
+#define for_links(v, i)                                                                                        \
+	for (unsigned i##_left = (v)->links, i = i##_left ? (unsigned)__builtin_ctz(i##_left) : 0; i##_left;          \
+		i##_left &= i##_left - 1, i = i##_left ? (unsigned)__builtin_ctz(i##_left) : 0)
 
 static inline struct leg *primary_leg(struct dray_vol *v)
 {

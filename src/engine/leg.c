@@ -21,8 +21,9 @@
 #define BACKOFF_FIRST_NS UINT64_C(100000000)
 #define BACKOFF_MOST_NS  UINT64_C(5000000000)
 
-static void leg_clear(struct leg *leg)
+static void leg_clear(struct dray_vol *v, struct leg *leg)
 {
+	v->links &= ~(1u << leg_index(v, leg));
 	dray_link_free(leg->link);
 	dray_bitmap_free(&leg->dirty_cache);
 	dray_bitmap_free(&leg->dirty_cache_old);
@@ -41,7 +42,7 @@ int dray_vol_leg_attach(struct dray_vol *v, const struct dray_leg_config *config
 	if (n == DRAY_MAX_LEGS)
 		return -ENOSPC;
 	struct leg *leg = &v->legs[n];
-	leg_clear(leg);
+	leg_clear(v, leg);
 	leg->config = *config;
 	leg->config.pages = NULL; /* only good during this call */
 	if (dray_bitmap_new(&leg->dirty_cache, v->n_regions) || dray_bitmap_new(&leg->dirty_cache_old, v->n_regions) ||
@@ -56,6 +57,7 @@ int dray_vol_leg_attach(struct dray_vol *v, const struct dray_leg_config *config
 	}
 	if (dray_link_new(&leg->link, v, config))
 		goto no_memory;
+	v->links |= 1u << n;
 	if (config->known_zero)
 		dray_bitmap_set_all(&leg->known_zero);
 	dray_map_load(v, leg->link, config);
@@ -71,7 +73,7 @@ int dray_vol_leg_attach(struct dray_vol *v, const struct dray_leg_config *config
 	leg->attached = true; /* the next tick looks what it is: the host does not know its number yet */
 	return n;
 no_memory:
-	leg_clear(leg);
+	leg_clear(v, leg);
 	return -ENOMEM;
 }
 
@@ -172,7 +174,7 @@ void dray_leg_io_settled(struct dray_vol *v, int leg_no)
 			dray_step_abandon(v, s);
 		}
 		int error = leg->image_error;
-		leg_clear(leg);
+		leg_clear(v, leg);
 		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_DETACHED, .leg = leg_no, .leg_state = DRAY_LEG_DETACHED, .error = error });
 	}
 }
@@ -232,9 +234,8 @@ static uint64_t look_for_return(struct dray_vol *v, int leg_no)
 uint64_t dray_leg_tick(struct dray_vol *v)
 {
 	uint64_t next = DRAY_TIME_NEVER;
-	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
-		if (!v->legs[i].link)
-			continue;
+	for_links(v, n) {
+		int i = (int)n;
 		if (v->legs[i].attached) {
 			v->legs[i].attached = false;
 			dray_leg_review(v, i, 0, NULL);
@@ -243,7 +244,7 @@ uint64_t dray_leg_tick(struct dray_vol *v)
 		next = min_u64(next, look_for_return(v, i));
 	}
 	/* A claim is held no longer than that either, whoever is slow: writes wait behind it (H7). */
-	for (int i = 0; i < MAX_STEPS; i++) {
+	for (int i = 0; i < MAX_STEPS && v->step_bytes_in_flight; i++) {
 		struct step *s = &v->steps[i];
 		if (s->phase == ST_FREE || s->abandoned || !s->lock.granted)
 			continue;

@@ -37,9 +37,9 @@ static void touch_range(struct dray_vol *v, struct link *l, uint64_t offset, uin
 
 void dray_record_touch(struct dray_vol *v, uint64_t offset, uint64_t length)
 {
-	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+	for_links(v, i) {
 		struct link *l = v->legs[i].link;
-		if (!l || !l->map.durable)
+		if (!l->map.durable)
 			continue;
 		if (l->batch)
 			touch_range(v, l, offset, length);
@@ -119,17 +119,17 @@ static void begin(struct dray_vol *v, int leg_no)
 uint64_t dray_record_tick(struct dray_vol *v)
 {
 	uint64_t next = DRAY_TIME_NEVER;
-	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+	for_links(v, i) {
 		struct leg *leg = &v->legs[i];
 		struct link *l = leg->link;
 		/* A commit of the map that failed is tried again. */
-		if (l && l->map.durable && l->map.stale.nset && !l->map.busy)
+		if (l->map.durable && l->map.stale.nset && !l->map.busy)
 			next = min_u64(next, max_u64(l->map.retry_at_ns, v->now_ns + 1));
 		if (!eligible(v, leg) || l->batch || (!l->fresh.nset && !l->map.n_intent))
 			continue;
 		if (v->now_ns >= l->next_record_ns &&
 			(l->fresh.nset || v->now_ns >= l->next_sweep_ns || l->map.n_intent > v->config.max_intents))
-			begin(v, i);
+			begin(v, (int)i);
 		if (!l->batch)
 			next = min_u64(next, l->fresh.nset || l->map.n_intent > v->config.max_intents
 					? l->next_record_ns

@@ -78,9 +78,9 @@ void dray_request_start(struct dray_vol *v, struct dray_request *req)
 static bool intents_durable(struct dray_vol *v, struct dray_request *req)
 {
 	bool durable = true;
-	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+	for_links(v, i) {
 		struct leg *leg = &v->legs[i];
-		if (!leg->link || !leg_tracked(leg) || !leg->link->map.durable)
+		if (!leg_tracked(leg) || !leg->link->map.durable)
 			continue;
 		if (PLANT(H12_DIRTY_IN_MEMORY_ONLY) && !leg_active(leg))
 			continue;
@@ -141,8 +141,8 @@ static unsigned ios_free(const struct dray_vol *v)
 static bool send_write(struct dray_vol *v, struct dray_request *req)
 {
 	bool secondaries = false;
-	for (int i = 0; i < DRAY_MAX_LEGS; i++)
-		secondaries |= v->legs[i].link && leg_tracked(&v->legs[i]);
+	for_links(v, i)
+		secondaries |= leg_tracked(&v->legs[i]);
 	enum dray_op op = req->op;
 	uint32_t flags = req->flags;
 	if (op == DRAY_OP_DISCARD && secondaries && !PLANT(H15_DISCARD_PASSED_ON)) {
@@ -155,28 +155,26 @@ static bool send_write(struct dray_vol *v, struct dray_request *req)
 			return false;
 		uint64_t length = req->lock.end - req->sent;
 		unsigned mirrored = 0;
-		for (int i = 0; i < DRAY_MAX_LEGS && secondaries; i++) {
+		for_links(v, i) {
 			struct leg *leg = &v->legs[i];
-			if (!leg->link || !leg_tracked(leg))
+			if (!leg_tracked(leg))
 				continue;
 			if (PLANT(REVERSE_FORGETS_DISCARD) && v->switches && op != DRAY_OP_WRITE)
 				continue;
 			if (dray_link_mirrored(v, leg, req->sent, &length))
 				mirrored |= 1u << i;
 		}
-		for (int i = 0; i < DRAY_MAX_LEGS && secondaries; i++) {
+		for_links(v, i) {
 			struct leg *leg = &v->legs[i];
 			/* A leg that was set aside misses this write: what it had is dirty from now. */
-			if (leg->link && leg->state == DRAY_LEG_DEGRADED)
+			if (leg->state == DRAY_LEG_DEGRADED)
 				dray_link_dirty(v, leg, req->sent, length, false);
 		}
 		uint64_t offset = req->sent;
 		req->sent += length;
 		send_one(v, req, op, flags, offset, length, v->primary);
-		for (int i = 0; i < DRAY_MAX_LEGS; i++) {
-			if (mirrored & 1u << i)
-				send_one(v, req, op, flags, offset, length, i);
-		}
+		for (; mirrored; mirrored &= mirrored - 1)
+			send_one(v, req, op, flags, offset, length, __builtin_ctz(mirrored));
 	}
 	return true;
 }
@@ -187,9 +185,9 @@ static bool send_other(struct dray_vol *v, struct dray_request *req)
 		return false;
 	send_one(v, req, req->op, req->flags, req->offset, req->length, v->primary);
 	if (req->op == DRAY_OP_FLUSH) {
-		for (int i = 0; i < DRAY_MAX_LEGS; i++) {
-			if (v->legs[i].link && leg_active(&v->legs[i]))
-				send_one(v, req, DRAY_OP_FLUSH, 0, 0, 0, i);
+		for_links(v, i) {
+			if (leg_active(&v->legs[i]))
+				send_one(v, req, DRAY_OP_FLUSH, 0, 0, 0, (int)i);
 		}
 	}
 	return true;
@@ -237,11 +235,11 @@ static void chunk_done(struct dray_vol *v, struct dray_request *req)
 /* A leg other than the primary that has the whole range, for a read that the primary can't serve. */
 static int other_leg_for_read(const struct dray_vol *v, const struct dray_request *req)
 {
-	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+	for_links(v, i) {
 		const struct leg *leg = &v->legs[i];
-		if (leg->link && leg_active(leg) && !(req->tried_legs & 1u << i) && !leg->unsettled &&
+		if (leg_active(leg) && !(req->tried_legs & 1u << i) && !leg->unsettled &&
 			dray_link_range_clean(v, leg->link, req->offset, req->length))
-			return i;
+			return (int)i;
 	}
 	return DRAY_NO_LEG;
 }

@@ -218,6 +218,7 @@ static void exchange(struct dray_vol *v, int leg_no)
 	}
 	from->link = to->link;
 	to->link = NULL;
+	v->links ^= 1u << v->primary | 1u << leg_no;
 	from->config.durable = to->config.durable;
 	memcpy(from->config.map_id, to->config.map_id, sizeof from->config.map_id);
 	from->config.copy_role = false;

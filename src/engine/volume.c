@@ -283,10 +283,8 @@ bool dray_pump(struct dray_vol *v)
 			else
 				dray_request_granted(v, dray_container(lock, struct dray_request, lock));
 		}
-		for (int i = 0; i < DRAY_MAX_LEGS; i++) {
-			if (v->legs[i].link)
-				moved |= dray_map_pump(v, i);
-		}
+		for_links(v, i)
+			moved |= dray_map_pump(v, (int)i);
 		moved |= dray_request_pump(v);
 		moved |= dray_takeover_pump(v);
 		moved |= dray_copy_pump(v);
