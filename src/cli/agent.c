@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The commands about volumes and about the agent itself. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- volumes ---- */
+
+int cmd_volume_add(const struct args *args)
+{
+	json_t *body = json_pack("{s:s, s:s}", "name", args->positional[0], "resource", args->positional[1]);
+	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	json_decref(body);
+	if (!text)
+		return fail(args, EXIT_REFUSED, "syntax", "the arguments are not valid UTF-8");
+	struct reply reply;
+	struct call call = { .method = "POST", .path = "/v1/volumes", .body = text, .len = strlen(text) };
+	int rc = request(args, &call, &reply);
+	if (!rc && !printed(args, reply.json))
+		puts(text_of(reply.json, "uri"));
+	reply_free(&reply);
+	free(text);
+	return rc;
+}
+
+/* The resource of the leg that serves reads. */
+static const char *primary_of(const json_t *volume)
+{
+	size_t i;
+	json_t *leg, *primary = json_object_get(volume, "primary");
+	if (json_is_string(primary))
+		return json_string_value(primary);
+	json_array_foreach(json_object_get(volume, "legs"), i, leg)
+		if (!strcmp(text_of(leg, "state"), "primary"))
+			return text_of(leg, "resource");
+	return "";
+}
+
+int cmd_volume_list(const struct args *args)
+{
+	static const char *const headings[] = { "NAME", ">SIZE", ">LEGS", "PRIMARY", "URI", NULL };
+	struct reply reply;
+	int rc = request_json(args, "/v1/volumes", &reply);
+	if (!rc && !printed(args, reply.json)) {
+		struct table *t = table_new(headings);
+		size_t i;
+		json_t *v;
+		char buf[32];
+		json_array_foreach(reply.json, i, v) {
+			table_add(t, text_of(v, "name"));
+			table_add(t, size_text(json_object_get(v, "size"), buf));
+			snprintf(buf, sizeof buf, "%zu", json_array_size(json_object_get(v, "legs")));
+			table_add(t, buf);
+			table_add(t, primary_of(v));
+			table_add(t, text_of(v, "uri"));
+		}
+		table_print(t);
+	}
+	reply_free(&reply);
+	return rc;
+}
+
+int cmd_volume_show(const struct args *args)
+{
+	char *path = path_of("volumes", args->positional[0], "");
+	struct reply reply;
+	int rc = request_json(args, path, &reply);
+	if (!rc && !printed(args, reply.json))
+		print_yaml(reply.json);
+	reply_free(&reply);
+	free(path);
+	return rc;
+}
+
+int cmd_volume_remove(const struct args *args)
+{
+	char *path = path_of("volumes", args->positional[0], "");
+	struct reply reply;
+	int rc = request(args, &(struct call){ .method = "DELETE", .path = path }, &reply);
+	if (!rc && args->output == OUTPUT_HUMAN)
+		printf("%s: removed\n", args->positional[0]);
+	else if (!rc)
+		printf("{}\n");
+	reply_free(&reply);
+	free(path);
+	return rc;
+}
+
+/* ---- events ---- */
+
+static void print_event(const json_t *e)
+{
+	const char *pair = text_of(e, "pair"), *before = text_of(e, "before"), *after = text_of(e, "after");
+	json_t *pair_number = json_object_get(e, "pair");
+	printf("%s  %-12s ", text_of(e, "time"), *text_of(e, "session") ? text_of(e, "session") : "-");
+	if (*pair)
+		printf("pair %s: ", pair);
+	else if (json_integer_value(pair_number))
+		printf("pair %lld: ", (long long)json_integer_value(pair_number));
+	printf("%s", text_of(e, "event"));
+	if (*before || *after)
+		printf(" %s%s%s", before, *before && *after ? " -> " : "", after);
+	if (*text_of(e, "detail"))
+		printf(": %s", text_of(e, "detail"));
+	if (*text_of(e, "actor"))
+		printf(" (%s)", text_of(e, "actor"));
+	putchar('\n');
+}
+
+static bool on_event(void *arg, const char *data)
+{
+	const struct args *args = arg;
+	json_t *e = json_loads(data, 0, NULL);
+	if (args->output == OUTPUT_JSON)
+		puts(data);
+	else if (json_is_object(e))
+		print_event(e);
+	json_decref(e);
+	return !fflush(stdout) && !ferror(stdout);
+}
+
+int cmd_events(const struct args *args)
+{
+	const char *after = args->value[OPT_AFTER];
+	if (after && (!*after || after[strspn(after, "0123456789")]))
+		return fail(args, EXIT_USAGE, "usage", "\"%s\" is not a number", after);
+	char *session = args->n_positional ? path_of("", args->positional[0], "") : NULL, *path;
+	if (asprintf(&path, "/v1/events?%s%s%s%s%s", session ? "session=" : "", session ? session + strlen("/v1//") : "",
+		    after ? "&after=" : "", after ? after : "", given(args, OPT_FOLLOW) ? "&follow=1" : "") < 0)
+		abort();
+	int rc;
+	if (given(args, OPT_FOLLOW)) {
+		rc = request_events(args, path, on_event, (void *)args);
+	} else {
+		struct reply reply;
+		rc = request_json(args, path, &reply);
+		if (!rc && !printed(args, reply.json)) {
+			size_t i;
+			json_t *e;
+			json_array_foreach(reply.json, i, e)
+				print_event(e);
+		}
+		reply_free(&reply);
+	}
+	free(session);
+	free(path);
+	return rc;
+}
+
+/* ---- the agent ---- */
+
+int cmd_status(const struct args *args)
+{
+	struct reply reply;
+	int rc = request_json(args, "/v1/status", &reply);
+	if (!rc && !printed(args, reply.json))
+		print_yaml(reply.json);
+	reply_free(&reply);
+	return rc;
+}
+
+int cmd_locks(const struct args *args)
+{
+	static const char *const headings[] = { "RESOURCE", "SESSION", "PAIR", "ROLE", "SINCE", NULL };
+	struct reply reply;
+	int rc = request_json(args, "/v1/locks", &reply);
+	if (!rc && !printed(args, reply.json)) {
+		struct table *t = table_new(headings);
+		size_t i;
+		json_t *l;
+		char pair[24];
+		json_array_foreach(reply.json, i, l) {
+			json_t *n = json_object_get(l, "pair");
+			snprintf(pair, sizeof pair, "%lld", (long long)json_integer_value(n));
+			table_add(t, text_of(l, "resource"));
+			table_add(t, text_of(l, "session"));
+			table_add(t, json_is_integer(n) ? pair : text_of(l, "pair"));
+			table_add(t, text_of(l, "role"));
+			table_add(t, text_of(l, "since"));
+		}
+		table_print(t);
+	}
+	reply_free(&reply);
+	return rc;
+}
+
+int cmd_vehicles(const struct args *args)
+{
+	struct reply reply;
+	int rc = request_json(args, "/v1/vehicles", &reply);
+	if (!rc && !printed(args, reply.json))
+		print_yaml(reply.json);
+	reply_free(&reply);
+	return rc;
+}
+
+int cmd_shutdown(const struct args *args)
+{
+	const char *body = given(args, OPT_FORCE) ? "{\"force\":true}" : "{\"force\":false}";
+	struct reply reply;
+	struct call call = { .method = "POST", .path = "/v1/shutdown", .body = body, .len = strlen(body) };
+	int rc = request(args, &call, &reply);
+	if (!rc && args->output == OUTPUT_HUMAN)
+		puts("The agent and dray-iod end.");
+	else if (!rc)
+		puts("{}");
+	reply_free(&reply);
+	return rc;
+}
+
+int cmd_later(const struct args *args)
+{
+	return fail(args, EXIT_USAGE, "unsupported", "this version can't do it yet");
+}

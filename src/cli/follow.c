@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Following a session. The document is asked for again and again: an agent that is restarted meanwhile, or a lost event,
+ * changes nothing. Ctrl-C ends the following and never the session.
+ */
+#include "cli/cli.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define LOOK_MS        200
+#define PATIENCE       30.0 /* seconds without an agent */
+#define LINE_SECONDS   10.0
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig)
+{
+	interrupted = sig;
+}
+
+static double now(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static void catch_interrupt(void)
+{
+	struct sigaction was, act = { .sa_handler = on_interrupt };
+	/* A shell that starts us in the background has Ctrl-C ignored: so it stays. */
+	if (!sigaction(SIGINT, NULL, &was) && was.sa_handler != SIG_IGN)
+		sigaction(SIGINT, &act, NULL);
+}
+
+static const char *remark_of(const json_t *doc, char *buf, size_t size)
+{
+	const char *when = text_of(json_object_get(doc, "switch"), "when"), *state = text_of(doc, "state");
+	const char *reason = text_of(doc, "reason");
+	*buf = 0;
+	if (*reason)
+		snprintf(buf, size, "%s", reason);
+	else if (!strcmp(state, "synced") && strcmp(when, "synced") && strcmp(text_of(doc, "mode"), "copy"))
+		snprintf(buf, size, "in sync: `dray switch %s` switches it", session_name(doc));
+	else if (!strcmp(state, "paused"))
+		snprintf(buf, size, "`dray resume %s` goes on", session_name(doc));
+	return buf;
+}
+
+struct told {
+	char state[24];
+	int tenth;
+	double at;
+};
+
+/* Whether there is news: another state, another tenth of the way, or some time has passed. */
+static bool is_news(struct told *told, const json_t *doc, double t)
+{
+	const json_t *p = json_object_get(doc, "progress");
+	json_int_t total = json_integer_value(json_object_get(p, "bytes_total")),
+		   done = json_integer_value(json_object_get(p, "bytes_done"));
+	int tenth = total > 0 ? (int)(done * 10 / total) : 0;
+	bool other_state = strcmp(told->state, text_of(doc, "state")) != 0;
+	if (!other_state && tenth == told->tenth && t - told->at < LINE_SECONDS)
+		return false;
+	snprintf(told->state, sizeof told->state, "%s", text_of(doc, "state"));
+	told->tenth = tenth;
+	told->at = t;
+	return true;
+}
+
+static void tell(const struct follow *f, const json_t *doc, struct told *told, char *each_state, size_t size)
+{
+	char remark[256];
+	if (f->bar) {
+		bar_draw(doc, remark_of(doc, remark, sizeof remark));
+	} else if (f->lines && is_news(told, doc, now())) {
+		char *line = progress_line(doc);
+		fprintf(stderr, "%s\n", line);
+		free(line);
+	}
+	if (f->each && strcmp(each_state, text_of(doc, "state"))) {
+		snprintf(each_state, size, "%s", text_of(doc, "state"));
+		json_dumpf(doc, stdout, JSON_COMPACT);
+		putchar('\n');
+		fflush(stdout);
+	}
+}
+
+int follow(const struct follow *f, json_t **doc)
+{
+	struct told told = { 0 };
+	char each_state[24] = "", *path = path_of("sessions", f->session, "");
+	struct call call = { .method = "GET", .path = path, .quiet = true };
+	double begun = now(), seen = begun;
+	bool ever = false, missed = false;
+	int rc = 0;
+	*doc = NULL;
+	catch_interrupt();
+	for (;;) {
+		struct reply reply;
+		call.quiet = ever && now() - seen < PATIENCE;
+		rc = request(f->args, &call, &reply);
+		enum follow_end end = FOLLOW_GO_ON;
+		if (!rc && json_is_object(reply.json)) {
+			json_decref(*doc);
+			*doc = json_incref(reply.json);
+			ever = true;
+			missed = false;
+			seen = now();
+			tell(f, *doc, &told, each_state, sizeof each_state);
+			end = f->look(*doc, f->arg);
+		} else if (rc == -1 && !missed) {
+			missed = true;
+			bar_end();
+			note("the agent does not answer; still trying");
+		}
+		reply_free(&reply);
+		if (rc > 0)
+			break;
+		if (end != FOLLOW_GO_ON) {
+			rc = end == FOLLOW_GOOD ? EXIT_DONE : EXIT_FAILED;
+			break;
+		}
+		if (f->timeout > 0 && now() - begun >= f->timeout) {
+			rc = EXIT_TIMED_OUT;
+			break;
+		}
+		if (!interrupted) {
+			double left = f->timeout > 0 ? (f->timeout - (now() - begun)) * 1000 : LOOK_MS;
+			poll(NULL, 0, left < LOOK_MS ? (int)left + 1 : LOOK_MS);
+		}
+		if (interrupted) {
+			bar_end();
+			const char *name = *doc ? session_name(*doc) : f->session;
+			fprintf(stderr, "\nDetached: the session goes on. Watch it again: dray watch %s\n", name);
+			rc = EXIT_DETACHED;
+			break;
+		}
+	}
+	bar_end();
+	free(path);
+	return rc;
+}
+
+static bool is(const char *a, const char *b)
+{
+	return !strcmp(a, b);
+}
+
+static bool any_pair(const json_t *doc, const char *state)
+{
+	size_t i;
+	json_t *pair;
+	json_array_foreach(json_object_get(doc, "pairs"), i, pair)
+		if (is(text_of(pair, "state"), state))
+			return true;
+	return false;
+}
+
+enum follow_end look_moved(const json_t *doc, void *arg)
+{
+	const char *state = text_of(doc, "state");
+	const json_t *sw = json_object_get(doc, "switch");
+	enum follow_end over = any_pair(doc, "failed") ? FOLLOW_BAD : FOLLOW_GOOD;
+	if (is(state, "committed") || is(state, "completed"))
+		return over;
+	if (is(state, "switched") && !is(text_of(sw, "commit"), "switched"))
+		return over;
+	if (is(state, "failed") || is(state, "canceled"))
+		return FOLLOW_BAD;
+	/* The rest waits for what failed, and will not switch by itself. */
+	if (is(state, "synced") && over == FOLLOW_BAD && !json_is_true(json_object_get(sw, "partial")))
+		return FOLLOW_BAD;
+	return FOLLOW_GO_ON;
+}

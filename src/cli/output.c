@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "cli/cli.h"
+#include "base/units.h"
+#include "session/session.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <wchar.h>
+
+const char plain[] = "\033[0m";
+
+bool colours(int fd)
+{
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+	return isatty(fd) && !(no && *no) && term && strcmp(term, "dumb");
+}
+
+const char *state_colour(const char *state)
+{
+	static const struct {
+		const char *state, *colour;
+	} table[] = {
+		{ "failed", "\033[31m" }, { "degraded", "\033[31m" }, { "canceled", "\033[2m" }, { "paused", "\033[33m" },
+		{ "queued", "\033[33m" }, { "scheduled", "\033[33m" }, { "copying", "\033[36m" }, { "starting", "\033[36m" },
+		{ "switching", "\033[35m" }, { "synced", "\033[32m" }, { "switched", "\033[32m" }, { "committed", "\033[32m" },
+		{ "completed", "\033[32m" },
+	};
+	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+		if (!strcmp(table[i].state, state))
+			return table[i].colour;
+	return "";
+}
+
+void print_json(const json_t *json)
+{
+	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	putchar('\n');
+}
+
+void print_yaml(const json_t *json)
+{
+	char *text = dray_yaml_from_json(json);
+	fputs(text, stdout);
+	free(text);
+}
+
+bool printed(const struct args *args, const json_t *json)
+{
+	if (args->output == OUTPUT_JSON)
+		print_json(json);
+	else if (args->output == OUTPUT_YAML)
+		print_yaml(json);
+	return args->output != OUTPUT_HUMAN;
+}
+
+const char *text_of(const json_t *object, const char *key)
+{
+	const char *s = json_string_value(json_object_get(object, key));
+	return s ? s : "";
+}
+
+char *size_text(const json_t *n, char *buf)
+{
+	if (!json_is_integer(n))
+		return strcpy(buf, "-");
+	return dray_size_format((uint64_t)json_integer_value(n), buf, 32);
+}
+
+const char *session_name(const json_t *doc)
+{
+	const char *name = text_of(doc, "name");
+	return *name ? name : text_of(doc, "id");
+}
+
+bool ask(const struct args *args, const char *question_fmt, ...)
+{
+	if (given(args, OPT_YES) || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+		return true;
+	va_list ap;
+	va_start(ap, question_fmt);
+	vfprintf(stderr, question_fmt, ap);
+	va_end(ap);
+	fputs(" [y/N] ", stderr);
+	char answer[16] = "";
+	return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+struct table {
+	const char *const *headings;
+	size_t columns, n, room;
+	char **cells;
+};
+
+struct table *table_new(const char *const *headings)
+{
+	struct table *t = calloc(1, sizeof *t);
+	if (!t)
+		abort();
+	t->headings = headings;
+	while (headings[t->columns])
+		t->columns++;
+	return t;
+}
+
+void table_add(struct table *t, const char *cell)
+{
+	if (t->n == t->room) {
+		t->room = t->room ? t->room * 2 : 64;
+		t->cells = realloc(t->cells, t->room * sizeof *t->cells);
+		if (!t->cells)
+			abort();
+	}
+	t->cells[t->n] = strdup(*cell ? cell : "-");
+	if (!t->cells[t->n++])
+		abort();
+}
+
+/* Columns on a screen. */
+static size_t width_of(const char *s)
+{
+	wchar_t wide[512];
+	size_t n = mbstowcs(wide, s, 511);
+	if (n == (size_t)-1)
+		return strlen(s);
+	wide[n < 511 ? n : 511] = 0;
+	int w = wcswidth(wide, n);
+	return w < 0 ? n : (size_t)w;
+}
+
+static void put_cell(const char *text, size_t width, bool right, bool last, const char *colour)
+{
+	size_t w = width_of(text);
+	int pad = w < width ? (int)(width - w) : 0;
+	if (right)
+		printf("%*s", pad, "");
+	printf("%s%s%s", colour, text, *colour ? plain : "");
+	if (!right && !last)
+		printf("%*s", pad, "");
+	if (!last)
+		fputs("  ", stdout);
+}
+
+void table_print(struct table *t)
+{
+	bool colour = colours(STDOUT_FILENO);
+	size_t *width = calloc(t->columns, sizeof *width);
+	if (!width)
+		abort();
+	for (size_t c = 0; c < t->columns; c++)
+		width[c] = width_of(t->headings[c] + (t->headings[c][0] == '>'));
+	for (size_t i = 0; i < t->n; i++)
+		if (width_of(t->cells[i]) > width[i % t->columns])
+			width[i % t->columns] = width_of(t->cells[i]);
+	for (size_t c = 0; c < t->columns; c++) {
+		bool right = t->headings[c][0] == '>';
+		put_cell(t->headings[c] + right, width[c], right, c + 1 == t->columns, colour ? "\033[1m" : "");
+	}
+	putchar('\n');
+	for (size_t i = 0; i < t->n; i++) {
+		size_t c = i % t->columns;
+		put_cell(t->cells[i], width[c], t->headings[c][0] == '>', c + 1 == t->columns,
+			colour ? state_colour(t->cells[i]) : "");
+		if (c + 1 == t->columns)
+			putchar('\n');
+		free(t->cells[i]);
+	}
+	free(width);
+	free(t->cells);
+	free(t);
+}

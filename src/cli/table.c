@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The commands and their options: the one table from which the command line is parsed and its help is printed. The man page is
+ * held against it by a test.
+ */
+#include "cli/cli.h"
+
+const struct option_spec option_specs[OPTION_COUNT] = {
+#define X(id, letter, name, argument, help) { letter, name, argument, help },
+	OPTIONS(X)
+#undef X
+};
+
+#define LIST(...) (const enum option_id[]){ __VA_ARGS__ __VA_OPT__(, ) OPTION_COUNT }
+
+const struct command commands[] = {
+	{ "volume add", "NAME RESOURCE", 2, 2, "serve a storage resource as a volume",
+		"RESOURCE is a file, a block device or an NBD URI. Applications connect to the URI that is printed; from then on\n"
+		"the data can be moved under them.",
+		"dray volume add orders /dev/vg/orders\n", LIST(), cmd_volume_add },
+	{ "volume list", "", 0, 0, "list the volumes", NULL, "dray volume list\n", LIST(), cmd_volume_list },
+	{ "volume show", "NAME", 1, 1, "show a volume: its URI, its legs and their states", NULL,
+		"dray volume show orders\n", LIST(), cmd_volume_show },
+	{ "volume remove", "NAME", 1, 1, "stop serving a volume",
+		"Refused while a client is connected or a session moves it. The data is not touched.",
+		"dray volume remove orders\n", LIST(), cmd_volume_remove },
+
+	{ "migrate", "SOURCE TARGET...", 2, MANY, "move one volume or resource: start, show progress, until done",
+		"SOURCE is volume:NAME for a volume in use: it is copied while applications go on, and switched to TARGET once in\n"
+		"sync; `dray undo` leads back until `dray commit`. SOURCE may also be a file or device that nobody uses: then its\n"
+		"data is copied, and that is all. With several targets the first takes over, the others become copies of the\n"
+		"moment of the switch. Ctrl-C leaves the session running.",
+		"dray migrate volume:orders /dev/mapper/new-orders\n"
+		"dray migrate volume:orders /srv/new/orders.img --create thin --rate 100MiB\n"
+		"dray migrate old.img new.img --create full\n",
+		LIST(OPT_NAME, OPT_RATE, OPT_IN_FLIGHT, OPT_STEP, OPT_STEPS, OPT_PRIORITY, OPT_CREATE, OPT_OVERWRITE, OPT_VEHICLE,
+			OPT_COPY, OPT_WHEN, OPT_DEADLINE, OPT_COMMIT, OPT_VERIFY, OPT_NO_CHECKPOINT, OPT_NO_WAIT, OPT_PROGRESS),
+		cmd_migrate },
+	{ "start", "SPEC", 1, 1, "start a session from its document",
+		"SPEC is a file in YAML or JSON, or - for standard input; dray-session(5) describes it. Everything wrong with it is\n"
+		"told at once, and then nothing has been touched.",
+		"dray start move.yaml --wait\n"
+		"dray show orders | sed /id:/d | dray start - --dry-run\n",
+		LIST(OPT_WAIT, OPT_PROGRESS, OPT_DRY_RUN), cmd_start },
+	{ "list", "", 0, 0, "list the sessions", NULL, "dray list\ndray list --state copying -o json\n",
+		LIST(OPT_STATE, OPT_LIMIT), cmd_list },
+	{ "show", "SESSION", 1, 1, "show a session's document with its states and progress",
+		"SESSION is an id or a name, here and everywhere.", "dray show orders\ndray show orders -o json\n", LIST(), cmd_show },
+	{ "watch", "SESSION", 1, 1, "follow a session's progress until it is switched, or over",
+		"Ctrl-C ends the watching, not the session.", "dray watch orders\n", LIST(OPT_PROGRESS), cmd_watch },
+	{ "pause", "SESSION", 1, 1, "stop copying for now",
+		"What was copied stays mirrored, so that nothing is copied twice. What can't be paused is named.",
+		"dray pause orders\ndray pause orders --pair 2\n", LIST(OPT_PAIR, OPT_DETACH), cmd_verb },
+	{ "resume", "SESSION", 1, 1, "go on copying after a pause", NULL, "dray resume orders\n", LIST(OPT_PAIR), cmd_verb },
+	{ "cancel", "SESSION", 1, 1, "give a session up; the source stays as it is", NULL, "dray cancel orders\n",
+		LIST(OPT_PAIR), cmd_verb },
+	{ "set", "SESSION KEY=VALUE...", 2, MANY, "change a running session",
+		"Keys: priority, limits.active_pairs, limits.rate, limits.in_flight, limits.step, limits.steps, switch.when,\n"
+		"switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.partial, on_error, verify. `none` lifts a\n"
+		"limit. All are changed, or none.",
+		"dray set orders limits.rate=50MiB priority=high\ndray set orders limits.rate=none\n", LIST(), cmd_set },
+	{ "switch", "SESSION", 1, 1, "let the applications use the targets",
+		"All volumes of the session switch at one instant; each has to be synced. `dray undo` leads back.",
+		"dray switch orders\n", LIST(OPT_PAIR), cmd_verb },
+	{ "undo", "SESSION", 1, 1, "go back to the sources after a switch, with everything written since", NULL,
+		"dray undo orders\n", LIST(OPT_PAIR), cmd_verb },
+	{ "commit", "SESSION", 1, 1, "let the sources go: no undo any more",
+		"Asks first on a terminal.", "dray commit orders --yes\n", LIST(OPT_PAIR, OPT_YES), cmd_verb },
+	{ "retry", "SESSION", 1, 1, "try failed pairs again, from what is there", NULL, "dray retry orders --pair 2\n",
+		LIST(OPT_PAIR), cmd_verb },
+	{ "verify", "SESSION", 1, 1, "compare the targets with the source, while in use",
+		"Exit status 1 if anything differs.", "dray verify orders\n", LIST(OPT_PAIR), cmd_verify },
+	{ "wait", "SESSION STATE", 2, 2, "wait until a session has reached a state",
+		"Status 0 when the state is reached, or passed on the normal path; 1 once it can't be reached any more; 7 when the time\n"
+		"is over.",
+		"dray wait orders synced --timeout 2h\n", LIST(OPT_TIMEOUT), cmd_wait },
+	{ "events", "[SESSION]", 0, 1, "tell what happened", NULL, "dray events orders --follow\n", LIST(OPT_FOLLOW, OPT_AFTER),
+		cmd_events },
+	{ "status", "", 0, 0, "tell how the agent and dray-iod are", NULL, "dray status\n", LIST(), cmd_status },
+	{ "locks", "", 0, 0, "list the locked devices and the sessions that hold them", NULL, "dray locks\n", LIST(), cmd_locks },
+	{ "vehicles", "", 0, 0, "list the ways in which data can be moved", NULL, "dray vehicles\n", LIST(), cmd_vehicles },
+	{ "shutdown", "", 0, 0, "end the agent and dray-iod",
+		"Refused while a client is connected, unless forced: applications lose their volumes then. (SIGTERM ends drayd alone\n"
+		"and leaves the volumes served.)",
+		"dray shutdown\n", LIST(OPT_FORCE), cmd_shutdown },
+	{ "estimate", "SPEC", 1, 1, "how long a session would take (not in this version)",
+		"Refused: this version can't do it yet.", NULL, LIST(), cmd_later },
+	{ "apply", "SPEC", 1, 1, "change a session by its document (not in this version)",
+		"Refused: this version can't do it yet. `dray set` changes single keys.", NULL, LIST(), cmd_later },
+	{ "retire", "SESSION", 1, 1, "make committed sources inaccessible (not in this version)",
+		"Refused: this version can't do it yet.", NULL, LIST(OPT_PAIR, OPT_YES), cmd_later },
+};
+
+const size_t commands_n = sizeof commands / sizeof commands[0];
