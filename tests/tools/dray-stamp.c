@@ -18,6 +18,7 @@
  *     --seconds N          stop by itself (default: at SIGTERM or SIGINT)
  *     --writes N           stop after N writes
  *     --fill               first write each block once, then flush; `--fill-only` stops there
+ *     --busy BYTES         after the fill, writes go to the first BYTES only (default: everywhere)
  *     --sequential         writes go from front to back, round and round (default: at random)
  *     --read-percent N     of the requests (default 30)
  *     --zero-percent N     of the writes are write-zeroes (default 0)
@@ -67,7 +68,7 @@ struct acked {
 
 static struct {
 	const char *uri, *journal, *status;
-	uint64_t volume, block_bytes, size_bytes, blocks_max, depth, rate, seconds, writes, flush_every,
+	uint64_t volume, block_bytes, size_bytes, blocks_max, depth, rate, busy_bytes, seconds, writes, flush_every,
 		reconnect_wait, seed;
 	unsigned read_percent, zero_percent, fua_percent;
 	bool fill, fill_only, sequential, no_reconnect;
@@ -208,21 +209,22 @@ static bool send_op(struct slot *s, enum op op, uint64_t first, uint64_t count)
 static bool send_next(struct slot *s)
 {
 	bool writes = pick(100) >= o.read_percent;
+	uint64_t below = writes && o.busy_bytes ? o.busy_bytes / o.block_bytes : rec.n_blocks;
 	for (int tries = 0; tries < 16; tries++) {
 		uint64_t count = o.blocks_max > 1 ? 1 + pick(o.blocks_max) : 1, first;
 		if (writes && o.sequential) {
 			first = cursor;
-			if (count > rec.n_blocks - first)
-				count = rec.n_blocks - first;
+			if (count > below - first)
+				count = below - first;
 		} else
-			first = pick(rec.n_blocks - count + 1);
+			first = pick(below - count + 1);
 		if (memchr(busy + first, 1, count)) {
 			if (writes && o.sequential)
 				return false;
 			continue;
 		}
 		if (writes && o.sequential)
-			cursor = (first + count) % rec.n_blocks;
+			cursor = (first + count) % below;
 		return send_op(s,
 			!writes                      ? OP_READ
 			: pick(100) < o.zero_percent ? OP_ZERO
@@ -456,6 +458,10 @@ static int run(void)
 		fprintf(stderr, "dray-stamp: journal %s: %s\n", o.journal, strerror(-rc));
 		return 1;
 	}
+	if (o.busy_bytes > o.size_bytes || (o.busy_bytes && o.busy_bytes < o.blocks_max * o.block_bytes)) {
+		fprintf(stderr, "dray-stamp: --busy: no request fits\n");
+		return 2;
+	}
 	uint64_t most = o.blocks_max > 64 ? o.blocks_max : 64;
 	slots = calloc(o.depth, sizeof *slots);
 	busy = calloc(rec.n_blocks + 1, 1);
@@ -538,6 +544,7 @@ enum {
 	O_FILL,
 	O_FILL_ONLY,
 	O_SEQUENTIAL,
+	O_BUSY,
 	O_READ,
 	O_ZERO,
 	O_FUA,
@@ -595,6 +602,7 @@ int main(int argc, char **argv)
 		case O_FILL: o.fill = true; break;
 		case O_FILL_ONLY: o.fill = o.fill_only = true; break;
 		case O_SEQUENTIAL: o.sequential = true; break;
+		case O_BUSY: o.busy_bytes = v; break;
 		case O_READ: o.read_percent = (unsigned)v; break;
 		case O_ZERO: o.zero_percent = (unsigned)v; break;
 		case O_FUA: o.fua_percent = (unsigned)v; break;
