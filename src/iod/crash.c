@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "iod/crash.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct point {
+	char name[64];
+	atomic_int left; /* arrivals until it strikes; 0: never */
+};
+
+static struct point crash_at, fault_at;
+
+static void point_init(struct point *p, const char *variable)
+{
+	const char *s = getenv(variable);
+	if (!s || !*s)
+		return;
+	size_t n = strcspn(s, ":");
+	snprintf(p->name, sizeof p->name, "%.*s", (int)n, s);
+	int count = s[n] ? atoi(s + n + 1) : 1;
+	atomic_store(&p->left, count > 0 ? count : 1);
+}
+
+void iod_crash_init(void)
+{
+	point_init(&crash_at, "DRAY_CRASH_AT");
+	point_init(&fault_at, "DRAY_FAULT_AT");
+}
+
+static bool struck(struct point *p, const char *name)
+{
+	return p->name[0] && strcmp(p->name, name) == 0 && atomic_fetch_sub(&p->left, 1) == 1;
+}
+
+void iod_crash_point(const char *name)
+{
+	if (struck(&crash_at, name))
+		_exit(137);
+}
+
+int iod_fault_point(const char *name)
+{
+	return struck(&fault_at, name) ? -EIO : 0;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Named points at which the tests end the process, or make a write fail.
+ *
+ *   DRAY_CRASH_AT=NAME[:COUNT]  _exit(137) the COUNTth time (default 1) that NAME is reached
+ *   DRAY_FAULT_AT=NAME[:COUNT]  the COUNTth arrival at NAME, and that one alone, fails with EIO
+ *
+ * Nothing is read from anywhere else, and an unset variable costs one comparison; no point lies on the data path.
+ *
+ * Crash points, in the order in which the verbs pass them:
+ *   volume-json-before  the temporary file of a volume.json is durable, not yet renamed
+ *   volume-json-after   the new volume.json is durable under its name
+ *   map-create-after    a new map file is durable, no volume.json names its leg yet
+ *   epoch-before        a record is about to be written (switch: all volumes are sealed)
+ *   epoch-torn          the first half of a record was written
+ *   epoch-after         the record is durable (switch: not yet applied)
+ *   apply-before        as epoch-after, after the registry was told
+ *   apply-after         the first volume of the group was told to go on
+ *   switched            all volumes of the group resumed; copy legs not yet forgotten
+ *   detach-forgotten    a leg is durably forgotten, its storage still open
+ * Fault points: epoch-write, volume-json-write.
+ */
+#ifndef DRAY_IOD_CRASH_H
+#define DRAY_IOD_CRASH_H
+
+/* Before threads start. */
+void iod_crash_init(void);
+/* Any thread. */
+void iod_crash_point(const char *name);
+/* Any thread. 0 or -EIO. */
+int iod_fault_point(const char *name);
+
+#endif
