@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * May this storage become a leg? Refused: what is a leg of this process already (under any spelling, or a slice that overlaps
+ * one), and what is an export of this process, directly or through a loop device (H29): a volume that feeds itself.
+ *
+ * Identities come from the storage drivers and are equal for two names of one storage; a slice carries "+offset,length"
+ * behind the identity of the whole. An nbd device (/dev/nbdN) of the kernel that is connected to this process can't be
+ * told from another one's; it is held by nobody else, so it is only found out by its lock.
+ */
+#include "iod/volume.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct range {
+	size_t base; /* bytes of the identity that name the whole */
+	uint64_t start, end;
+};
+
+static struct range range_of(const char *identity)
+{
+	struct range r = { strlen(identity), 0, UINT64_MAX };
+	const char *plus = strrchr(identity, '+');
+	unsigned long long offset, length;
+	int used = 0;
+	if (plus && sscanf(plus, "+%llu,%llu%n", &offset, &length, &used) == 2 && !plus[used]) {
+		r.base = (size_t)(plus - identity);
+		r.start = offset;
+		r.end = offset + length;
+	}
+	return r;
+}
+
+static bool overlap(const char *a, const char *b)
+{
+	struct range ra = range_of(a), rb = range_of(b);
+	return ra.base == rb.base && memcmp(a, b, ra.base) == 0 && ra.start < rb.end && rb.start < ra.end;
+}
+
+int iod_leg_check_other(struct iod *iod, const struct iod_leg *leg, const char *identity, struct dray_error *err)
+{
+	char name[IOD_NAME_MAX + 1] = "";
+	unsigned id = 0;
+	pthread_mutex_lock(&iod->lock);
+	dray_list_for_each(n, &iod->volumes)
+	{
+		const struct iod_volume *v = dray_container(n, struct iod_volume, node);
+		for (unsigned i = 0; i < v->n_legs; i++) {
+			const struct iod_leg *other = v->legs[i];
+			if (other != leg && other->def->identity[0] && overlap(other->def->identity, identity)) {
+				snprintf(name, sizeof name, "%s", v->def.name);
+				id = other->def->id;
+			}
+		}
+	}
+	pthread_mutex_unlock(&iod->lock);
+	if (id)
+		return dray_error_kind(err, -EEXIST, "exists", "%s: it is leg %u of volume %s already",
+			leg->def->resource, id, name);
+	return 0;
+}
+
+/* The value of `key` in the query of a URI, percent-decoded; false: there is none. */
+static bool query_value(const char *uri, const char *key, char *out, size_t size)
+{
+	const char *q = strchr(uri, '?');
+	size_t n = strlen(key);
+	for (; q; q = strchr(q, '&')) {
+		q++;
+		if (strncmp(q, key, n) != 0 || q[n] != '=')
+			continue;
+		size_t used = 0;
+		for (const char *p = q + n + 1; *p && *p != '&' && *p != '#' && used + 1 < size; p++) {
+			unsigned c;
+			if (*p == '%' && sscanf(p + 1, "%2x", &c) == 1) {
+				out[used++] = (char)c;
+				p += 2;
+			} else {
+				out[used++] = *p;
+			}
+		}
+		out[used] = '\0';
+		return true;
+	}
+	return false;
+}
+
+static bool same_file(const char *a, const char *b)
+{
+	struct stat sa, sb;
+	return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
+static bool same_host(const struct sockaddr *a, const struct sockaddr *b)
+{
+	if (a->sa_family != b->sa_family)
+		return false;
+	if (a->sa_family == AF_INET)
+		return ((const struct sockaddr_in *)a)->sin_addr.s_addr == ((const struct sockaddr_in *)b)->sin_addr.s_addr;
+	return a->sa_family == AF_INET6 && memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr,
+		&((const struct sockaddr_in6 *)b)->sin6_addr, 16) == 0;
+}
+
+static bool address_is_ours(const char *host)
+{
+	struct addrinfo *found = NULL;
+	struct ifaddrs *ours = NULL;
+	bool hit = false;
+	if (getaddrinfo(*host ? host : "localhost", NULL, &(struct addrinfo){ .ai_socktype = SOCK_STREAM }, &found) == 0 &&
+		getifaddrs(&ours) == 0)
+		for (struct addrinfo *a = found; a; a = a->ai_next)
+			for (struct ifaddrs *i = ours; i; i = i->ifa_next)
+				hit |= i->ifa_addr && same_host(a->ai_addr, i->ifa_addr);
+	if (found)
+		freeaddrinfo(found);
+	if (ours)
+		freeifaddrs(ours);
+	return hit;
+}
+
+/* nbd://HOST[:PORT]/... is what --tcp listens on? */
+static bool tcp_is_ours(const struct iod *iod, const char *authority)
+{
+	char host[256] = "", port[32] = "10809", own_port[32] = "10809";
+	size_t n = strcspn(authority, "/?#");
+	const char *at = memchr(authority, '@', n);
+	if (at) {
+		n -= (size_t)(at + 1 - authority);
+		authority = at + 1;
+	}
+	const char *close = *authority == '[' ? memchr(authority, ']', n) : NULL;
+	const char *colon = memchr(close ? close : authority, ':', n - (size_t)((close ? close : authority) - authority));
+	snprintf(host, sizeof host, "%.*s", (int)(close ? close - authority - 1 : colon ? colon - authority : (long)n),
+		close ? authority + 1 : authority);
+	if (colon)
+		snprintf(port, sizeof port, "%.*s", (int)(authority + n - colon - 1), colon + 1);
+	const char *own = strrchr(iod->options.tcp, ':');
+	if (own)
+		snprintf(own_port, sizeof own_port, "%s", own + 1);
+	return strcmp(port, own_port) == 0 && address_is_ours(host);
+}
+
+int iod_leg_check_self(struct iod *iod, const char *resource, struct dray_error *err)
+{
+	const char *uri = strstr(resource, "nbd+unix:"), *tcp = strstr(resource, "nbd://");
+	char path[4096];
+	bool self = false;
+
+	if (!uri)
+		uri = strstr(resource, "nbds+unix:");
+	if (uri && query_value(uri, "socket", path, sizeof path))
+		self = same_file(path, iod->nbd_socket);
+	else if (tcp && iod->options.tcp)
+		self = tcp_is_ours(iod, tcp + 6);
+	if (self)
+		return dray_error_kind(err, -ELOOP, "self_export", "%s: it is an export of this same dray-iod", resource);
+
+	/* A loop device over a leg's file is that leg's file. */
+	struct stat st;
+	const char *device = strrchr(resource, '/');
+	if (!device || strncmp(device, "/loop", 5) != 0 || stat(resource, &st) < 0 || !S_ISBLK(st.st_mode))
+		return 0;
+	char sys[300];
+	snprintf(sys, sizeof sys, "/sys/block%.200s/loop/backing_file", device);
+	FILE *f = fopen(sys, "re");
+	if (!f)
+		return 0;
+	bool got = fgets(path, sizeof path, f);
+	fclose(f);
+	if (!got)
+		return 0;
+	path[strcspn(path, "\n")] = '\0';
+	char name[IOD_NAME_MAX + 1] = "";
+	pthread_mutex_lock(&iod->lock);
+	dray_list_for_each(n, &iod->volumes)
+	{
+		const struct iod_volume *v = dray_container(n, struct iod_volume, node);
+		for (unsigned i = 0; i < v->n_legs; i++) {
+			const char *other = v->legs[i]->def->resource;
+			if (same_file(path, strncmp(other, "file:", 5) == 0 ? other + 5 : other))
+				snprintf(name, sizeof name, "%s", v->def.name);
+		}
+	}
+	pthread_mutex_unlock(&iod->lock);
+	if (name[0])
+		return dray_error_kind(err, -EEXIST, "exists", "%s: it is a loop device over %s, a leg of volume %s", resource,
+			path, name);
+	return 0;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A group switch or split under way: group.c drives it, verbs-switch.c makes it from a call and answers.
+ */
+#ifndef DRAY_IOD_GROUP_H
+#define DRAY_IOD_GROUP_H
+
+#include "engine/switch.h"
+#include "iod/volume.h"
+
+struct iod_member {
+	struct iod_volume *v; /* the verb right is ours */
+	struct iod_leg *leg;  /* the new primary; NULL: a split */
+	unsigned old_primary; /* leg id */
+	uint64_t epoch;       /* before the switch */
+	/* found */
+	bool suspended, resumed;
+	uint64_t blackout_ns, suspended_ns;
+	/* group.c's */
+	struct iod_group *group;
+	unsigned number;
+	uint64_t deadline_ns;
+	struct dray_loop_msg message[5];
+	bool forgot;
+};
+
+struct iod_group {
+	struct iod *iod;
+	const char *token;
+	bool split;
+	uint64_t deadline_ns; /* how long a volume may be suspended */
+	unsigned n;
+	struct iod_member *members;
+	void (*in_doubt)(struct iod_group *group);
+	/* found */
+	enum dray_switch_outcome outcome;
+	int culprit, error;
+	struct dray_error record_error;
+	/* group.c's */
+	struct iod_inbox *inbox;
+	struct dray_switch *sw;
+	uint64_t engine_token;
+	bool done, record, record_new, back_off;
+};
+
+/* Runs it to its end, however long that takes. The pen is held. -ENOMEM: nothing was begun. Else 0, with the outcome. For a split
+ * the legs are forgotten durably; for a switch the epoch record, the registry and the legs' links are as the outcome says. */
+int iod_group_run(struct iod_group *group);
+
+#endif

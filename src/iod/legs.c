@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Opening, closing and forgetting the storage of legs.
+ *
+ * A storage is opened on a job's thread, which may take as long as the device likes, and then handed to the I/O thread. It is
+ * taken away in the other order: the engine lets go (its last operation has settled, H6), a flush where the contents are to
+ * stay, off the loop, closed, and with that its lock is free (H11).
+ */
+#include "iod/volume.h"
+
+#include "base/log.h"
+#include "iod/crash.h"
+#include "iod/mapfile.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int check_open(const struct iod_leg *leg, bool primary, bool expected, const struct dray_storage_info *info,
+	struct dray_error *err)
+{
+	const struct iod_volume_def *vd = &leg->volume->def;
+	const char *name = leg->def->resource;
+
+	if (expected && strcmp(info->identity, leg->def->identity) != 0)
+		return dray_error_kind(err, -ESTALE, "not_accessible",
+			"%s: not the storage that was recorded: found %s, expected %s", name, info->identity, leg->def->identity);
+	if (info->size_bytes < vd->size_bytes)
+		return dray_error_kind(err, -ENOSPC, "too_small", "%s: %llu bytes, the volume has %llu", name,
+			(unsigned long long)info->size_bytes, (unsigned long long)vd->size_bytes);
+	if (vd->block_bytes % info->block_bytes)
+		return dray_error_kind(err, -EINVAL, "block_size",
+			"%s: its blocks are %u bytes, the volume is served with blocks of %u", name, info->block_bytes,
+			vd->block_bytes);
+	if (info->read_only && !(primary && vd->read_only))
+		return dray_error_kind(err, -EROFS, "not_accessible", "%s: it is read-only", name);
+	return 0;
+}
+
+int iod_leg_open(struct iod_leg *leg, bool primary, uint64_t lock_wait_ns, bool expected, struct dray_storage **st,
+	struct dray_error *err)
+{
+	const struct iod_volume *v = leg->volume;
+	int rc = iod_leg_check_self(v->iod, leg->def->resource, err);
+	if (rc)
+		return rc;
+	struct dray_storage_options options = {
+		.read_only = primary && v->def.read_only,
+		.allow_faults = v->iod->options.allow_faults,
+		.lock_wait_ns = lock_wait_ns,
+		.offset = leg->def->offset,
+		.length = leg->def->length,
+		.retry_primary = primary,
+	};
+	rc = dray_storage_open(st, leg->def->resource, &options, err);
+	if (rc)
+		return rc;
+	rc = check_open(leg, primary, expected, &(*st)->info, err);
+	if (!rc)
+		rc = iod_leg_check_other(v->iod, leg, (*st)->info.identity, err);
+	if (rc)
+		dray_storage_close(*st);
+	return rc;
+}
+
+struct install {
+	struct iod_leg *leg;
+	struct dray_storage *st;
+};
+
+static void install(void *arg)
+{
+	struct install *in = arg;
+	dray_storage_attach(in->st, in->leg->volume->thread->loop);
+	in->leg->io = in->st;
+	if (in->leg->volume->vio.vol)
+		iod_vio_refresh(in->leg->volume);
+}
+
+void iod_leg_install(struct iod_leg *leg, struct dray_storage *st)
+{
+	struct install in = { leg, st };
+	iod_thread_call(leg->volume->thread, install, &in);
+	pthread_mutex_lock(&leg->volume->iod->lock);
+	leg->storage = st;
+	leg->info = st->info;
+	leg->error[0] = '\0';
+	pthread_mutex_unlock(&leg->volume->iod->lock);
+}
+
+struct closing {
+	struct dray_loop_msg msg;
+	struct iod_leg *leg;
+	struct dray_storage *st;
+	struct dray_sio flush;
+	bool want_flush;
+	int error;
+	sem_t done;
+};
+
+static void close_detached(void *arg)
+{
+	struct closing *c = arg;
+	sem_post(&c->done);
+}
+
+static void close_flushed(struct dray_sio *sio, int error, bool may_land_late)
+{
+	struct closing *c = dray_container(sio, struct closing, flush);
+	c->error = error;
+	dray_storage_detach(c->st, close_detached, c);
+}
+
+static void close_begin(struct dray_loop_msg *msg)
+{
+	struct closing *c = dray_container(msg, struct closing, msg);
+	c->leg->io = NULL;
+	if (c->leg->volume->vio.vol)
+		iod_vio_refresh(c->leg->volume);
+	if (!c->want_flush) {
+		dray_storage_detach(c->st, close_detached, c);
+		return;
+	}
+	c->flush.op = DRAY_OP_FLUSH;
+	c->flush.done = close_flushed;
+	dray_storage_submit(c->st, &c->flush);
+}
+
+int iod_leg_close(struct iod_leg *leg, bool flush)
+{
+	pthread_mutex_t *lock = &leg->volume->iod->lock;
+	struct closing *c = calloc(1, sizeof *c);
+	int error = -ENOMEM;
+	if (!c)
+		return error;
+	pthread_mutex_lock(lock);
+	c->st = leg->storage;
+	leg->storage = NULL;
+	pthread_mutex_unlock(lock);
+	error = 0;
+	if (c->st) {
+		c->leg = leg;
+		c->want_flush = flush;
+		c->msg.run = close_begin;
+		sem_init(&c->done, 0, 0);
+		dray_loop_post(leg->volume->thread->loop, &c->msg);
+		while (sem_wait(&c->done) < 0 && errno == EINTR)
+			;
+		sem_destroy(&c->done);
+		error = c->error;
+		dray_storage_close(c->st);
+	}
+	free(c);
+	return error;
+}
+
+struct letting {
+	struct iod_leg *leg;
+	int rc;
+};
+
+static void let_go(void *arg)
+{
+	struct letting *l = arg;
+	struct iod_volume *v = l->leg->volume;
+	if (l->leg->index == DRAY_NO_LEG) { /* the engine never had it, or let go of it at a switch */
+		pthread_mutex_lock(&v->wait_lock);
+		l->leg->let_go = true;
+		pthread_mutex_unlock(&v->wait_lock);
+		return;
+	}
+	iod_vio_enter(v);
+	l->rc = dray_vol_leg_detach(v->vio.vol, l->leg->index);
+}
+
+static void set_forgotten(struct iod_leg *leg, bool forgotten)
+{
+	pthread_mutex_lock(&leg->volume->iod->lock);
+	leg->forgotten = forgotten;
+	pthread_mutex_unlock(&leg->volume->iod->lock);
+}
+
+int iod_leg_forget(struct iod_leg *leg, struct dray_error *err)
+{
+	struct iod_volume *v = leg->volume;
+	set_forgotten(leg, true);
+	int rc = iod_volume_save(v, err);
+	if (rc) {
+		set_forgotten(leg, false);
+		return rc;
+	}
+	iod_crash_point("detach-forgotten");
+	struct letting l = { leg, 0 };
+	iod_thread_call(v->thread, let_go, &l);
+	if (l.rc) {
+		set_forgotten(leg, false);
+		iod_volume_save(v, NULL);
+		return dray_error_kind(err, l.rc, "busy", "volume %s: leg %u: cannot be let go now: %s", v->def.name,
+			leg->def->id, strerror(-l.rc));
+	}
+	return 0;
+}
+
+struct taking {
+	struct iod_leg *leg;
+	int fd;
+};
+
+static void take_map(void *arg)
+{
+	struct taking *t = arg;
+	t->fd = t->leg->map_fd;
+	t->leg->map_fd = -1;
+}
+
+/* Removes the maps of all links of the leg. */
+static void remove_maps(struct iod_leg *leg)
+{
+	struct iod_volume *v = leg->volume;
+	unsigned id = leg->def->id, others[2 * IOD_LEGS_MAX + 1], n = 0;
+	pthread_mutex_lock(&v->iod->lock);
+	if (leg->def->peer)
+		others[n++] = leg->def->peer;
+	for (unsigned i = 0; i < v->n_legs; i++)
+		if (v->legs[i]->def->peer == id)
+			others[n++] = v->legs[i]->def->id;
+	pthread_mutex_unlock(&v->iod->lock);
+	for (unsigned i = 0; i < n; i++)
+		iod_map_remove(&v->iod->state, v->def.name, id, others[i]);
+}
+
+int iod_leg_bury(struct iod_leg *leg, bool flush, struct dray_error *err)
+{
+	struct iod_volume *v = leg->volume;
+	if (!iod_volume_wait(v, &leg->let_go))
+		return dray_error_kind(err, -ESHUTDOWN, "busy", "volume %s: leg %u: dray-iod ends before the leg has settled",
+			v->def.name, leg->def->id);
+	int rc = iod_leg_close(leg, flush);
+	struct taking t = { leg, -1 };
+	iod_thread_call(v->thread, take_map, &t);
+	if (t.fd >= 0)
+		close(t.fd);
+	remove_maps(leg);
+	if (rc) {
+		dray_error_kind(err, rc, "flush_failed", "volume %s: leg %u: %s: its last flush failed: %s", v->def.name,
+			leg->def->id, leg->def->resource, strerror(-rc));
+		dray_log(DRAY_LOG_ERROR, "leg-flush", "%s leg %u: flush on letting go: %s", v->def.name, leg->def->id,
+			strerror(-rc));
+	}
+	iod_volume_leg_drop(leg);
+	return rc;
+}

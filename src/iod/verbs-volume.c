@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "iod/verbs.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+/* The export's contract, from the storage that is its first leg (H14). */
+static int fix_contract(struct iod_volume_def *def, const struct dray_storage_info *info, struct dray_error *err)
+{
+	def->size_bytes = info->size_bytes;
+	def->region_bytes = 1 << 20;
+	def->block_bytes = info->block_bytes;
+	/* Storage that takes any byte is served in sectors, so that a target may be a device. */
+	if (def->block_bytes < 512 && info->size_bytes % 512 == 0)
+		def->block_bytes = 512;
+	if (!info->size_bytes)
+		return dray_error_kind(err, -EINVAL, "too_small", "it has no bytes");
+	if (info->size_bytes % def->block_bytes)
+		return dray_error_kind(err, -EINVAL, "block_size", "its size, %llu, is not a multiple of its blocks of %u bytes",
+			(unsigned long long)info->size_bytes, def->block_bytes);
+	return 0;
+}
+
+static void record_found(struct iod_leg_def *leg, const struct iod *iod, const struct dray_storage_info *info)
+{
+	memcpy(leg->identity, info->identity, sizeof leg->identity);
+	memcpy(leg->boot_id, iod->state.boot_id, sizeof leg->boot_id);
+	leg->stable = info->stable_identity;
+	leg->size_bytes = info->size_bytes;
+	leg->late_writes = info->late_writes;
+	leg->extents = info->can_extents;
+	leg->thin = info->thin;
+	leg->has_zero = info->can_zero;
+}
+
+/* Makes the volume durable: folder, definition, then the epoch record that has it exist. */
+static int make_durable(struct iod_volume *v, struct dray_error *err)
+{
+	struct iod *iod = v->iod;
+	int rc = iod_state_volume_create(&iod->state, v->def.name, err);
+	if (rc)
+		return rc;
+	struct iod_epoch entry = { .epoch = 1, .primary = 1 };
+	memcpy(entry.uuid, v->def.uuid, sizeof entry.uuid);
+	rc = iod_volume_save(v, err);
+	if (!rc)
+		rc = iod_epochs_change(iod->epochs, &entry, 1, err);
+	if (rc) {
+		iod_state_volume_remove(&iod->state, v->def.name, NULL);
+		return rc;
+	}
+	pthread_mutex_lock(&iod->lock);
+	v->epoch = v->primary = 1;
+	pthread_mutex_unlock(&iod->lock);
+	return 0;
+}
+
+static int add(struct iod_call *call, struct iod_volume *v, struct iod_leg *leg)
+{
+	struct iod *iod = call->iod;
+	struct dray_storage_options options = {
+		.read_only = v->def.read_only,
+		.allow_faults = iod->options.allow_faults,
+		.offset = leg->def->offset,
+		.length = leg->def->length,
+		.retry_primary = true,
+	};
+	struct dray_storage *st;
+	int rc = iod_leg_check_self(iod, leg->def->resource, &call->err);
+	if (!rc)
+		rc = dray_storage_open(&st, leg->def->resource, &options, &call->err);
+	if (rc)
+		return rc;
+	rc = fix_contract(&v->def, &st->info, &call->err);
+	if (rc)
+		dray_error_prepend(&call->err, "%s", leg->def->resource);
+	if (!rc)
+		rc = iod_leg_check_other(iod, leg, st->info.identity, &call->err);
+	if (rc) {
+		dray_storage_close(st);
+		return rc;
+	}
+	pthread_mutex_lock(&iod->lock);
+	record_found(leg->def, iod, &st->info);
+	pthread_mutex_unlock(&iod->lock);
+	iod_leg_install(leg, st);
+	rc = make_durable(v, &call->err);
+	if (rc) {
+		iod_leg_close(leg, false);
+		return rc;
+	}
+	return iod_volume_start(v, true, &call->err);
+}
+
+json_t *iod_do_volume_add(struct iod_call *call)
+{
+	struct iod *iod = call->iod;
+	const char *name = iod_arg_text(call, "name", "");
+	if (!iod_name_ok(name)) {
+		dray_error_kind(&call->err, -EINVAL, "bad_name",
+			"volume.add: \"%.140s\": a name is 1 to 128 of A-Z a-z 0-9 . _ -, and begins with none of . -", name);
+		return NULL;
+	}
+	struct iod_volume_def def = { .next_leg_id = 2 };
+	strcpy(def.name, name);
+	def.hidden = iod_arg_bool(call, "hidden", false);
+	def.read_only = iod_arg_bool(call, "read_only", false);
+	struct iod_leg_def *leg_def = iod_arg_leg(call);
+	if (!leg_def)
+		return NULL;
+	leg_def->id = 1;
+	leg_def->role = IOD_ROLE_SOURCE;
+	def.legs[0] = leg_def;
+	def.n_legs = 1;
+	if (getrandom(def.uuid, sizeof def.uuid, 0) != sizeof def.uuid) {
+		iod_volume_def_clear(&def);
+		dray_error_set(&call->err, -EIO, "volume %s: no random bytes for its uuid", name);
+		return NULL;
+	}
+	struct iod_volume *v = iod_volume_new(iod, &def);
+	if (!v) {
+		dray_error_set(&call->err, -ENOMEM, "volume %s: no memory", name);
+		return NULL;
+	}
+	/* Registered first, so that of two adds of one name or one storage only one goes on. */
+	bool exists = false;
+	pthread_mutex_lock(&iod->lock);
+	dray_list_for_each(n, &iod->volumes)
+		exists |= strcmp(dray_container(n, struct iod_volume, node)->def.name, name) == 0;
+	if (!exists) {
+		dray_list_add_tail(&iod->volumes, &v->node);
+		v->taken = true;
+		v->refs++;
+		snprintf(v->reason, sizeof v->reason, "volume %s: it is being added", name);
+	}
+	pthread_mutex_unlock(&iod->lock);
+	if (exists) {
+		iod_volume_put(v);
+		dray_error_kind(&call->err, -EEXIST, "exists", "volume %s: there is one of this name", name);
+		return NULL;
+	}
+	int rc = add(call, v, v->legs[0]);
+	iod_volume_give(v);
+	json_t *result = NULL;
+	if (rc) {
+		dray_error_prepend(&call->err, "volume %s", name);
+		/* Not acknowledged: nothing of it stays. */
+		if (v->epoch) {
+			struct iod_epoch gone = { .epoch = 0 };
+			memcpy(gone.uuid, v->def.uuid, sizeof gone.uuid);
+			if (iod_epochs_change(iod->epochs, &gone, 1, NULL) == 0)
+				iod_state_volume_remove(&iod->state, name, NULL);
+		}
+		iod_volume_unregister(v);
+	} else {
+		dray_log(DRAY_LOG_INFO, "volume-added", "%s", name);
+		iod_notify(iod, "volume-added", name, 0, NULL, NULL);
+		result = iod_volume_json(v);
+	}
+	iod_volume_put(v);
+	return result;
+}
+
+static void post_sem(void *arg)
+{
+	sem_post(arg);
+}
+
+static int disconnect(struct iod_volume *v)
+{
+	sem_t gone;
+	sem_init(&gone, 0, 0);
+	int rc = dray_nbd_server_disconnect(v->iod->nbd, v->def.name, post_sem, &gone);
+	while (!rc && sem_wait(&gone) < 0 && errno == EINTR)
+		;
+	sem_destroy(&gone);
+	return rc;
+}
+
+static int check_removable(struct iod_volume *v, struct dray_error *err)
+{
+	unsigned clients = atomic_load(&v->clients), legs = 0;
+	pthread_mutex_lock(&v->iod->lock);
+	for (unsigned i = 0; i < v->n_legs; i++)
+		legs += v->legs[i]->def->id != v->primary;
+	pthread_mutex_unlock(&v->iod->lock);
+	if (clients)
+		return dray_error_kind(err, -EBUSY, "connected", "volume %s: %u clients are connected", v->def.name, clients);
+	if (legs)
+		return dray_error_kind(err, -EBUSY, "busy", "volume %s: it has %u further legs", v->def.name, legs);
+	return 0;
+}
+
+static void set_served(struct iod_volume *v, bool served)
+{
+	pthread_mutex_lock(&v->iod->lock);
+	v->served = served;
+	pthread_mutex_unlock(&v->iod->lock);
+}
+
+static int remove_volume(struct iod_volume *v, bool force, struct dray_error *err)
+{
+	struct iod *iod = v->iod;
+	bool served = v->served;
+	/* New connections are refused from here; who came before is counted. */
+	set_served(v, false);
+	int rc = force ? 0 : check_removable(v, err);
+	if (!rc && disconnect(v))
+		rc = dray_error_set(err, -ENOMEM, "volume %s: no memory", v->def.name);
+	struct iod_epoch gone = { .epoch = 0 };
+	memcpy(gone.uuid, v->def.uuid, sizeof gone.uuid);
+	if (!rc)
+		rc = iod_epochs_change(iod->epochs, &gone, 1, err);
+	if (rc) {
+		set_served(v, served);
+		return rc;
+	}
+	/* It does not exist any more; what follows is tidying up. A leg that is stuck is waited for: it must not be let go
+	 * while a write to it may still land (H6). */
+	while (!iod_volume_stop(v, false, UINT64_C(1000000000)) && iod_sleep(iod, UINT64_C(100000000)))
+		;
+	struct dray_error why = DRAY_ERROR_INIT;
+	if (iod_state_volume_remove(&iod->state, v->def.name, &why))
+		dray_log(DRAY_LOG_WARN, "volume-folder", "%s", why.text);
+	return 0;
+}
+
+json_t *iod_do_volume_remove(struct iod_call *call)
+{
+	struct iod *iod = call->iod;
+	struct iod_volume *v = iod_volume_get(iod, iod_arg_text(call, "name", ""), &call->err);
+	if (!v)
+		return NULL;
+	int rc = iod_volume_take(v, IOD_TAKE_WAIT, &call->err);
+	if (!rc) {
+		rc = remove_volume(v, iod_arg_bool(call, "force", false), &call->err);
+		if (!rc) {
+			iod_volume_unregister(v);
+			dray_log(DRAY_LOG_INFO, "volume-removed", "%s", v->def.name);
+			iod_notify(iod, "volume-removed", v->def.name, 0, NULL, NULL);
+		}
+		iod_volume_give(v);
+	}
+	iod_volume_put(v);
+	return rc ? NULL : json_object();
+}
+
+json_t *iod_do_volume_list(struct iod_call *call)
+{
+	struct iod *iod = call->iod;
+	unsigned n = 0, i = 0;
+	pthread_mutex_lock(&iod->lock);
+	dray_list_for_each(at, &iod->volumes) n++;
+	struct iod_volume **list = calloc(n + 1, sizeof *list);
+	if (list)
+		dray_list_for_each(at, &iod->volumes)
+		{
+			list[i] = dray_container(at, struct iod_volume, node);
+			list[i++]->refs++;
+		}
+	pthread_mutex_unlock(&iod->lock);
+	if (!list) {
+		dray_error_set(&call->err, -ENOMEM, "volume.list: no memory");
+		return NULL;
+	}
+	json_t *array = json_array();
+	for (i = 0; i < n; i++) {
+		json_array_append_new(array, iod_volume_json(list[i]));
+		iod_volume_put(list[i]);
+	}
+	free(list);
+	return array;
+}
+
+json_t *iod_do_volume_get(struct iod_call *call)
+{
+	struct iod_volume *v = iod_volume_get(call->iod, iod_arg_text(call, "name", ""), &call->err);
+	if (!v)
+		return NULL;
+	json_t *result = iod_volume_json(v);
+	if (!result)
+		dray_error_set(&call->err, -ENOMEM, "volume %s: no memory", v->def.name);
+	iod_volume_put(v);
+	return result;
+}
+
+/* ---- copy.set ---- */
+
+struct limiting {
+	struct iod_volume *v;
+	struct dray_copy_limits limits;
+	int rc;
+};
+
+static void set_limits(void *arg)
+{
+	struct limiting *l = arg;
+	struct dray_vol *vol = l->v->vio.vol;
+	if (!vol)
+		return;
+	iod_vio_enter(l->v);
+	l->rc = dray_vol_set_limits(vol, &l->limits);
+	dray_vol_get_limits(vol, &l->limits);
+}
+
+/* Null lifts: the engine's 0, which is "no limit" or the default. */
+static void change(const struct iod_call *call, const char *name, uint64_t *value)
+{
+	json_t *v = json_object_get(call->params, name);
+	if (v)
+		*value = json_is_null(v) ? 0 : (uint64_t)json_integer_value(v);
+}
+
+static int change_limits(struct iod_call *call, struct iod_volume *v, struct limiting *l)
+{
+	uint64_t steps = l->limits.steps, rate = l->limits.rate, timeout_ms = 0;
+	json_t *r = json_object_get(call->params, "rate");
+
+	change(call, "step_bytes", &l->limits.step_bytes);
+	change(call, "steps", &steps);
+	change(call, "in_flight_bytes", &l->limits.in_flight_bytes);
+	change(call, "rate", &rate);
+	if (json_is_integer(r) && json_integer_value(r) == 0)
+		rate = DRAY_RATE_STOP;
+	if (json_object_get(call->params, "leg_timeout_ms")) {
+		change(call, "leg_timeout_ms", &timeout_ms);
+		if (timeout_ms > UINT64_C(86400000))
+			return dray_error_kind(&call->err, -EINVAL, "syntax", "copy.set: leg_timeout_ms is more than a day");
+		l->limits.leg_timeout_ns = timeout_ms * 1000000;
+	}
+	if (steps > 100000)
+		return dray_error_kind(&call->err, -EINVAL, "syntax", "copy.set: too many steps");
+	l->limits.steps = (unsigned)steps;
+	l->limits.rate = rate;
+	struct dray_copy_limits asked = l->limits;
+	iod_thread_call(v->thread, set_limits, l);
+	if (l->rc)
+		return dray_error_kind(&call->err, l->rc, "syntax",
+			"copy.set: the engine does not take these (step_bytes: a power of two from 16384 on)");
+	pthread_mutex_lock(&v->iod->lock);
+	v->def.limits = asked;
+	pthread_mutex_unlock(&v->iod->lock);
+	return iod_volume_save(v, &call->err);
+}
+
+json_t *iod_do_copy_set(struct iod_call *call)
+{
+	struct iod_volume *v = iod_volume_get(call->iod, iod_arg_text(call, "volume", ""), &call->err);
+	if (!v)
+		return NULL;
+	struct limiting l = { .v = v };
+	int rc = iod_volume_take(v, IOD_TAKE_WAIT, &call->err);
+	if (!rc) {
+		l.limits = v->def.limits;
+		rc = change_limits(call, v, &l);
+		iod_volume_give(v);
+	}
+	iod_volume_put(v);
+	return rc ? NULL : iod_limits_json(&l.limits);
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The engine's host: what dray_host_ops is made of in the real program.
+ *
+ * Everything here runs on the volume's I/O thread, so nothing is locked. Operations go to the leg's storage through an `iod_op`
+ * taken from a list of free ones (the list grows to the engine's own limit and never shrinks: no allocation in the steady
+ * state); map pages go to the link's file. What cannot even begin (no storage open, no memory) is put on `deferred` and
+ * completed from the hook: the engine is never called back from inside its own call.
+ *
+ * Time: the engine is ticked with the loop's time before each batch of completions and requests, and from the hook when it
+ * asked for it. `ahead_ns` shifts its clock forward, once, at an orderly stop: what waits for time to pass (intents that are
+ * cleared when idle) is then due at once, and since the shift stays, intervals measured later are right.
+ *
+ * The link: map operations name a leg by the engine's index, and a leg has one map file, of its link with the present
+ * primary. A switch moves the descriptor from the new primary to the old one (iod_vio_swap_link) right before the engine
+ * is told to go on, because the first map write of the other direction may come from inside that call.
+ */
+#include "iod/volume.h"
+
+#include "base/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct iod_op {
+	struct dray_sio sio; /* a storage operation ... */
+	struct dray_ioc ioc; /* ... or one on a map file */
+	struct iovec iov;
+	struct dray_io *io;
+	struct iod_volume *v;
+	struct iod_op *next;
+};
+
+/* A deferred operation has no iod_op; its list node and result are in the host's part of it. */
+struct deferred {
+	struct dray_list node;
+	intptr_t error;
+};
+_Static_assert(sizeof(struct deferred) <= sizeof((struct dray_io *)0)->host, "fits");
+
+static uint64_t vio_now(const struct iod_volume *v)
+{
+	return dray_loop_now(v->thread->loop) + v->vio.ahead_ns;
+}
+
+static void tick(struct iod_volume *v, uint64_t now_ns)
+{
+	v->vio.ticked_ns = now_ns;
+	v->vio.touched = false;
+	v->vio.wake_ns = dray_vol_tick(v->vio.vol, now_ns);
+}
+
+void iod_vio_enter(struct iod_volume *v)
+{
+	uint64_t now_ns = vio_now(v);
+	if (now_ns != v->vio.ticked_ns)
+		tick(v, now_ns);
+	v->vio.touched = true;
+}
+
+static struct iod_op *op_get(struct iod_volume *v)
+{
+	struct iod_op *op = v->vio.free_ops;
+	if (op) {
+		v->vio.free_ops = op->next;
+		return op;
+	}
+	op = calloc(1, sizeof *op);
+	if (op)
+		op->v = v;
+	return op;
+}
+
+static void op_put(struct iod_op *op)
+{
+	op->next = op->v->vio.free_ops;
+	op->v->vio.free_ops = op;
+}
+
+static void defer(struct iod_volume *v, struct dray_io *io, int error)
+{
+	struct deferred *d = (struct deferred *)io->host;
+	d->error = error;
+	dray_list_add_tail(&v->vio.deferred, &d->node);
+}
+
+static void complete(struct iod_op *op, int error, unsigned flags)
+{
+	struct iod_volume *v = op->v;
+	struct dray_io *io = op->io;
+	op_put(op);
+	v->vio.busy--;
+	iod_vio_enter(v);
+	dray_vol_complete(v->vio.vol, io, error, flags);
+}
+
+static void storage_done(struct dray_sio *sio, int error, bool may_land_late)
+{
+	struct iod_op *op = dray_container(sio, struct iod_op, sio);
+	op->io->n_extents = sio->n_extents;
+	complete(op, error, may_land_late && error ? DRAY_C_MAY_LAND_LATE : 0);
+}
+
+static void map_done(struct dray_ioc *ioc, int res)
+{
+	struct iod_op *op = dray_container(ioc, struct iod_op, ioc);
+	int error = res < 0 ? res : 0;
+	/* The file is allocated in full: a short write is a failing disk. */
+	if (!error && op->io->op == DRAY_OP_MAP_WRITE && res != DRAY_MAP_PAGE_BYTES)
+		error = -EIO;
+	complete(op, error, 0);
+}
+
+static void host_submit(void *host, struct dray_io *io)
+{
+	struct iod_volume *v = host;
+	v->vio.busy++;
+	struct iod_leg *leg = v->vio.legs[io->leg];
+	bool map = io->op == DRAY_OP_MAP_WRITE || io->op == DRAY_OP_MAP_SYNC;
+
+	if (!leg || (map ? leg->map_fd < 0 : !leg->io)) {
+		defer(v, io, -ENODEV);
+		return;
+	}
+	struct iod_op *op = op_get(v);
+	if (!op) {
+		defer(v, io, -ENOMEM);
+		return;
+	}
+	op->io = io;
+	if (map) {
+		op->ioc.done = map_done;
+		if (io->op == DRAY_OP_MAP_SYNC) {
+			dray_loop_fdatasync(v->thread->loop, &op->ioc, leg->map_fd);
+			return;
+		}
+		op->iov = (struct iovec){ .iov_base = io->data, .iov_len = DRAY_MAP_PAGE_BYTES };
+		dray_loop_writev(v->thread->loop, &op->ioc, leg->map_fd, &op->iov, 1, io->offset, 0);
+		return;
+	}
+	struct dray_sio *sio = &op->sio;
+	sio->done = storage_done;
+	sio->op = io->op;
+	sio->flags = io->flags;
+	sio->offset = io->offset;
+	sio->length = io->length;
+	sio->data = io->data;
+	sio->extents = io->extents;
+	sio->max_extents = io->max_extents;
+	sio->n_extents = 0;
+	dray_storage_submit(leg->io, sio);
+}
+
+static void host_reply(void *host, struct dray_request *req, int error)
+{
+	struct iod_volume *v = host;
+	dray_nbd_reply(req, error);
+	/* The NBD server gathers replies and sends them from its own hook, which may have run before ours. */
+	if (v->vio.in_hook)
+		dray_loop_hooks_again(v->thread->loop);
+}
+
+static void host_release(void *host, struct dray_request *req)
+{
+	dray_nbd_release(req);
+}
+
+static void host_event(void *host, const struct dray_event *ev)
+{
+	iod_volume_event(host, ev);
+}
+
+static void *host_buf_get(void *host, uint64_t bytes)
+{
+	struct iod_volume *v = host;
+	return iod_slab_get(&v->thread->steps, bytes);
+}
+
+static void host_buf_put(void *host, void *buf, uint64_t bytes)
+{
+	struct iod_volume *v = host;
+	iod_slab_put(&v->thread->steps, buf, bytes);
+}
+
+static const struct dray_host_ops host_ops = {
+	.submit = host_submit,
+	.reply = host_reply,
+	.release = host_release,
+	.event = host_event,
+	.buf_get = host_buf_get,
+	.buf_put = host_buf_put,
+};
+
+static void complete_deferred(struct iod_volume *v)
+{
+	/* Only those that are there now: a completion may bring the same operation back, and it waits for the next round. */
+	struct dray_list now;
+	dray_list_init(&now);
+	for (struct dray_list *n; (n = dray_list_pop(&v->vio.deferred));)
+		dray_list_add_tail(&now, n);
+	for (struct dray_list *n; (n = dray_list_pop(&now));) {
+		struct deferred *d = dray_container(n, struct deferred, node);
+		struct dray_io *io = (struct dray_io *)((char *)d - offsetof(struct dray_io, host));
+		v->vio.busy--;
+		iod_vio_enter(v);
+		dray_vol_complete(v->vio.vol, io, (int)d->error, 0);
+	}
+}
+
+static uint64_t hook_run(struct dray_loop_hook *hook, uint64_t loop_ns)
+{
+	struct iod_vio *vio = dray_container(hook, struct iod_vio, hook);
+	struct iod_volume *v = dray_container(vio, struct iod_volume, vio);
+
+	if (!vio->vol)
+		return UINT64_MAX;
+	vio->in_hook = true;
+	complete_deferred(v);
+	uint64_t now_ns = loop_ns + vio->ahead_ns;
+	if (vio->touched || now_ns >= vio->wake_ns)
+		tick(v, now_ns);
+	vio->in_hook = false;
+	if (!dray_list_empty(&vio->deferred))
+		return loop_ns;
+	return vio->wake_ns == DRAY_TIME_NEVER ? UINT64_MAX :
+		vio->wake_ns > vio->ahead_ns   ? vio->wake_ns - vio->ahead_ns :
+						 loop_ns;
+}
+
+int iod_vio_new(struct iod_volume *v)
+{
+	struct dray_vol_config config = {
+		.size_bytes = v->def.size_bytes,
+		.region_bytes = v->def.region_bytes,
+		.block_bytes = v->def.block_bytes,
+	};
+	int rc = dray_vol_new(&v->vio.vol, &config, &host_ops, v);
+	if (rc)
+		return rc;
+	v->vio.wake_ns = 0;
+	tick(v, vio_now(v));
+	dray_loop_hook_add(v->thread->loop, &v->vio.hook);
+	return dray_vol_set_limits(v->vio.vol, &v->def.limits);
+}
+
+int iod_vio_attach(struct iod_volume *v, struct iod_leg *leg, const struct dray_leg_config *config)
+{
+	iod_vio_enter(v);
+	int index = dray_vol_leg_attach(v->vio.vol, config);
+	if (index < 0)
+		return index;
+	leg->index = index;
+	v->vio.legs[index] = leg;
+	iod_vio_refresh(v);
+	return 0;
+}
+
+void iod_vio_refresh(struct iod_volume *v)
+{
+	bool fast = true;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++)
+		if (v->vio.legs[i] && v->vio.legs[i]->io)
+			fast &= v->vio.legs[i]->io->info.can_fast_zero;
+	v->vio.fast_zero = fast;
+}
+
+bool iod_vio_quiet(struct iod_volume *v)
+{
+	struct dray_vol_info info;
+	dray_vol_info(v->vio.vol, &info);
+	return !info.requests_in_flight && !info.requests_waiting && !v->vio.busy;
+}
+
+void iod_vio_free(struct iod_volume *v)
+{
+	dray_loop_hook_del(v->thread->loop, &v->vio.hook);
+	/* The legs are still attached: letting them go would have the engine change their maps. */
+	dray_vol_free(v->vio.vol, true);
+	v->vio.vol = NULL;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++)
+		if (v->vio.legs[i]) {
+			v->vio.legs[i]->index = DRAY_NO_LEG;
+			v->vio.legs[i] = NULL;
+		}
+	while (v->vio.free_ops) {
+		struct iod_op *op = v->vio.free_ops;
+		v->vio.free_ops = op->next;
+		free(op);
+	}
+}
+
+void iod_vio_init(struct iod_volume *v)
+{
+	dray_list_init(&v->vio.deferred);
+	v->vio.hook.run = hook_run;
+}
+
+void iod_vio_swap_link(struct iod_volume *v, int old_primary, int new_primary)
+{
+	struct iod_leg *from = v->vio.legs[new_primary], *to = v->vio.legs[old_primary];
+	assert(from && to && to->map_fd < 0);
+	to->map_fd = from->map_fd;
+	from->map_fd = -1;
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A volume and its legs inside dray-iod. vio.c is the part that lives on the I/O thread, volume.c the registry's, legs.c
+ * opens and closes storage, bring-up.c starts a volume after a restart.
+ */
+#ifndef DRAY_IOD_VOLUME_H
+#define DRAY_IOD_VOLUME_H
+
+#include "iod/iod.h"
+
+struct iod_volume;
+struct iod_inbox;
+
+struct iod_leg {
+	struct iod_volume *volume; /* fixed */
+	struct iod_leg_def *def;   /* its id and peer are fixed; all else iod->lock; owned */
+	unsigned refs;             /* iod->lock: the registry's, the opener's */
+	/* iod->lock */
+	char error[400];           /* why its storage is not open, or why it is set aside; "" if all is well */
+	bool forgotten;            /* not in volume.json any more, still being let go */
+	bool opening;              /* a job is at it */
+	bool splitting;            /* the split under way takes it */
+	bool buried;               /* an image that was let go is closed */
+	int image_error;           /* ... and is not whole */
+	struct dray_storage *storage; /* changed by the holder of the verb right, under iod->lock, on the I/O thread */
+	struct dray_storage_info info;
+	/* v->wait_lock */
+	bool let_go;               /* the engine said LEG_DETACHED */
+	bool stopped;              /* the engine said PAUSED since this was cleared */
+	/* its I/O thread */
+	int index;                 /* the engine's, or DRAY_NO_LEG */
+	struct dray_storage *io;   /* where its operations go; NULL: they fail */
+	int map_fd;                /* of its link with the present primary, or -1 */
+};
+
+struct iod_op;
+
+/* What lives on the I/O thread. */
+struct iod_vio {
+	struct dray_vol *vol; /* NULL: the primary is not open */
+	struct dray_loop_hook hook;
+	struct iod_leg *legs[DRAY_MAX_LEGS];
+	struct iod_op *free_ops;
+	struct dray_list deferred; /* operations that failed before they began */
+	uint64_t ticked_ns, wake_ns;
+	uint64_t ahead_ns;         /* the engine's clock is this far ahead of the loop's (orderly stop) */
+	unsigned busy;             /* operations that the engine waits for */
+	bool touched, in_hook;
+	bool fast_zero;            /* every leg has it */
+	uint64_t switch_token;     /* of the switch under way */
+	struct iod_inbox *inbox;   /* that is told its answers; NULL: none */
+	unsigned inbox_number;
+};
+
+struct iod_volume {
+	struct iod *iod;            /* fixed */
+	struct iod_thread *thread;  /* fixed */
+	struct dray_list node;      /* iod->lock, as all that follows to the next heading */
+	struct iod_volume_def def;
+	uint64_t epoch;
+	unsigned primary;           /* leg id */
+	char token[IOD_TOKEN_MAX + 1];
+	int64_t blackout_us, suspended_us; /* of the last switch in this life; -1: unknown */
+	struct iod_leg *legs[2 * IOD_LEGS_MAX];
+	unsigned n_legs;
+	unsigned refs;              /* exports in use, verbs, openers */
+	bool taken;                 /* the verb right */
+	bool served, removed, in_doubt;
+	char reason[480];           /* why it is not served */
+	atomic_uint clients;
+
+	/* v->wait_lock */
+	pthread_mutex_t wait_lock;
+	pthread_cond_t wait_cond;
+
+	/* its I/O thread */
+	struct iod_vio vio;
+};
+
+/* ---- registry (volume.c) ---- */
+
+/* Finds a volume and takes a reference; NULL with err "not_found". */
+struct iod_volume *iod_volume_get(struct iod *iod, const char *name, struct dray_error *err);
+void iod_volume_put(struct iod_volume *v);
+/* The verb right. -EBUSY "busy" if another verb keeps it for longer than `wait_ns`. */
+int iod_volume_take(struct iod_volume *v, uint64_t wait_ns, struct dray_error *err);
+void iod_volume_give(struct iod_volume *v);
+/* The leg with this id, referenced; NULL with err "not_found". */
+struct iod_leg *iod_volume_leg(struct iod_volume *v, unsigned id, struct dray_error *err);
+void iod_leg_put(struct iod_leg *leg);
+
+/* Makes a volume in memory (not yet in the registry), on the least loaded thread; `def`'s contents are taken over. */
+struct iod_volume *iod_volume_new(struct iod *iod, struct iod_volume_def *def);
+void iod_volume_register(struct iod_volume *v);
+/* Gives up a volume that no thread refers to: the last reference frees it. */
+void iod_volume_unregister(struct iod_volume *v);
+/* Adds a leg in memory; `def` is taken over. NULL: no memory or no slot. iod->lock is taken inside. */
+struct iod_leg *iod_volume_leg_add(struct iod_volume *v, struct iod_leg_def *def);
+/* Takes it off the volume; frees it with the last reference. */
+void iod_volume_leg_drop(struct iod_leg *leg);
+/* Writes volume.json without the forgotten legs. The verb right is held. */
+int iod_volume_save(struct iod_volume *v, struct dray_error *err);
+void iod_volume_reason(struct iod_volume *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void iod_leg_error(struct iod_leg *leg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- storage of a leg (legs.c); a job's thread, the verb right is held unless said ---- */
+
+/* Opens the leg's storage (may block long; the right need not be held): checks size, block size and, if `expected`, the
+ * identity recorded. */
+int iod_leg_open(struct iod_leg *leg, bool primary, uint64_t lock_wait_ns, bool expected, struct dray_storage **st,
+	struct dray_error *err);
+/* Hands an open storage to the leg (on the I/O thread). */
+void iod_leg_install(struct iod_leg *leg, struct dray_storage *st);
+/* Takes it away: flushes if `flush`, detaches from the loop and closes. The engine must not use it any more. Returns the
+ * flush's error. */
+int iod_leg_close(struct iod_leg *leg, bool flush);
+/* Forgets a secondary durably and asks the engine to let go of it. After an error it is there as before. */
+int iod_leg_forget(struct iod_leg *leg, struct dray_error *err);
+/* Waits until the engine has let go of a forgotten leg, closes it, removes its maps and drops it. `flush`: its contents are to
+ * be kept; -EIO ... "flush_failed" then means that they may not be. The verb right need not be held. */
+int iod_leg_bury(struct iod_leg *leg, bool flush, struct dray_error *err);
+/* The same storage as another leg's of this process, or an export of this process? -EEXIST "exists", "self_export". */
+int iod_leg_check_other(struct iod *iod, const struct iod_leg *leg, const char *identity, struct dray_error *err);
+int iod_leg_check_self(struct iod *iod, const char *resource, struct dray_error *err);
+
+/* ---- the life of a volume (bring-up.c) ---- */
+
+/* Opens what can be opened, makes the engine, serves. The verb right is held, iod->lock is not. `fresh`: a new volume: the
+ * primary alone, no waiting for locks. After failure nothing is open, and `reason` says why. */
+int iod_volume_start(struct iod_volume *v, bool fresh, struct dray_error *err);
+/* Hands a new secondary, open and installed, to the engine, with its map file (taken over; -1: none). */
+int iod_leg_attach_new(struct iod_leg *leg, struct iod_leg *primary, bool known_zero, int map_fd,
+	struct dray_error *err);
+/* dray_vol_leg_retry on the I/O thread. */
+int iod_leg_retry(struct iod_leg *leg);
+/* Starts the job that brings a volume up, for as long as it takes. */
+void iod_volume_start_later(struct iod_volume *v);
+/* Starts the job that opens a secondary that could not be opened. The leg must be known to the engine. */
+void iod_leg_open_later(struct iod_leg *leg);
+/* No client is there. Waits until the engine is quiet (at most `wait_ns`), has the maps recorded, frees it and closes the
+ * legs. false: something is still under way, nothing was freed. */
+bool iod_volume_stop(struct iod_volume *v, bool record, uint64_t wait_ns);
+
+/* ---- the I/O thread's part (vio.c); all on the volume's I/O thread ---- */
+
+/* Has the engine know the time; call before every dray_vol_ call. */
+void iod_vio_enter(struct iod_volume *v);
+void iod_vio_init(struct iod_volume *v);
+/* The engine, without legs, with the volume's limits. */
+int iod_vio_new(struct iod_volume *v);
+/* Attaches `leg` to the engine. Sets leg->index. */
+int iod_vio_attach(struct iod_volume *v, struct iod_leg *leg, const struct dray_leg_config *config);
+/* Call when a leg's storage came or went. */
+void iod_vio_refresh(struct iod_volume *v);
+/* Nothing is under way. */
+void iod_vio_free(struct iod_volume *v);
+/* The map file changes hands at a switch (engine indices). */
+void iod_vio_swap_link(struct iod_volume *v, int old_primary, int new_primary);
+bool iod_vio_quiet(struct iod_volume *v);
+
+/* ---- events.c ---- */
+void iod_volume_event(struct iod_volume *v, const struct dray_event *ev);
+/* Waits until the engine has set `*flag` (a leg's let_go or stopped), or the process is to stop: false. A job's thread. */
+bool iod_volume_wait(struct iod_volume *v, const bool *flag);
+/* A queue of the engines' answers, read by the job that drives a switch (group.c). */
+enum iod_answer { IOD_PREPARED, IOD_DRAINED, IOD_SEALED, IOD_RESUMED, IOD_IN_DOUBT };
+void iod_inbox_put(struct iod_inbox *inbox, unsigned member, enum iod_answer what, int error, uint64_t blackout_ns,
+	uint64_t suspended_ns);
+
+/* ---- the NBD back end (export.c) ---- */
+extern const struct dray_nbd_backend_ops iod_export_ops;
+
+/* ---- describe.c: a volume as JSON ---- */
+/* NULL: no memory. */
+json_t *iod_volume_json(struct iod_volume *v);
+json_t *iod_limits_json(const struct dray_copy_limits *limits);
+const char *iod_leg_state_name(enum dray_leg_state state);
+
+#endif
