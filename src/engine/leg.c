@@ -200,7 +200,7 @@ static uint64_t look_for_stall(struct dray_vol *v, int leg_no)
 			dray_leg_stalled(v, leg_no);
 			return DRAY_TIME_NEVER;
 		}
-		if (io->role == ROLE_REQUEST && io->op != DRAY_OP_READ) {
+		if (io->role == ROLE_REQUEST) {
 			dray_request_abandon_leg(v, leg_no);
 			return DRAY_TIME_NEVER;
 		}

@@ -151,7 +151,9 @@ void dray_map_load(struct dray_vol *v, struct link *l, const struct dray_leg_con
 		}
 		if (m->durable) {
 			code_set(m, r, WANT, code);
-			code_set(m, r, DISK, code);
+			/* A page that could not be read this time may well be read the next time, and say "clean". */
+			bool unread = config->pages && (r / PER_PAGE >= config->n_pages || !config->pages[r / PER_PAGE]);
+			code_set(m, r, DISK, unread ? MAP_CLEAN : code);
 			m->n_intent += code == MAP_INTENT;
 		}
 		if (code != MAP_DIRTY)

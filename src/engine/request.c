@@ -179,11 +179,20 @@ static bool send_write(struct dray_vol *v, struct dray_request *req)
 	return true;
 }
 
+static int other_leg_for_read(const struct dray_vol *v, const struct dray_request *req);
+
 static bool send_other(struct dray_vol *v, struct dray_request *req)
 {
 	if (ios_free(v) < DRAY_MAX_LEGS)
 		return false;
-	send_one(v, req, req->op, req->flags, req->offset, req->length, v->primary);
+	int leg = v->primary;
+	if (req->tried_legs) {
+		leg = other_leg_for_read(v, req);
+		if (leg == DRAY_NO_LEG)
+			return true; /* what it had is gone by now: the error stands */
+		req->error = 0;
+	}
+	send_one(v, req, req->op, req->flags, req->offset, req->length, leg);
 	if (req->op == DRAY_OP_FLUSH) {
 		for_links(v, i) {
 			if (leg_active(&v->legs[i]))
@@ -192,6 +201,8 @@ static bool send_other(struct dray_vol *v, struct dray_request *req)
 	}
 	return true;
 }
+
+static void chunk_done(struct dray_vol *v, struct dray_request *req);
 
 bool dray_request_pump(struct dray_vol *v)
 {
@@ -212,6 +223,8 @@ bool dray_request_pump(struct dray_vol *v)
 		dray_list_del(&req->node);
 		req->state = RQ_RUNNING;
 		moved = true;
+		if (!req->ios)
+			chunk_done(v, req);
 	}
 	return moved;
 }
@@ -263,12 +276,15 @@ void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
 	req->ios--;
 	if (error && op == DRAY_OP_READ) {
 		req->tried_legs |= 1u << leg;
-		int other = other_leg_for_read(v, req);
-		if (other != DRAY_NO_LEG) {
-			send_one(v, req, DRAY_OP_READ, 0, req->offset, req->length, other);
+		req->error = error;
+		if (other_leg_for_read(v, req) != DRAY_NO_LEG) {
+			/* Another leg may be ahead of the primary, or behind, by the writes under way: the read waits for its range, or
+			 * two reads could see them come and go. */
+			req->state = RQ_LOCKING;
+			if (req->lock.queued || dray_lock_enter(&v->locks, &req->lock, req->offset, req->offset + req->length, false))
+				dray_request_granted(v, req);
 			return;
 		}
-		req->error = error;
 	} else if (error && leg == v->primary) {
 		req->error = error;
 	} else if (error && op != DRAY_OP_FLUSH) {
@@ -289,6 +305,9 @@ static void abandon(struct dray_vol *v, struct leg *leg, struct dray_io *io)
 		if (leg->link && !PLANT(H7_DEGRADED_STAYS_CLEAN))
 			dray_link_dirty(v, leg, io->offset, io->length, false);
 	}
+	/* A read that fell back to this leg has nowhere else to go, and holds its range. */
+	if (io->op == DRAY_OP_READ)
+		req->error = -EIO;
 	req->unsettled++;
 	req->ios--;
 	if (!req->ios && req->state == RQ_RUNNING)
@@ -300,8 +319,7 @@ void dray_request_abandon_leg(struct dray_vol *v, int leg_no)
 	struct leg *leg = &v->legs[leg_no];
 	dray_list_for_each_safe(n, &leg->outstanding) {
 		struct dray_io *io = dray_container(n, struct dray_io, node);
-		/* A read that fell back to this leg has nowhere else to go: it waits. */
-		if (io->role == ROLE_REQUEST && io->op != DRAY_OP_READ)
+		if (io->role == ROLE_REQUEST)
 			abandon(v, leg, io);
 	}
 }

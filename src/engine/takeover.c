@@ -254,7 +254,7 @@ int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)
 			continue;
 		if (split && leg->held)
 			continue;
-		leg->image_error = dray_leg_ready(v, leg) ? 0 : -EAGAIN;
+		leg->image_error = dray_leg_ready(v, leg) && !leg->flush_poisoned ? 0 : -EAGAIN;
 		leg->state = DRAY_LEG_DETACHED;
 		detached[i] = true;
 	}
