@@ -173,7 +173,18 @@ void check_answered(struct sim_vol *v, struct sim_req *r, int error)
 
 /* ---- legs ---- */
 
-void check_detached(struct sim_vol *v, struct sim_leg *leg)
+int check_image(struct sim_vol *v, const struct sim_disk *d)
+{
+	uint64_t now = ++v->s->oracle_time;
+	int bad = -1;
+	for (unsigned b = 0; b < v->n_blocks && bad < 0; b++)
+		if (!oracle_readable(v, b, d->cache[b], now, now + 1))
+			bad = (int)b;
+	v->s->oracle_time++;
+	return bad;
+}
+
+void check_detached(struct sim_vol *v, struct sim_leg *leg, int error)
 {
 	struct sim *s = v->s;
 	if (!leg || !leg->detaching)
@@ -181,6 +192,9 @@ void check_detached(struct sim_vol *v, struct sim_leg *leg)
 	if (leg->disk->in_flight)
 		sim_fail(s, "detached-busy", "volume %u: disk %u was let go with %u operations under way", v->no, leg->disk->no,
 			leg->disk->in_flight);
+	if (leg->is_image && !error && leg->bad_image >= 0)
+		sim_fail(s, "image-content", "volume %u: disk %u was left behind as an image of the switch, and its block %d is not of that instant; its history by now: %s",
+			v->no, leg->disk->no, leg->bad_image, oracle_history(v, (unsigned)leg->bad_image));
 	if (v->undo_to == leg->disk) {
 		sim_cover(s, COVER_COMMITTED);
 		v->undo_to = NULL;
@@ -198,7 +212,7 @@ void check_verified(struct sim_vol *v, struct sim_leg *leg, int error)
 	if (dray_vol_leg_info(v->eng, (int)(leg - v->legs), &info))
 		return;
 	bool present = v->corrupt == leg->disk && v->corrupt->cache[v->corrupt_block] == v->corrupt_stamp;
-	if (!v->corrupt && !v->was_corrupt && !leg->verify_excused && info.verify_differing_bytes)
+	if (v->was_corrupt != leg->disk && !leg->verify_excused && info.verify_differing_bytes)
 		sim_fail(s, "verify-false-alarm", "volume %u: a verify found %" PRIu64 " bytes that differ; none do", v->no,
 			info.verify_differing_bytes);
 	if (present && !error && leg->verify_all) {
@@ -210,10 +224,8 @@ void check_verified(struct sim_vol *v, struct sim_leg *leg, int error)
 	if (info.verify_differing_bytes)
 		sim_cover(s, COVER_H16_CORRUPTION_FOUND);
 	leg->excuse = true;
-	if (!present && (!v->corrupt || v->corrupt == leg->disk)) {
-		v->corrupt = NULL;
-		v->was_corrupt = false;
-	}
+	if (!present && v->was_corrupt == leg->disk)
+		v->corrupt = v->was_corrupt = NULL;
 }
 
 void check_note_write(struct sim_vol *v, const struct sim_leg *leg, const struct sim_req *r)

@@ -17,7 +17,9 @@ void check_takeover(struct sim_vol *v, const struct sim_disk *d, bool durable, c
 void check_drained(struct sim_vol *v);
 /* A request was answered (inside the engine: nothing is called there). */
 void check_answered(struct sim_vol *v, struct sim_req *r, int error);
-void check_detached(struct sim_vol *v, struct sim_leg *leg);
+void check_detached(struct sim_vol *v, struct sim_leg *leg, int error);
+/* The first block of a disk that is not what may be read at this instant; -1: none. */
+int check_image(struct sim_vol *v, const struct sim_disk *d);
 void check_verified(struct sim_vol *v, struct sim_leg *leg, int error);
 /* Counts the situations a write comes into. */
 void check_note_write(struct sim_vol *v, const struct sim_leg *leg, const struct sim_req *r);

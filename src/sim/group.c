@@ -205,17 +205,19 @@ static void seal(struct sim_group *g, unsigned i)
 	post(g, FROM_SEALED, i, rc, 0);
 }
 
-/* The images that a switch or a split leaves behind are right at this instant, if they were clean. */
-static void check_images(struct sim_group *g, struct sim_vol *v)
+/* The images that a switch or a split leaves behind: whether they are right at this instant is held against what LEG_DETACHED
+ * says of them. */
+static void note_images(struct sim_group *g, struct sim_vol *v)
 {
 	for (int l = 0; l < DRAY_MAX_LEGS; l++) {
 		struct sim_leg *leg = &v->legs[l];
 		if (!leg->used || leg->detaching || leg->disk == v->primary || leg->disk == v->next_primary)
 			continue;
 		struct dray_leg_info info;
-		if (dray_vol_leg_info(v->eng, l, &info) == 0 && info.synced && info.dirty_bytes == 0 && info.doubt_bytes == 0 &&
-			info.unsettled == 0 && info.state == DRAY_LEG_MIRROR)
-			check_takeover(v, leg->disk, false, "the image left behind");
+		if (dray_vol_leg_info(v->eng, l, &info) || (g->split && info.held))
+			continue; /* a split leaves alone what was held */
+		leg->is_image = true;
+		leg->bad_image = check_image(v, leg->disk);
 		v->members &= ~(1u << leg->disk->no);
 		leg->detaching = true;
 	}
@@ -229,7 +231,7 @@ static void apply(struct sim_group *g, unsigned i)
 		sim_fail(s, "apply-before-record", "volume %u: apply before the record of the new primary is durable", v->no);
 	unsigned others = (unsigned)__builtin_popcount(v->members);
 	vol_enter(v);
-	check_images(g, v);
+	note_images(g, v);
 	if (!g->split)
 		check_takeover(v, v->next_primary, true, "the new primary at the switch");
 	/* The host's books change with the engine's: a map operation from inside the call is about the new pair. */

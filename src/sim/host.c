@@ -345,7 +345,7 @@ static void handle(struct sim_vol *v, const struct dray_event *ev)
 			leg->held = true;
 		break;
 	case DRAY_EV_LEG_DETACHED:
-		check_detached(v, leg);
+		check_detached(v, leg, ev->error);
 		break;
 	case DRAY_EV_VERIFIED:
 		if (leg)

@@ -40,6 +40,7 @@ struct wrec {
 	unsigned block;
 	enum rec_kind kind;
 	bool durable, fua, maybe, told;
+	bool elsewhere; /* dropped by the other side of a switch in doubt: reads don't see it, and prove nothing */
 };
 
 void stamp_put(uint8_t *block, uint32_t block_bytes, uint64_t stamp)
@@ -204,7 +205,7 @@ static void observe(struct sim_vol *v, unsigned block, uint64_t val, uint64_t fr
 	struct wrec *seen = NULL;
 	/* A read that began before the storage dropped things says nothing about what is left. */
 	for (struct wrec *x = v->hist[block]; x; x = x->next)
-		if (x->dropped > from)
+		if (x->dropped > from || x->elsewhere)
 			return;
 	for (struct wrec *x = v->hist[block]; x; x = x->next)
 		if (x->kind != REC_DISCARD && x->val == val)
@@ -346,7 +347,7 @@ void oracle_orphan(struct sim_vol *v, struct sim_req *r)
 	r->recs = NULL;
 }
 
-void oracle_dropped(struct sim_vol *v, unsigned block)
+void oracle_dropped(struct sim_vol *v, unsigned block, bool elsewhere)
 {
 	uint64_t now = ++v->s->oracle_time;
 	for (struct wrec *x = v->hist[block]; x; x = x->next) {
@@ -356,6 +357,7 @@ void oracle_dropped(struct sim_vol *v, unsigned block)
 		x->maybe = true;
 		x->must_by = NEVER;
 		x->dropped = now;
+		x->elsewhere = elsewhere;
 	}
 }
 

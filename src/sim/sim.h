@@ -65,7 +65,8 @@ struct sim_leg {
 	/* check.c: progress */
 	uint64_t last_done, gone_back_ok; /* as of the last look; event number until which going back is explained */
 	uint64_t copied_at_attach;
-	bool excuse;
+	int bad_image;               /* detached by a switch: the first block that is not of that instant, or -1 */
+	bool excuse, is_image;
 	/* A verify under way. */
 	bool verifying, verify_repair, verify_all, verify_excused;
 };
@@ -136,7 +137,7 @@ struct sim_vol {
 	uint64_t excused_ns, excuse_mark;
 	uint64_t leg_timeout_ns;
 	struct sim_disk *corrupt;    /* a block was changed behind the engine's back */
-	bool was_corrupt;
+	struct sim_disk *was_corrupt; /* until a verify of it ended */
 	unsigned corrupt_block;
 	uint64_t corrupt_stamp;
 };

@@ -124,11 +124,11 @@ static void corrupt(struct sim_vol *v, struct sim_leg *leg)
 	struct sim *s = v->s;
 	unsigned b = (unsigned)rng_below(&s->rng, v->n_blocks), region = b / v->region_blocks;
 	/* Reads that the primary can't serve may come from the leg: then the application would see it. */
-	if (s->mix.errors || s->mix.net_source || s->group || dray_vol_leg_region(v->eng, leg_index(v, leg), region) < DRAY_REGION_CLEAN ||
+	if (s->mix.errors || s->mix.net_source || s->group || leg->disk->dirty[b] || dray_vol_leg_region(v->eng, leg_index(v, leg), region) < DRAY_REGION_CLEAN ||
 		app_writing(v, region * v->region_blocks, v->region_blocks))
 		return;
 	v->corrupt = leg->disk;
-	v->was_corrupt = true;
+	v->was_corrupt = leg->disk;
 	v->corrupt_block = b;
 	v->corrupt_stamp = stamp_make(99, b, s->next_gen++);
 	/* In the cache only: a repair would have to be flushed before the leg is right whatever happens, and the region is recorded clean. */
