@@ -208,6 +208,20 @@ static void judge(struct pair_run *run)
 	change_end(&c);
 }
 
+/* After the switch the progress stands; what the legs are is still told. */
+static void look_switched(struct pair_run *run)
+{
+	struct dray_pair *p = run_pair(run);
+	for (size_t t = 0; t < run->view.n_targets; t++) {
+		const struct dray_leg_view *leg = &run->view.targets[t];
+		if (!leg->found)
+			continue;
+		snprintf(p->targets[t].state, sizeof p->targets[t].state, "%s", leg->state);
+		p->targets[t].dirty_bytes = leg->dirty_bytes;
+	}
+	p->predicted_blackout_us = run->view.predicted_blackout_us;
+}
+
 static bool moving(enum dray_pair_state state)
 {
 	return state == DRAY_PAIR_STARTING || state == DRAY_PAIR_COPYING || state == DRAY_PAIR_SYNCED ||
@@ -231,6 +245,8 @@ void observe_all(struct agent *a)
 				continue;
 			if (moving(p->state) && run->view.primary_target < 0)
 				progress(run);
+			else if (p->state == DRAY_PAIR_SWITCHED)
+				look_switched(run);
 			if (run_settled(run)) {
 				judge(run);
 				verify_observe(run);

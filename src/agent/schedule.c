@@ -42,10 +42,10 @@ void schedule(struct sched_pair *pairs, size_t n, uint64_t agent_limit)
 		}
 		if (in_session >= p->session_limit)
 			snprintf(p->reason, sizeof p->reason,
-				"waits for 1 of %llu active pairs of this session; %llu %s before it",
+				"waits for 1 of %llu active pairs of this session (limits.active_pairs); %llu %s before it",
 				(unsigned long long)p->session_limit, (unsigned long long)before, pairs_word(before));
 		else
-			snprintf(p->reason, sizeof p->reason, "waits for 1 of %llu active pairs of the agent; %llu %s before it",
+			snprintf(p->reason, sizeof p->reason, "waits for 1 of %llu active pairs of the agent (active_pairs of its configuration); %llu %s before it",
 				(unsigned long long)agent_limit, (unsigned long long)waiting,
 				pairs_word(waiting));
 		waiting++;

@@ -23,7 +23,7 @@ struct sched_pair {
 	void *owner;            /* the caller's */
 
 	bool run;               /* out */
-	char reason[120];       /* out, where !run: which limit, and how many wait before it */
+	char reason[160];       /* out, where !run: which limit, and how many wait before it */
 };
 
 /* Sorts the array into the order of admission. */

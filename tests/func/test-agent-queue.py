@@ -13,8 +13,8 @@ with AgentTest() as t:
     pairs = [{"source": f"volume:{n}", "target": t.file(n)} for n in "abc"]
     doc = t.submit({"name": "three", "limits": {"active_pairs": 1}, "pairs": pairs})
     assert [p["state"] for p in doc["pairs"]] == ["starting", "queued", "queued"], doc
-    assert [p["reason"] for p in doc["pairs"][1:]] == ["waits for 1 of 1 active pairs of this session; 0 pairs before it",
-                                                       "waits for 1 of 1 active pairs of this session; 1 pair before it"], doc
+    assert [p["reason"] for p in doc["pairs"][1:]] == ["waits for 1 of 1 active pairs of this session (limits.active_pairs); 0 pairs before it",
+                                                       "waits for 1 of 1 active pairs of this session (limits.active_pairs); 1 pair before it"], doc
     t.wait_states("three", "copying", "queued", "queued")
 
     doc = t.set("three", limits__active_pairs=3)

@@ -33,8 +33,8 @@ static void within_the_session(void **state)
 	struct sched_pair p[] = { pair(1, 3, 5, 1, false), pair(1, 1, 5, 1, false), pair(1, 2, 5, 1, false) };
 	assert_string_equal(order(p, 3, 4), "1/1 1/2- 1/3-");
 	assert_string_equal(p[0].reason, "");
-	assert_string_equal(p[1].reason, "waits for 1 of 1 active pairs of this session; 0 pairs before it");
-	assert_string_equal(p[2].reason, "waits for 1 of 1 active pairs of this session; 1 pair before it");
+	assert_string_equal(p[1].reason, "waits for 1 of 1 active pairs of this session (limits.active_pairs); 0 pairs before it");
+	assert_string_equal(p[2].reason, "waits for 1 of 1 active pairs of this session (limits.active_pairs); 1 pair before it");
 }
 
 static void within_the_agent(void **state)
@@ -42,7 +42,7 @@ static void within_the_agent(void **state)
 	struct sched_pair p[] = { pair(1, 1, 5, NO_LIMIT, false), pair(2, 1, 5, NO_LIMIT, false), pair(3, 1, 5, NO_LIMIT, false),
 		pair(4, 1, 5, NO_LIMIT, false) };
 	assert_string_equal(order(p, 4, 2), "1/1 2/1 3/1- 4/1-");
-	assert_string_equal(p[3].reason, "waits for 1 of 2 active pairs of the agent; 1 pair before it");
+	assert_string_equal(p[3].reason, "waits for 1 of 2 active pairs of the agent (active_pairs of its configuration); 1 pair before it");
 }
 
 static void priority_then_age(void **state)
