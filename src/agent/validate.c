@@ -348,6 +348,9 @@ void validate(struct agent *a, struct dray_session *s, const struct probe_set *p
 	for (size_t i = 0; i < s->n_pairs; i++) {
 		struct source src;
 		check_source(&c, i, &src);
+		/* Nothing is done yet: that is known. */
+		s->pairs[i].progress = (struct dray_progress){ .bytes_total = src.size_bytes ? src.size_bytes : DRAY_UNKNOWN,
+			.rate = DRAY_UNKNOWN, .eta_seconds = DRAY_UNKNOWN };
 		choose_vehicle(&c, i, &src);
 		for (size_t t = 0; t < s->pairs[i].n_targets; t++)
 			check_target(&c, i, t, &src);
