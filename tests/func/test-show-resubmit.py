@@ -60,7 +60,7 @@ with Scratch() as s:
     for line in a.run("show", "again", "-o", "yaml").stdout.splitlines():
         indent = len(line) - len(line.lstrip(" -"))
         key = line.strip(" -").split(":")[0]
-        if skip_below is not None and (indent > skip_below or (indent == skip_below and line.lstrip().startswith("-") and key not in second)):
+        if skip_below is not None and indent > skip_below:
             continue
         skip_below = None
         if key in OUTPUT:
