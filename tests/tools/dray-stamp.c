@@ -559,7 +559,7 @@ static const struct option options[] = {{"uri", 1, 0, O_URI}, {"uri2", 1, 0, O_U
 	{"journal", 1, 0, O_JOURNAL}, {"volume", 1, 0, O_VOLUME}, {"block", 1, 0, O_BLOCK},
 	{"size", 1, 0, O_SIZE}, {"blocks-max", 1, 0, O_BLOCKS_MAX}, {"depth", 1, 0, O_DEPTH},
 	{"rate", 1, 0, O_RATE}, {"seconds", 1, 0, O_SECONDS}, {"writes", 1, 0, O_WRITES},
-	{"fill", 0, 0, O_FILL}, {"fill-only", 0, 0, O_FILL_ONLY}, {"sequential", 0, 0, O_SEQUENTIAL},
+	{"fill", 0, 0, O_FILL}, {"busy", 1, 0, O_BUSY}, {"fill-only", 0, 0, O_FILL_ONLY}, {"sequential", 0, 0, O_SEQUENTIAL},
 	{"read-percent", 1, 0, O_READ}, {"zero-percent", 1, 0, O_ZERO}, {"fua-percent", 1, 0, O_FUA},
 	{"flush-every", 1, 0, O_FLUSH}, {"no-reconnect", 0, 0, O_NO_RECONNECT},
 	{"reconnect-wait", 1, 0, O_WAIT}, {"status", 1, 0, O_STATUS}, {"seed", 1, 0, O_SEED}, {0, 0, 0, 0}};
