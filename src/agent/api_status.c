@@ -52,7 +52,9 @@ void api_status(struct agent *a, struct api_call *call)
 		(int)(pairs[DRAY_PAIR_STARTING] + pairs[DRAY_PAIR_COPYING]), "queued", (int)pairs[DRAY_PAIR_QUEUED], "limit",
 		(int)a->config->active_pairs);
 	const json_t *hello = iod_hello(a->iod);
-	json_t *iod = hello ? json_deep_copy(hello) : json_object();
+	json_t *iod = hello ? json_deep_copy(hello)
+			    : json_pack("{s:n, s:n, s:n, s:n, s:n, s:n}", "version", "pid", "incarnation", "backend", "threads",
+				      "nbd_socket");
 	json_object_set_new(iod, "connected", json_boolean(hello != NULL));
 	json_object_set_new(iod, "supervised", json_boolean(!a->config->no_iod));
 	json_object_set_new(iod, "starts", json_integer(supervisor_starts(a->supervisor)));
