@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Exports in plain memory, for the tests of the NBD server: header only, so that unit tests, fuzz targets and tools can
- * all include it.
+ * Exports in plain memory, for the tests of the NBD server: header only, so that unit tests, fuzz targets and
+ * tools can all include it.
  *
- * Blocks of 4 KiB know whether they were ever written: extents. With `errors`, a READ, WRITE or ZERO that begins in block
- * n = 1, 2, ... of the export fails with the n-th error of ram_errors. With `delay_ns`, every answer comes that
- * much later. A file export does its reads and writes through the loop.
+ * Blocks of 4 KiB know whether they were ever written: extents. With `errors`, a READ, WRITE or ZERO that
+ * begins in block n = 1, 2, ... of the export fails with the n-th error of ram_errors. With `delay_ns`, every
+ * answer comes that much later. A file export does its reads and writes through the loop.
  */
 #ifndef DRAY_TESTS_NBD_RAM_H
 #define DRAY_TESTS_NBD_RAM_H
@@ -22,7 +22,7 @@
 #define RAM_BLOCK 4096
 #define RAM_SMALL 65536 /* buffers up to this are kept for the next request */
 
-static const int ram_errors[] = { EIO, ENOSPC, ENOMEM, EPERM, EINVAL, ENOTSUP, ESHUTDOWN, EROFS };
+static const int ram_errors[] = {EIO, ENOSPC, ENOMEM, EPERM, EINVAL, ENOTSUP, ESHUTDOWN, EROFS};
 
 struct ram;
 
@@ -129,7 +129,8 @@ static void ram_answer(struct dray_request *req, int error)
 
 static void ram_mark(struct ram_export *e, const struct dray_request *req, bool written)
 {
-	for (uint64_t b = req->offset / RAM_BLOCK; e->written && b <= (req->offset + req->length - 1) / RAM_BLOCK; b++) {
+	for (uint64_t b = req->offset / RAM_BLOCK;
+		e->written && b <= (req->offset + req->length - 1) / RAM_BLOCK; b++) {
 		/* A part of a block that was unmapped leaves the rest of it. */
 		bool whole = req->offset <= b * RAM_BLOCK && req->offset + req->length >= (b + 1) * RAM_BLOCK;
 		if (written || whole)
@@ -145,8 +146,8 @@ static int ram_extents(struct ram_export *e, struct dray_request *req)
 		uint64_t to = at;
 		while (to < end && e->written[to / RAM_BLOCK] == w)
 			to = (to / RAM_BLOCK + 1) * RAM_BLOCK;
-		req->extents[req->n_extents++] = (struct dray_extent){ .length = to - at,
-			.flags = w ? 0 : DRAY_EXTENT_HOLE | DRAY_EXTENT_ZERO };
+		req->extents[req->n_extents++] = (struct dray_extent){
+			.length = to - at, .flags = w ? 0 : DRAY_EXTENT_HOLE | DRAY_EXTENT_ZERO};
 		at = to;
 	}
 	return 0;
@@ -161,8 +162,8 @@ static int ram_do(struct ram_export *e, struct dray_request *req)
 	e->fua += !!(req->flags & DRAY_F_FUA);
 	e->fast += !!(req->flags & DRAY_F_FAST);
 	e->unmap += !!(req->flags & DRAY_F_MAY_UNMAP);
-	assert(req->op == DRAY_OP_FLUSH ||
-		(req->length && req->offset <= e->info.size_bytes && req->length <= e->info.size_bytes - req->offset));
+	assert(req->op == DRAY_OP_FLUSH || (req->length && req->offset <= e->info.size_bytes &&
+						   req->length <= e->info.size_bytes - req->offset));
 	switch (req->op) {
 	case DRAY_OP_READ: memcpy(req->data, e->data + req->offset, req->length); return 0;
 	case DRAY_OP_WRITE:
@@ -213,7 +214,7 @@ static void ram_submit(void *ctx, void *handle, struct dray_request *req)
 	l->req = req;
 	if (e->fd && (req->op == DRAY_OP_READ || req->op == DRAY_OP_WRITE || req->op == DRAY_OP_FLUSH)) {
 		l->ioc.done = ram_io_done;
-		l->iov = (struct iovec){ req->data, req->length };
+		l->iov = (struct iovec){req->data, req->length};
 		if (req->op == DRAY_OP_READ)
 			dray_loop_readv(e->loop, &l->ioc, e->fd, &l->iov, 1, req->offset);
 		else if (req->op == DRAY_OP_WRITE)

@@ -2,16 +2,18 @@
 /*
  * One connection: what the files of this room share.
  *
- * A connection is a phase and a socket. It begins on the server's loop (negotiate.c behind handshake.c), is posted to the
- * loop of its export, and lives there until it is gone (transmit.c); then it is posted back to be struck off the server's
- * list and freed. At any moment one thread owns it: the fields below say which thread touches which.
+ * A connection is a phase and a socket. It begins on the server's loop (negotiate.c behind handshake.c), is
+ * posted to the loop of its export, and lives there until it is gone (transmit.c); then it is posted back to
+ * be struck off the server's list and freed. At any moment one thread owns it: the fields below say which
+ * thread touches which.
  *
- *   HANDSHAKE --GO--> OPEN --DISC, end of file, server ends it--> DRAIN --all answered--> DEAD --all let go--> (freed)
- *       |               '---------broken rule, socket error---------------------------------^
- *       '------ABORT, time-out, broken rule, socket error------------------> (freed)
+ *     HANDSHAKE --GO--> OPEN --leaves, is ended--> DRAIN --all answered--> DEAD --all let go--> (freed)
+ *         |               '-----broken rule, socket error-------------------^
+ *         '--ABORT, time-out, broken rule, socket error--> (freed)
  *
- * OPEN reads and answers. DRAIN reads nothing more, but what was asked is answered. DEAD answers nothing: requests under
- * way complete into nothing, and the socket is closed as soon as no operation of the loop refers to it.
+ * OPEN reads and answers. DRAIN reads nothing more, but what was asked is answered. DEAD answers nothing:
+ * requests under way complete into nothing, and the socket is closed as soon as no operation of the loop
+ * refers to it.
  */
 #ifndef DRAY_NBD_CONN_H
 #define DRAY_NBD_CONN_H
@@ -23,16 +25,19 @@
 
 #include <sys/socket.h>
 
-#define NBD_RECV_BYTES   262144 /* the receive buffer: requests are parsed out of it, many per recv */
-#define NBD_DIRECT_BYTES 16384  /* a payload that lacks at least this is received straight into its own buffer */
-#define NBD_LINGER_NS    UINT64_C(10000000000) /* DRAIN: a client that takes no replies for this long is cut off */
+/* The receive buffer: requests are parsed out of it, many per recv. */
+#define NBD_RECV_BYTES 262144
+/* A payload that lacks at least this much is received straight into its own buffer. */
+#define NBD_DIRECT_BYTES 16384
+/* DRAIN: a client that takes no replies for this long is cut off. */
+#define NBD_LINGER_NS UINT64_C(10000000000)
 
 struct nbd_conn;
 
 enum nbd_phase { NBD_HANDSHAKE, NBD_OPEN, NBD_DRAIN, NBD_DEAD };
 
-/* A request and its reply; max_requests of them are made with the connection. It is free again when the backend
- * has replied and released it, and the reply was sent (or nobody is there to read it). */
+/* A request and its reply; max_requests of them are made with the connection. It is free again when the
+ * backend has replied and released it, and the reply was sent (or nobody is there to read it). */
 struct nbd_req {
 	struct dray_request req; /* host[0] is this */
 	struct nbd_conn *conn;
@@ -40,7 +45,7 @@ struct nbd_req {
 	uint64_t cookie;
 	uint64_t buf_bytes;
 	void *buf;
-	int error;       /* of a refused request whose payload is being thrown away */
+	int error; /* of a refused request whose payload is being thrown away */
 	const char *why;
 	uint16_t cmd_flags;
 	bool replied, released, sent;
@@ -73,7 +78,7 @@ struct nbd_conn {
 	char peer[96];
 
 	/* The server's loop. */
-	struct dray_list node; /* srv->conns */
+	struct dray_list node;   /* srv->conns */
 	struct nbd_shard *shard; /* set before it is posted there, then fixed */
 	char export[256];        /* likewise */
 	bool ending;             /* `end` was posted */
@@ -97,17 +102,17 @@ struct nbd_conn {
 	struct nbd_req *reqs;
 	struct dray_list idle, replies;
 	struct dray_list dirty_node, starved_node;
-	unsigned live;            /* requests not idle */
-	uint64_t buf_bytes;       /* payload memory held */
-	size_t reply_sent;        /* bytes of the first reply that are sent already */
-	struct nbd_req *filling;  /* a write whose payload is arriving ... */
+	unsigned live;           /* requests not idle */
+	uint64_t buf_bytes;      /* payload memory held */
+	size_t reply_sent;       /* bytes of the first reply that are sent already */
+	struct nbd_req *filling; /* a write whose payload is arriving ... */
 	uint32_t fill_got;
-	uint32_t skip_bytes;      /* ... or is thrown away */
-	bool recv_direct;         /* the recv under way goes into filling's buffer */
-	bool stalled;             /* a request can't be begun: no idle one, or no memory */
-	bool big_writes;          /* the last write was large: read less ahead, to copy less */
-	bool told;                /* ops->client(true) was called */
-	uint64_t sent_ns;         /* when the client last took something */
+	uint32_t skip_bytes; /* ... or is thrown away */
+	bool recv_direct;    /* the recv under way goes into filling's buffer */
+	bool stalled;        /* a request can't be begun: no idle one, or no memory */
+	bool big_writes;     /* the last write was large: read less ahead, to copy less */
+	bool told;           /* ops->client(true) was called */
+	uint64_t sent_ns;    /* when the client last took something */
 };
 
 /* handshake.c; the server's loop. */
@@ -121,8 +126,8 @@ uint64_t nbd_transmit_hook(struct dray_loop_hook *hook, uint64_t now_ns);
 void nbd_transmit_retry(struct dray_loop_timer *timer);
 
 /* listen.c: an address in numbers; false: it is none. */
-bool nbd_address_text(const struct sockaddr_storage *ss, socklen_t len, char *host, size_t host_size, char *port,
-	size_t port_size);
+bool nbd_address_text(const struct sockaddr_storage *ss, socklen_t len, char *host, size_t host_size,
+	char *port, size_t port_size);
 
 /* server.c */
 struct dray_loop *nbd_server_loop(const struct dray_nbd_server *srv);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Negotiation on a socket: negotiate.c does the thinking, this feeds it from the loop. Answers are sent before more is
- * read, so a client that does not take them is not read from; the time for all of it is limited.
+ * Negotiation on a socket: negotiate.c does the thinking, this feeds it from the loop. Answers are sent
+ * before more is read, so a client that does not take them is not read from; the time for all of it is
+ * limited.
  */
 #include "nbd/conn.h"
 
@@ -66,7 +67,8 @@ static int send_answers(struct nbd_conn *c)
 {
 	struct dray_nego *n = &c->nego;
 	while (n->out_sent < n->out_len) {
-		ssize_t r = send(c->fd, n->out + n->out_sent, n->out_len - n->out_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t r = send(
+			c->fd, n->out + n->out_sent, n->out_len - n->out_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (r >= 0) {
 			n->out_sent += (size_t)r;
 		} else if (errno == EAGAIN) {

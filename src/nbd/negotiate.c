@@ -9,11 +9,13 @@
  * ends:   GO or EXPORT_NAME of an export that exists -> transmission DONE
  *         ABORT, a broken rule, too many options     -> closed       DONE
  *
- * Which options there are is a table; each handler gets the option's data whole and in place. A handler checks
- * every length against what is left before it reads. Anything malformed is answered with ERR_INVALID and the client may
- * go on; only what makes the stream itself unreadable (wrong magic, unknown client flags) closes the connection.
+ * Which options there are is a table; each handler gets the option's data whole and in place. A handler
+ * checks every length against what is left before it reads. Anything malformed is answered with ERR_INVALID
+ * and the client may go on; only what makes the stream itself unreadable (wrong magic, unknown client flags)
+ * closes the connection.
  *
- * A client that did not set the fixed newstyle flag can't be answered with errors: all it may do is EXPORT_NAME.
+ * A client that did not set the fixed newstyle flag can't be answered with errors: all it may do is
+ * EXPORT_NAME.
  *
  * An export is looked up by its name each time (get, look, put): between INFO and GO it may have gone or
  * changed. Only the reference of GO or EXPORT_NAME is kept.
@@ -134,7 +136,8 @@ uint16_t dray_nbd_transmission_flags(const struct dray_nbd_export_info *info, bo
 	return (uint16_t)f;
 }
 
-static void *export_get(struct dray_nego *n, const char *name, struct dray_nbd_export_info *info, struct dray_loop **loop)
+static void *export_get(
+	struct dray_nego *n, const char *name, struct dray_nbd_export_info *info, struct dray_loop **loop)
 {
 	memset(info, 0, sizeof *info);
 	*loop = NULL;
@@ -275,7 +278,8 @@ static enum dray_nego_result opt_info_go(struct dray_nego *n, uint32_t option, s
 		return DRAY_NEGO_AGAIN;
 	}
 	if (!take(&c, name_len, &bytes) || !take16(&c, &count) || c.left != (size_t)count * 2) {
-		answer_error(n, option, NBD_REP_ERR_INVALID, "the option's length does not match its content");
+		answer_error(
+			n, option, NBD_REP_ERR_INVALID, "the option's length does not match its content");
 		return DRAY_NEGO_AGAIN;
 	}
 	while (take16(&c, &type)) {
@@ -313,8 +317,8 @@ static bool query_is(const uint8_t *p, uint32_t len, const char *s)
 	return len == strlen(s) && memcmp(p, s, len) == 0;
 }
 
-/* Both kinds: export name, number of queries, the queries. An empty list means "all" to LIST and "none" to SET, and the
- * wildcard "base:" is for LIST only. */
+/* Both kinds: export name, number of queries, the queries. An empty list means "all" to LIST and "none" to
+ * SET, and the wildcard "base:" is for LIST only. */
 static enum dray_nego_result opt_meta_context(struct dray_nego *n, uint32_t option, struct cursor c)
 {
 	const bool list = option == NBD_OPT_LIST_META_CONTEXT;
@@ -332,7 +336,8 @@ static enum dray_nego_result opt_meta_context(struct dray_nego *n, uint32_t opti
 		return DRAY_NEGO_AGAIN;
 	}
 	if (!take32(&c, &name_len) || !take(&c, name_len, &bytes) || !take32(&c, &count)) {
-		answer_error(n, option, NBD_REP_ERR_INVALID, "the option's length does not match its content");
+		answer_error(
+			n, option, NBD_REP_ERR_INVALID, "the option's length does not match its content");
 		return DRAY_NEGO_AGAIN;
 	}
 	if (name_len > NBD_STRING_MAX) {
@@ -367,7 +372,8 @@ static enum dray_nego_result opt_meta_context(struct dray_nego *n, uint32_t opti
 		const size_t text = strlen(NBD_CONTEXT_ALLOCATION);
 		uint8_t *p = answer(n, option, NBD_REP_META_CONTEXT, 4 + text);
 		if (p)
-			memcpy(nbd_put32(p, list ? 0 : NBD_CONTEXT_ALLOCATION_ID), NBD_CONTEXT_ALLOCATION, text);
+			memcpy(nbd_put32(p, list ? 0 : NBD_CONTEXT_ALLOCATION_ID), NBD_CONTEXT_ALLOCATION,
+				text);
 	}
 	if (!list) {
 		n->meta = true;
@@ -383,15 +389,15 @@ static const struct option {
 	bool no_data; /* data is an error */
 	handler *run;
 } options[] = {
-	{ NBD_OPT_EXPORT_NAME, false, opt_export_name },
-	{ NBD_OPT_ABORT, false, opt_abort }, /* whatever comes with it: it wants to leave */
-	{ NBD_OPT_LIST, true, opt_list },
-	{ NBD_OPT_STARTTLS, true, opt_starttls },
-	{ NBD_OPT_INFO, false, opt_info_go },
-	{ NBD_OPT_GO, false, opt_info_go },
-	{ NBD_OPT_STRUCTURED_REPLY, true, opt_structured_reply },
-	{ NBD_OPT_LIST_META_CONTEXT, false, opt_meta_context },
-	{ NBD_OPT_SET_META_CONTEXT, false, opt_meta_context },
+	{NBD_OPT_EXPORT_NAME, false, opt_export_name},
+	{NBD_OPT_ABORT, false, opt_abort}, /* whatever comes with it: it wants to leave */
+	{NBD_OPT_LIST, true, opt_list},
+	{NBD_OPT_STARTTLS, true, opt_starttls},
+	{NBD_OPT_INFO, false, opt_info_go},
+	{NBD_OPT_GO, false, opt_info_go},
+	{NBD_OPT_STRUCTURED_REPLY, true, opt_structured_reply},
+	{NBD_OPT_LIST_META_CONTEXT, false, opt_meta_context},
+	{NBD_OPT_SET_META_CONTEXT, false, opt_meta_context},
 };
 
 static enum dray_nego_result run_option(struct dray_nego *n, uint32_t code, struct cursor c)
@@ -412,7 +418,8 @@ static enum dray_nego_result run_option(struct dray_nego *n, uint32_t code, stru
 
 /* ---- the machine ---- */
 
-static enum dray_nego_result feed_client_flags(struct dray_nego *n, const uint8_t *in, size_t len, size_t *used)
+static enum dray_nego_result feed_client_flags(
+	struct dray_nego *n, const uint8_t *in, size_t len, size_t *used)
 {
 	if (len < NBD_CLIENT_FLAGS_BYTES)
 		return DRAY_NEGO_MORE;
@@ -448,7 +455,7 @@ static enum dray_nego_result feed_option(struct dray_nego *n, const uint8_t *in,
 	*used = NBD_OPTION_HEADER_BYTES + data;
 	if (++n->n_options > DRAY_NBD_MAX_OPTIONS)
 		return DRAY_NEGO_CLOSE;
-	return run_option(n, code, (struct cursor){ in + NBD_OPTION_HEADER_BYTES, data });
+	return run_option(n, code, (struct cursor){in + NBD_OPTION_HEADER_BYTES, data});
 }
 
 static enum dray_nego_result feed_skip(struct dray_nego *n, size_t len, size_t *used)
@@ -484,7 +491,8 @@ enum dray_nego_result dray_nego_feed(struct dray_nego *n, const uint8_t *in, siz
 	return r;
 }
 
-void dray_nego_init(struct dray_nego *n, const struct dray_nbd_backend_ops *ops, void *ctx, uint32_t max_payload_bytes)
+void dray_nego_init(
+	struct dray_nego *n, const struct dray_nbd_backend_ops *ops, void *ctx, uint32_t max_payload_bytes)
 {
 	memset(n, 0, sizeof *n);
 	n->ops = ops;

@@ -47,8 +47,8 @@ size_t dray_nbd_reply_ok(uint8_t *head, uint64_t cookie)
 	return simple(head, cookie, 0);
 }
 
-size_t dray_nbd_reply_read(uint8_t *head, const struct dray_nbd_session *s, uint64_t cookie, uint64_t offset,
-	uint32_t length)
+size_t dray_nbd_reply_read(
+	uint8_t *head, const struct dray_nbd_session *s, uint64_t cookie, uint64_t offset, uint32_t length)
 {
 	if (!s->structured)
 		return simple(head, cookie, 0);
@@ -62,8 +62,8 @@ size_t dray_nbd_reply_status(uint8_t *head, uint64_t cookie, unsigned n_extents)
 	return (size_t)(nbd_put32(p, NBD_CONTEXT_ALLOCATION_ID) - head);
 }
 
-size_t dray_nbd_reply_error(uint8_t *head, const struct dray_nbd_session *s, uint64_t cookie, uint32_t error,
-	const char *why)
+size_t dray_nbd_reply_error(
+	uint8_t *head, const struct dray_nbd_session *s, uint64_t cookie, uint32_t error, const char *why)
 {
 	assert(error != 0);
 	if (!s->structured)
@@ -78,7 +78,8 @@ size_t dray_nbd_reply_error(uint8_t *head, const struct dray_nbd_session *s, uin
 
 unsigned dray_nbd_encode_extents(struct dray_extent *extents, unsigned n, uint64_t length, bool one)
 {
-	/* A descriptor is half as long as what it is made of: the bytes written never reach the extent read next. */
+	/* A descriptor is half as long as what it is made of: the bytes written never reach the extent read
+	 * next. */
 	static_assert(sizeof(struct dray_extent) >= 8, "encoded in place");
 	uint8_t *out = (uint8_t *)extents;
 	unsigned made = 0;

@@ -4,8 +4,8 @@
 
 #include <errno.h>
 
-/* One command: what the export must have offered for it, which flags it takes (FUA, DF and FAST_ZERO only where they were
- * offered, too), and how its range is looked at. */
+/* One command: what the export must have offered for it, which flags it takes (FUA, DF and FAST_ZERO only
+ * where they were offered, too), and how its range is looked at. */
 static const struct command {
 	uint16_t type;
 	enum dray_op op;
@@ -14,18 +14,42 @@ static const struct command {
 	bool range, payload, data_back, writes;
 	int past_end; /* the error of a range that is not within the export */
 } commands[] = {
-	{ .type = NBD_CMD_READ, .op = DRAY_OP_READ, .cmd_flags = NBD_CF_DF, .range = true, .data_back = true,
-		.past_end = -EINVAL },
-	{ .type = NBD_CMD_WRITE, .op = DRAY_OP_WRITE, .range = true, .payload = true, .writes = true,
-		.past_end = -ENOSPC },
-	{ .type = NBD_CMD_FLUSH, .op = DRAY_OP_FLUSH, .needs = NBD_TF_SEND_FLUSH },
-	{ .type = NBD_CMD_TRIM, .op = DRAY_OP_DISCARD, .needs = NBD_TF_SEND_TRIM, .range = true, .writes = true,
-		.past_end = -EINVAL },
-	{ .type = NBD_CMD_CACHE, .op = DRAY_OP_CACHE, .needs = NBD_TF_SEND_CACHE, .range = true, .past_end = -EINVAL },
-	{ .type = NBD_CMD_WRITE_ZEROES, .op = DRAY_OP_ZERO, .needs = NBD_TF_SEND_WRITE_ZEROES,
-		.cmd_flags = NBD_CF_NO_HOLE | NBD_CF_FAST_ZERO, .range = true, .writes = true, .past_end = -ENOSPC },
-	{ .type = NBD_CMD_BLOCK_STATUS, .op = DRAY_OP_EXTENTS, .cmd_flags = NBD_CF_REQ_ONE, .range = true,
-		.past_end = -EINVAL },
+	{.type = NBD_CMD_READ,
+		.op = DRAY_OP_READ,
+		.cmd_flags = NBD_CF_DF,
+		.range = true,
+		.data_back = true,
+		.past_end = -EINVAL},
+	{.type = NBD_CMD_WRITE,
+		.op = DRAY_OP_WRITE,
+		.range = true,
+		.payload = true,
+		.writes = true,
+		.past_end = -ENOSPC},
+	{.type = NBD_CMD_FLUSH, .op = DRAY_OP_FLUSH, .needs = NBD_TF_SEND_FLUSH},
+	{.type = NBD_CMD_TRIM,
+		.op = DRAY_OP_DISCARD,
+		.needs = NBD_TF_SEND_TRIM,
+		.range = true,
+		.writes = true,
+		.past_end = -EINVAL},
+	{.type = NBD_CMD_CACHE,
+		.op = DRAY_OP_CACHE,
+		.needs = NBD_TF_SEND_CACHE,
+		.range = true,
+		.past_end = -EINVAL},
+	{.type = NBD_CMD_WRITE_ZEROES,
+		.op = DRAY_OP_ZERO,
+		.needs = NBD_TF_SEND_WRITE_ZEROES,
+		.cmd_flags = NBD_CF_NO_HOLE | NBD_CF_FAST_ZERO,
+		.range = true,
+		.writes = true,
+		.past_end = -ENOSPC},
+	{.type = NBD_CMD_BLOCK_STATUS,
+		.op = DRAY_OP_EXTENTS,
+		.cmd_flags = NBD_CF_REQ_ONE,
+		.range = true,
+		.past_end = -EINVAL},
 };
 
 bool dray_nbd_header_decode(struct dray_nbd_header *h, const uint8_t *p)
@@ -65,9 +89,10 @@ static void refuse(struct dray_nbd_plan *plan, int error, const char *why)
 	plan->why = why;
 }
 
-void dray_nbd_plan(struct dray_nbd_plan *plan, const struct dray_nbd_header *h, const struct dray_nbd_session *s)
+void dray_nbd_plan(
+	struct dray_nbd_plan *plan, const struct dray_nbd_header *h, const struct dray_nbd_session *s)
 {
-	*plan = (struct dray_nbd_plan){ .verdict = DRAY_NBD_SUBMIT };
+	*plan = (struct dray_nbd_plan){.verdict = DRAY_NBD_SUBMIT};
 	if (h->type == NBD_CMD_DISC) {
 		plan->verdict = DRAY_NBD_LEAVE;
 		return;

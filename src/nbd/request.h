@@ -2,9 +2,9 @@
 /*
  * Reading a request's header, and deciding what to do with it. Pure.
  *
- * What a request may be is a table of commands; the checks are made in one order for all of them, so that the same
- * mistake has the same error everywhere: magic (the stream is lost: close), command, flags, read-only, size, range,
- * alignment.
+ * What a request may be is a table of commands; the checks are made in one order for all of them, so that the
+ * same mistake has the same error everywhere: magic (the stream is lost: close), command, flags, read-only,
+ * size, range, alignment.
  */
 #ifndef DRAY_NBD_REQUEST_H
 #define DRAY_NBD_REQUEST_H
@@ -22,7 +22,8 @@ bool dray_nbd_header_decode(struct dray_nbd_header *h, const uint8_t *bytes);
 
 enum dray_nbd_verdict {
 	DRAY_NBD_SUBMIT, /* `op` and `flags` for the backend */
-	DRAY_NBD_REFUSE, /* answer `error` (negative errno) and `why`, after `payload_bytes` were thrown away */
+	DRAY_NBD_REFUSE, /* answer `error` (negative errno) and `why`, after `payload_bytes` were thrown away
+			  */
 	DRAY_NBD_LEAVE,  /* the client disconnects: no answer */
 };
 
@@ -35,6 +36,7 @@ struct dray_nbd_plan {
 	const char *why; /* static */
 };
 
-void dray_nbd_plan(struct dray_nbd_plan *plan, const struct dray_nbd_header *h, const struct dray_nbd_session *s);
+void dray_nbd_plan(
+	struct dray_nbd_plan *plan, const struct dray_nbd_header *h, const struct dray_nbd_session *s);
 
 #endif

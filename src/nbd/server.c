@@ -2,19 +2,22 @@
 /*
  * Listeners, the list of connections, and their ends.
  *
- * Everything here runs on the server's loop, so there is no lock: connections are listed, counted and freed by that one
- * thread. What other loops have of a connection they get and give back by messages:
+ * Everything here runs on the server's loop, so there is no lock: connections are listed, counted and freed
+ * by that one thread. What other loops have of a connection they get and give back by messages:
  *
  *   server's loop                      loop of the export
  *   accept, negotiate
  *   `start`  ------------------------> serve
  *   `end`    ------------------------> drain                    (disconnect, stop; once per connection)
  *   strike off the list <------------  `gone`
- *   `bury`   ------------------------> free                     (if an `end` may still be on its way: messages of one
- *                                                                sender keep their order, so nothing follows this one)
+ *   `bury`   ------------------------> free
  *
- * Disconnect first goes to the server's loop, whoever calls it: so it finds every connection that was handed over before.
- * A stop ends with a round of `leave` and `left`: after it no other loop is inside our code any more.
+ * A connection that was sent an `end` is freed by `bury`, since the `end` may still be on its way: messages
+ * of one sender keep their order. Others are freed on the server's loop.
+ *
+ * Disconnect first goes to the server's loop, whoever calls it: so it finds every connection that was handed
+ * over before. A stop ends with a round of `leave` and `left`: after it no other loop is inside our code any
+ * more.
  */
 #include "nbd/conn.h"
 
@@ -28,7 +31,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPT_AGAIN_NS UINT64_C(100000000) /* after an accept failed for want of file descriptors or memory */
+/* After an accept failed for want of file descriptors or memory. */
+#define ACCEPT_AGAIN_NS UINT64_C(100000000)
 
 struct listener {
 	struct dray_list node;
@@ -99,7 +103,9 @@ static void run_waiter(struct dray_loop_msg *msg)
 
 static void check_waiter(struct waiter *w)
 {
-	dray_list_for_each(n, &w->srv->conns) if (serves(dray_container(n, struct nbd_conn, node), w->name)) return;
+	dray_list_for_each (n, &w->srv->conns)
+		if (serves(dray_container(n, struct nbd_conn, node), w->name))
+			return;
 	dray_list_del(&w->node);
 	w->msg.run = run_waiter;
 	dray_loop_post(w->loop, &w->msg);
@@ -122,7 +128,8 @@ void nbd_server_gone(struct nbd_conn *c)
 		free(c->rbuf);
 		free(c);
 	}
-	dray_list_for_each_safe(n, &srv->waiters) check_waiter(dray_container(n, struct waiter, node));
+	dray_list_for_each_safe (n, &srv->waiters)
+		check_waiter(dray_container(n, struct waiter, node));
 	check_stopped(srv);
 }
 
@@ -133,8 +140,7 @@ void nbd_server_gone_msg(struct dray_loop_msg *msg)
 
 static struct nbd_shard *shard_of(struct dray_nbd_server *srv, struct dray_loop *loop)
 {
-	dray_list_for_each(n, &srv->shards)
-	{
+	dray_list_for_each (n, &srv->shards) {
 		struct nbd_shard *s = dray_container(n, struct nbd_shard, node);
 		if (s->loop == loop)
 			return s;
@@ -171,7 +177,7 @@ int nbd_server_hand_over(struct nbd_conn *c)
 
 static void describe_peer(int fd, char *peer, size_t size)
 {
-	struct sockaddr_storage ss = { 0 };
+	struct sockaddr_storage ss = {0};
 	socklen_t len = sizeof ss;
 	char host[64], port[16];
 	struct ucred cred;
@@ -195,8 +201,8 @@ static void describe_peer(int fd, char *peer, size_t size)
 static void tune(int fd)
 {
 	int on = 1, idle = 30, every = 10, count = 3, buf = 1 << 20;
-	/* All are wishes: a failure means a socket of another kind (TCP's on a unix socket) or a smaller buffer. Keep-alive
-	 * ends connections whose peer has vanished without a word. */
+	/* All are wishes: a failure means a socket of another kind (TCP's on a unix socket) or a smaller
+	 * buffer. Keep-alive ends connections whose peer has vanished without a word. */
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buf, sizeof buf);
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -291,8 +297,7 @@ static void begin_disconnect(struct dray_loop_msg *msg)
 	struct waiter *w = dray_container(msg, struct waiter, msg);
 	struct dray_nbd_server *srv = w->srv;
 	w->loop = srv->loop;
-	dray_list_for_each(n, &srv->conns)
-	{
+	dray_list_for_each (n, &srv->conns) {
 		struct nbd_conn *c = dray_container(n, struct nbd_conn, node);
 		if (!serves(c, w->name))
 			continue;
@@ -303,7 +308,8 @@ static void begin_disconnect(struct dray_loop_msg *msg)
 	check_waiter(w);
 }
 
-int dray_nbd_server_disconnect(struct dray_nbd_server *srv, const char *name, void (*done)(void *arg), void *arg)
+int dray_nbd_server_disconnect(
+	struct dray_nbd_server *srv, const char *name, void (*done)(void *arg), void *arg)
 {
 	struct waiter *w = calloc(1, sizeof *w);
 	if (!w)
@@ -348,11 +354,11 @@ static void check_stopped(struct dray_nbd_server *srv)
 		return;
 	/* One more than there are shards: there may be none. */
 	srv->n_shards_left = 1;
-	dray_list_for_each(n, &srv->shards) srv->n_shards_left++;
+	dray_list_for_each (n, &srv->shards)
+		srv->n_shards_left++;
 	srv->stop.run = stop_left;
 	dray_loop_post(srv->loop, &srv->stop);
-	dray_list_for_each(n, &srv->shards)
-	{
+	dray_list_for_each (n, &srv->shards) {
 		struct nbd_shard *s = dray_container(n, struct nbd_shard, node);
 		s->leave.run = shard_leave;
 		dray_loop_post(s->loop, &s->leave);
@@ -363,8 +369,7 @@ static void begin_stop(struct dray_loop_msg *msg)
 {
 	struct dray_nbd_server *srv = dray_container(msg, struct dray_nbd_server, stop);
 	srv->stopping = true;
-	dray_list_for_each(n, &srv->listeners)
-	{
+	dray_list_for_each (n, &srv->listeners) {
 		struct listener *l = dray_container(n, struct listener, node);
 		dray_loop_timer_cancel(srv->loop, &l->again);
 		if (l->busy)
@@ -372,7 +377,8 @@ static void begin_stop(struct dray_loop_msg *msg)
 		else
 			srv->n_listening--;
 	}
-	dray_list_for_each_safe(n, &srv->conns) end_connection(dray_container(n, struct nbd_conn, node));
+	dray_list_for_each_safe (n, &srv->conns)
+		end_connection(dray_container(n, struct nbd_conn, node));
 	check_stopped(srv);
 }
 
@@ -385,8 +391,8 @@ void dray_nbd_server_stop(struct dray_nbd_server *srv, void (*done)(void *arg), 
 	dray_loop_post(srv->loop, &srv->stop);
 }
 
-int dray_nbd_server_new(struct dray_nbd_server **out, struct dray_loop *loop, const struct dray_nbd_limits *limits,
-	const struct dray_nbd_backend_ops *ops, void *ctx)
+int dray_nbd_server_new(struct dray_nbd_server **out, struct dray_loop *loop,
+	const struct dray_nbd_limits *limits, const struct dray_nbd_backend_ops *ops, void *ctx)
 {
 	struct dray_nbd_server *srv = calloc(1, sizeof *srv);
 	if (!srv)

@@ -2,21 +2,23 @@
 /*
  * The transmission phase of a connection.
  *
- * The way of a request. One recv brings many: the receive buffer is parsed until it is empty, each request takes an idle
- * struct and (where it has data) a buffer from the backend, and is submitted at once. A small write's payload is copied
- * out of the receive buffer, which is one copy of what is in the cache anyway; of a large one the rest is received
- * straight into its buffer. Replies gather on the connection and are sent by the loop's hook, once per iteration, heads
- * and data in one sendmsg. The sends don't go through the ring: a send that can be done at once is done with one system
- * call and wakes us for nothing, and one that can't is polled for.
+ * The way of a request. One recv brings many: the receive buffer is parsed until it is empty, each request
+ * takes an idle struct and (where it has data) a buffer from the backend, and is submitted at once. A small
+ * write's payload is copied out of the receive buffer, which is one copy of what is in the cache anyway; of a
+ * large one the rest is received straight into its buffer. Replies gather on the connection and are sent by
+ * the loop's hook, once per iteration, heads and data in one sendmsg. The sends don't go through the ring: a
+ * send that can be done at once is done with one system call and wakes us for nothing, and one that can't is
+ * polled for.
  *
- * Back pressure. A request is begun only when a struct and memory are there for it and for its answer, and both are
- * held until the answer is sent. A client that doesn't read its replies therefore comes to a stop at its own limits, the
- * receive buffer fills, and the kernel makes the client wait; no other connection notices. Memory that the backend
- * refuses (its own limit, over all connections) is asked for again when some comes back here, and by a timer, since it may
- * come back elsewhere.
+ * Back pressure. A request is begun only when a struct and memory are there for it and for its answer, and
+ * both are held until the answer is sent. A client that doesn't read its replies therefore comes to a stop at
+ * its own limits, the receive buffer fills, and the kernel makes the client wait; no other connection
+ * notices. Memory that the backend refuses (its own limit, over all connections) is asked for again when some
+ * comes back here, and by a timer, since it may come back elsewhere.
  *
- * Nothing is re-entered. The backend may reply to and release a request inside submit; both only note it and put the
- * connection on the list of dirty ones, which the hook works off. Only the hook takes a connection apart.
+ * Nothing is re-entered. The backend may reply to and release a request inside submit; both only note it and
+ * put the connection on the list of dirty ones, which the hook works off. Only the hook takes a connection
+ * apart.
  */
 #include "nbd/conn.h"
 #include "nbd/request.h"
@@ -58,8 +60,7 @@ static void buffer_put(struct nbd_conn *c, struct nbd_req *r)
 	c->ops->buf_put(c->ctx, c->handle, r->buf, r->buf_bytes);
 	c->buf_bytes -= r->buf_bytes;
 	r->buf = NULL;
-	dray_list_for_each_safe(n, &c->shard->starved)
-	{
+	dray_list_for_each_safe (n, &c->shard->starved) {
 		dray_list_del(n);
 		mark(dray_container(n, struct nbd_conn, starved_node));
 	}
@@ -68,7 +69,8 @@ static void buffer_put(struct nbd_conn *c, struct nbd_req *r)
 /* False: not now; the connection is woken when it may go better. */
 static bool buffer_get(struct nbd_conn *c, struct nbd_req *r, uint64_t bytes)
 {
-	/* Something is always granted to a connection that holds nothing: else a small limit would stop it for ever. */
+	/* Something is always granted to a connection that holds nothing: else a small limit would stop it
+	 * for ever. */
 	if (c->buf_bytes && c->buf_bytes + bytes > c->limits->connection_bytes)
 		return false;
 	r->buf = c->ops->buf_get(c->ctx, c->handle, bytes);
@@ -221,7 +223,8 @@ void dray_nbd_reply(struct dray_request *req, int error)
 	}
 	unsigned n = 0;
 	if (!error && req->op == DRAY_OP_EXTENTS) {
-		n = dray_nbd_encode_extents(req->extents, req->n_extents, req->length, r->cmd_flags & NBD_CF_REQ_ONE);
+		n = dray_nbd_encode_extents(
+			req->extents, req->n_extents, req->length, r->cmd_flags & NBD_CF_REQ_ONE);
 		if (n == 0)
 			error = -EIO;
 	}
@@ -232,7 +235,9 @@ void dray_nbd_reply(struct dray_request *req, int error)
 	}
 	switch (req->op) {
 	case DRAY_OP_READ:
-		queue_reply(r, dray_nbd_reply_read(r->head, &c->session, r->cookie, req->offset, (uint32_t)req->length),
+		queue_reply(r,
+			dray_nbd_reply_read(
+				r->head, &c->session, r->cookie, req->offset, (uint32_t)req->length),
 			(uint32_t)req->length);
 		break;
 	case DRAY_OP_EXTENTS: queue_reply(r, dray_nbd_reply_status(r->head, r->cookie, n), 8 * n); break;
@@ -267,16 +272,15 @@ static int gather(struct nbd_conn *c, struct iovec *iov)
 {
 	int n = 0;
 	size_t skip = c->reply_sent;
-	dray_list_for_each(node, &c->replies)
-	{
+	dray_list_for_each (node, &c->replies) {
 		struct nbd_req *r = dray_container(node, struct nbd_req, node);
 		if (n + 2 > MOST_IOV)
 			break;
 		if (skip < r->head_bytes)
-			iov[n++] = (struct iovec){ r->head + skip, r->head_bytes - skip };
+			iov[n++] = (struct iovec){r->head + skip, r->head_bytes - skip};
 		skip = skip > r->head_bytes ? skip - r->head_bytes : 0;
 		if (r->data_bytes)
-			iov[n++] = (struct iovec){ (uint8_t *)r->buf + skip, r->data_bytes - skip };
+			iov[n++] = (struct iovec){(uint8_t *)r->buf + skip, r->data_bytes - skip};
 		skip = 0;
 	}
 	return n;
@@ -307,7 +311,7 @@ static void send_replies(struct nbd_conn *c)
 			await_room(c); /* lets the others have a turn */
 			return;
 		}
-		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = (size_t)gather(c, iov) };
+		struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)gather(c, iov)};
 		ssize_t n = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -384,8 +388,8 @@ static bool begin(struct nbd_conn *c)
 		c->skip_bytes = plan.payload_bytes;
 		return true;
 	}
-	r->req = (struct dray_request){ .op = plan.op, .flags = plan.flags, .offset = h.offset, .length = h.length,
-		.host = { r } };
+	r->req = (struct dray_request){
+		.op = plan.op, .flags = plan.flags, .offset = h.offset, .length = h.length, .host = {r}};
 	if (plan.op == DRAY_OP_EXTENTS) {
 		r->req.extents = r->buf;
 		r->req.max_extents = h.flags & NBD_CF_REQ_ONE ? 1 : STATUS_BYTES / sizeof(struct dray_extent);
@@ -445,7 +449,8 @@ static void parse(struct nbd_conn *c)
 			}
 		}
 	}
-	/* The client will send no more; what it asked before is answered. A request cut off in the middle is dropped. */
+	/* The client will send no more; what it asked before is answered. A request cut off in the middle is
+	 * dropped. */
 	if (c->phase == NBD_OPEN && c->eof && !c->stalled)
 		drain(c);
 }
@@ -515,7 +520,8 @@ static void on_recv(struct dray_ioc *ioc, int res)
 			total += (size_t)res;
 			received(c, (size_t)res);
 		}
-		/* More is waiting for certain, or very likely: it is taken without going round through the loop. */
+		/* More is waiting for certain, or very likely: it is taken without going round through the
+		 * loop. */
 		bool more = res > 0 && ((size_t)res == c->asked || (c->filling && !c->skip_bytes));
 		uint8_t *where;
 		if (c->phase != NBD_OPEN || !more || total >= RECV_AT_ONCE || !(c->asked = room(c, &where)))

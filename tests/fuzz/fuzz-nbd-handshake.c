@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Any bytes as a client's negotiation, in pieces of a size that the first byte chooses. Checked beside memory
- * safety: what the server says is always well-formed and comes in bounded amounts, progress is made or more is asked for,
- * and no reference to an export is left behind.
+ * safety: what the server says is always well-formed and comes in bounded amounts, progress is made or more
+ * is asked for, and no reference to an export is left behind.
  */
 #include "nbd/negotiate.h"
 #include "nbd/proto.h"
@@ -25,7 +25,7 @@ static void check_answers(const uint8_t *p, size_t n)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct ram_export exports[3];
-	static struct ram ram = { exports, 3 };
+	static struct ram ram = {exports, 3};
 	if (!exports[0].data) {
 		ram_export_init(&exports[0], "disk", 65536);
 		ram_export_init(&exports[1], "ro", 65536);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Any bytes as a client's requests, through a real connection over a socket pair: the first byte chooses the export and
- * what was negotiated, the second how the bytes are cut into pieces. Checked beside memory safety: the backend is never
- * asked for what lies outside of the export (nbd-ram.h asserts it), every answer is well-formed, the connection ends when
- * the client does, and every request, buffer and reference has come back.
+ * Any bytes as a client's requests, through a real connection over a socket pair: the first byte chooses the
+ * export and what was negotiated, the second how the bytes are cut into pieces. Checked beside memory safety:
+ * the backend is never asked for what lies outside of the export (nbd-ram.h asserts it), every answer is
+ * well-formed, the connection ends when the client does, and every request, buffer and reference has come
+ * back.
  */
 #include "nbd/proto.h"
 #include "nbd/server.h"
@@ -17,14 +18,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define EXPORT_BYTES 65536
 
 static struct ram_export exports[5];
-static struct ram ram = { exports, 5 };
+static struct ram ram = {exports, 5};
 static struct dray_loop *loop;
 static struct dray_nbd_server *srv;
 
 static void set_up(void)
 {
-	static const char *const names[] = { "disk", "ro", "plain", "blocks", "errors" };
-	struct dray_nbd_limits limits = { .max_requests = 4, .max_payload_bytes = 32768, .connection_bytes = 40960 };
+	static const char *const names[] = {"disk", "ro", "plain", "blocks", "errors"};
+	struct dray_nbd_limits limits = {
+		.max_requests = 4, .max_payload_bytes = 32768, .connection_bytes = 40960};
 	assert(dray_loop_new(&loop, DRAY_LOOP_EPOLL, 64, NULL) == 0);
 	for (unsigned i = 0; i < ram.n; i++) {
 		ram_export_init(&exports[i], names[i], EXPORT_BYTES);
@@ -46,7 +48,8 @@ static uint8_t *option(uint8_t *p, uint32_t code, const uint8_t *data, uint32_t 
 	return p + len;
 }
 
-/* The client's side of the negotiation in one go; it doesn't wait for the answers. Returns how long they will be. */
+/* The client's side of the negotiation in one go; it doesn't wait for the answers. Returns how long they will
+ * be. */
 static size_t negotiate(int fd, const char *name, bool structured, bool meta)
 {
 	uint8_t out[512], body[128], *p = nbd_put32(out, NBD_HS_FIXED_NEWSTYLE | NBD_HS_NO_ZEROES), *b;
@@ -98,7 +101,8 @@ static void check_said(const struct said *s, bool structured)
 		p += NBD_ANSWER_HEADER_BYTES + nbd_get32(p + 16);
 	assert(end - p >= 10);
 	p += 10;
-	/* Without structured replies a read's data has no frame of its own: it takes the requests to know it. */
+	/* Without structured replies a read's data has no frame of its own: it takes the requests to know it.
+	 */
 	while (structured && !s->cut && p < end) {
 		if (end - p < NBD_SIMPLE_REPLY_BYTES)
 			return; /* cut off by a connection that ended */

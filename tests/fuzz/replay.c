@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Runs a fuzz target without a fuzzer: every file of the corpus folders given as arguments, then a number of mutations of
- * each that is the same in every run. So each finding that became a corpus file stays a test, and the ordinary build
- * runs the target's checks on a few thousand broken inputs.
+ * Runs a fuzz target without a fuzzer: every file of the corpus folders given as arguments, then a number of
+ * mutations of each that is the same in every run. So each finding that became a corpus file stays a test,
+ * and the ordinary build runs the target's checks on a few thousand broken inputs.
  */
 #include <dirent.h>
 #include <stdint.h>
@@ -28,7 +28,7 @@ static uint64_t next(void)
 
 static size_t mutate(uint8_t *p, size_t n)
 {
-	static const uint32_t edges[] = { 0, 1, 4096, 4097, 0x7fffffff, 0x80000000, 0xffffffff };
+	static const uint32_t edges[] = {0, 1, 4096, 4097, 0x7fffffff, 0x80000000, 0xffffffff};
 	for (uint64_t times = 1 + next() % 4; n && times; times--) {
 		size_t at = next() % n;
 		switch (next() % 6) {

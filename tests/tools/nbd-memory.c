@@ -7,15 +7,15 @@
  *   size=BYTES        of each export (default 64M)
  *   tcp=PORT          listens there too, on 127.0.0.1; 0: a free port, which is printed
  *   loops=N           exports are spread over N threads; 0 (default): all on the one that negotiates
- *   file=PATH         the export `file` serves this file (O_DIRECT where possible), its reads and writes through the loop
- *   timeout=DURATION connections=N requests=N payload=BYTES bytes=BYTES: the server's limits
+ *   file=PATH         the export `file` serves this file (O_DIRECT where possible), its reads and writes
+ * through the loop timeout=DURATION connections=N requests=N payload=BYTES bytes=BYTES: the server's limits
  *   buffers=BYTES     limit of payload memory per export
  *
- * Exports: disk (also the default, ""), ro (read-only), plain (can nothing beyond reading and writing), blocks (512-byte
- * blocks, at most 64 KiB a request), errors, slow (answers after 300 ms), file.
+ * Exports: disk (also the default, ""), ro (read-only), plain (can nothing beyond reading and writing),
+ * blocks (512-byte blocks, at most 64 KiB a request), errors, slow (answers after 300 ms), file.
  *
- * Prints "ready" when it listens. SIGTERM: an orderly stop; the exit status is not 0 if anything leaked. SIGUSR1: ends
- * all connections to `disk` and prints "disconnected" when they are gone.
+ * Prints "ready" when it listens. SIGTERM: an orderly stop; the exit status is not 0 if anything leaked.
+ * SIGUSR1: ends all connections to `disk` and prints "disconnected" when they are gone.
  */
 #include "base/units.h"
 #include "nbd/server.h"
@@ -109,9 +109,9 @@ static void open_file(struct ram_export *e, const char *path)
 int main(int argc, char **argv)
 {
 	static struct ram_export exports[N_MEMORY + 1];
-	struct ram ram = { exports, N_MEMORY };
-	struct dray_nbd_limits limits = { 0 };
-	struct program p = { 0 };
+	struct ram ram = {exports, N_MEMORY};
+	struct dray_nbd_limits limits = {0};
+	struct program p = {0};
 	struct dray_error err = DRAY_ERROR_INIT;
 	uint64_t size = 64 << 20, buffers = 0;
 	const char *tcp = NULL, *file = NULL;
@@ -151,7 +151,7 @@ int main(int argc, char **argv)
 	if (n_loops > 16)
 		fail("loops");
 
-	static const char *const names[N_MEMORY] = { "disk", "ro", "plain", "blocks", "errors", "slow" };
+	static const char *const names[N_MEMORY] = {"disk", "ro", "plain", "blocks", "errors", "slow"};
 	for (unsigned i = 0; i < N_MEMORY; i++)
 		ram_export_init(&exports[i], names[i], size);
 	exports[RO].info.read_only = true;

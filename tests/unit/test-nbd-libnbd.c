@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * libnbd, another implementation of the protocol, against the server: every command, every flag, every option and the error
- * of each thing that can be refused. The server runs on a thread of its own, over memory.
+ * libnbd, another implementation of the protocol, against the server: every command, every flag, every option
+ * and the error of each thing that can be refused. The server runs on a thread of its own, over memory.
  */
 #include "nbd/server.h"
 #include "../nbd-ram.h"
@@ -18,7 +18,7 @@
 
 enum { DISK, RO, PLAIN, BLOCKS, ERRORS, N };
 static struct ram_export exports[N];
-static struct ram ram = { exports, N };
+static struct ram ram = {exports, N};
 static struct dray_loop *loop;
 static struct dray_nbd_server *srv;
 static pthread_t thread;
@@ -38,8 +38,8 @@ static void stopped(void *arg)
 
 static int set_up(void **state)
 {
-	static const char *const names[N] = { "disk", "ro", "plain", "blocks", "errors" };
-	struct dray_nbd_limits limits = { .max_payload_bytes = 1 << 20 };
+	static const char *const names[N] = {"disk", "ro", "plain", "blocks", "errors"};
+	struct dray_nbd_limits limits = {.max_payload_bytes = 1 << 20};
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof path, "%s/s", dir);
 	assert_int_equal(dray_loop_new(&loop, DRAY_LOOP_AUTO, 64, NULL), 0);
@@ -49,7 +49,8 @@ static int set_up(void **state)
 	}
 	exports[RO].info.read_only = true;
 	struct dray_nbd_export_info *p = &exports[PLAIN].info;
-	p->can_multi_conn = p->can_fast_zero = p->can_trim = p->can_fua = p->can_cache = p->can_extents = false;
+	p->can_multi_conn = p->can_fast_zero = p->can_trim = p->can_fua = p->can_cache = p->can_extents =
+		false;
 	p->rotational = true;
 	exports[BLOCKS].info.block_min = 512;
 	exports[BLOCKS].info.block_max = 65536;
@@ -163,7 +164,8 @@ static void offers(void **state)
 	assert_int_equal(nbd_can_meta_context(h, LIBNBD_CONTEXT_BASE_ALLOCATION), 0);
 	assert_int_equal(nbd_is_rotational(h), 1);
 	assert_int_equal(nbd_can_cache(h) + nbd_can_fast_zero(h) + nbd_can_fua(h) + nbd_can_multi_conn(h) +
-		nbd_can_trim(h), 0);
+				 nbd_can_trim(h),
+		0);
 	assert_int_equal(nbd_can_zero(h), 1);
 	done(h);
 
@@ -182,8 +184,10 @@ static void offers(void **state)
 
 static void reads_and_writes(void **state)
 {
-	/* On both sides of what is copied out of the receive buffer and what is received straight into place. */
-	static const size_t sizes[] = { 1, 511, 512, 4096, 16383, 16384, 16385, 65536, 262144, 262145, 1000001, 1 << 20 };
+	/* On both sides of what is copied out of the receive buffer and what is received straight into place.
+	 */
+	static const size_t sizes[] = {
+		1, 511, 512, 4096, 16383, 16384, 16385, 65536, 262144, 262145, 1000001, 1 << 20};
 	for (int structured = 0; structured < 2; structured++) {
 		struct nbd_handle *h = client();
 		nbd_set_export_name(h, "disk");
@@ -221,9 +225,10 @@ static int on_chunk(void *user, const void *p, size_t n, uint64_t offset, unsign
 static void do_not_fragment(void **state)
 {
 	struct nbd_handle *h = open_export("disk");
-	struct seen s = { 0 };
-	assert_int_equal(nbd_pread_structured(h, back, 1 << 20, 4096, (nbd_chunk_callback){ on_chunk, &s, NULL },
-				 LIBNBD_CMD_FLAG_DF), 0);
+	struct seen s = {0};
+	assert_int_equal(nbd_pread_structured(h, back, 1 << 20, 4096,
+				 (nbd_chunk_callback){on_chunk, &s, NULL}, LIBNBD_CMD_FLAG_DF),
+		0);
 	assert_int_equal(s.chunks, 1);
 	assert_int_equal(s.bytes, 1 << 20);
 	done(h);
@@ -269,7 +274,8 @@ struct map {
 	uint32_t entries[64];
 };
 
-static int on_extents(void *user, const char *context, uint64_t offset, uint32_t *entries, size_t n, int *error)
+static int on_extents(
+	void *user, const char *context, uint64_t offset, uint32_t *entries, size_t n, int *error)
 {
 	struct map *m = user;
 	assert_string_equal(context, LIBNBD_CONTEXT_BASE_ALLOCATION);
@@ -282,21 +288,22 @@ static int on_extents(void *user, const char *context, uint64_t offset, uint32_t
 static void block_status(void **state)
 {
 	struct nbd_handle *h = open_export("disk");
-	struct map m = { 0 };
+	struct map m = {0};
 	assert_int_equal(nbd_trim(h, SIZE, 0, 0), 0);
 	assert_int_equal(nbd_pwrite(h, buf, 8192, 16384, 0), 0);
-	assert_int_equal(nbd_block_status(h, SIZE, 0, (nbd_extent_callback){ on_extents, &m, NULL }, 0), 0);
-	const uint32_t all[] = { 16384, 3, 8192, 0, SIZE - 24576, 3 };
+	assert_int_equal(nbd_block_status(h, SIZE, 0, (nbd_extent_callback){on_extents, &m, NULL}, 0), 0);
+	const uint32_t all[] = {16384, 3, 8192, 0, SIZE - 24576, 3};
 	assert_int_equal(m.calls, 1);
 	assert_int_equal(m.n, 6);
 	assert_memory_equal(m.entries, all, sizeof all);
 	/* The last extent ends where the question does. */
-	assert_int_equal(nbd_block_status(h, 5000, 15000, (nbd_extent_callback){ on_extents, &m, NULL }, 0), 0);
-	const uint32_t some[] = { 1384, 3, 3616, 0 };
+	assert_int_equal(nbd_block_status(h, 5000, 15000, (nbd_extent_callback){on_extents, &m, NULL}, 0), 0);
+	const uint32_t some[] = {1384, 3, 3616, 0};
 	assert_int_equal(m.n, 4);
 	assert_memory_equal(m.entries, some, sizeof some);
-	assert_int_equal(nbd_block_status(h, SIZE, 0, (nbd_extent_callback){ on_extents, &m, NULL },
-				 LIBNBD_CMD_FLAG_REQ_ONE), 0);
+	assert_int_equal(nbd_block_status(h, SIZE, 0, (nbd_extent_callback){on_extents, &m, NULL},
+				 LIBNBD_CMD_FLAG_REQ_ONE),
+		0);
 	assert_int_equal(m.n, 2);
 	assert_memory_equal(m.entries, all, 8);
 	done(h);
@@ -304,7 +311,8 @@ static void block_status(void **state)
 
 static void many_in_flight(void **state)
 {
-	/* More than the server takes at once, of mixed sizes, through several connections at the same time. */
+	/* More than the server takes at once, of mixed sizes, through several connections at the same time.
+	 */
 	enum { CONNS = 4, EACH = 300 };
 	struct nbd_handle *h[CONNS];
 	static int64_t cookies[CONNS][EACH];
@@ -339,7 +347,7 @@ static void still_works(struct nbd_handle *h)
 static void refused(struct nbd_handle *h)
 {
 	struct map m;
-	nbd_extent_callback on = { on_extents, &m, NULL };
+	nbd_extent_callback on = {on_extents, &m, NULL};
 	expect_errno(nbd_pread(h, back, 4096, SIZE - 4095, 0), EINVAL);
 	expect_errno(nbd_pread(h, back, (1 << 20) + 1, 0, 0), EINVAL);
 	expect_errno(nbd_pread(h, back, 0, 0, 0), EINVAL);
@@ -400,7 +408,7 @@ static void not_offered(void **state)
 	expect_errno(nbd_cache(h, 4096, 0, 0), EINVAL);
 	expect_errno(nbd_pwrite(h, buf, 4096, 0, LIBNBD_CMD_FLAG_FUA), EINVAL);
 	expect_errno(nbd_zero(h, 4096, 0, LIBNBD_CMD_FLAG_FAST_ZERO), EINVAL);
-	expect_errno(nbd_block_status(h, 4096, 0, (nbd_extent_callback){ on_extents, &m, NULL }, 0), EINVAL);
+	expect_errno(nbd_block_status(h, 4096, 0, (nbd_extent_callback){on_extents, &m, NULL}, 0), EINVAL);
 	assert_int_equal(nbd_zero(h, 4096, 0, 0), 0);
 	still_works(h);
 	done(h);
@@ -421,7 +429,7 @@ static void unaligned(void **state)
 
 static void errors_of_the_storage(void **state)
 {
-	static const int as_seen[] = { EIO, ENOSPC, ENOMEM, EPERM, EINVAL, EINVAL, ESHUTDOWN, EPERM };
+	static const int as_seen[] = {EIO, ENOSPC, ENOMEM, EPERM, EINVAL, EINVAL, ESHUTDOWN, EPERM};
 	for (int structured = 0; structured < 2; structured++) {
 		struct nbd_handle *h = client();
 		nbd_set_export_name(h, "errors");
@@ -465,7 +473,7 @@ static void options(void **state)
 	nbd_set_full_info(h, true);
 	hook_up(h);
 	unsigned n = 0;
-	assert_int_equal(nbd_opt_list(h, (nbd_list_callback){ on_name, &n, NULL }), N);
+	assert_int_equal(nbd_opt_list(h, (nbd_list_callback){on_name, &n, NULL}), N);
 	assert_int_equal(n, N);
 	nbd_set_export_name(h, "ro");
 	assert_int_equal(nbd_opt_info(h), 0);
@@ -473,7 +481,7 @@ static void options(void **state)
 	expect_text(nbd_get_canonical_export_name(h), "ro");
 	expect_text(nbd_get_export_description(h), "ro in memory");
 	n = 0;
-	assert_int_equal(nbd_opt_list_meta_context(h, (nbd_context_callback){ on_context, &n, NULL }), 1);
+	assert_int_equal(nbd_opt_list_meta_context(h, (nbd_context_callback){on_context, &n, NULL}), 1);
 	nbd_set_export_name(h, "nothing");
 	expect_errno(nbd_opt_info(h), ENOENT);
 	expect_errno(nbd_opt_go(h), ENOENT);
@@ -494,7 +502,8 @@ static void options(void **state)
 
 static void old_handshakes(void **state)
 {
-	static const uint32_t flags[] = { 0, LIBNBD_HANDSHAKE_FLAG_FIXED_NEWSTYLE, LIBNBD_HANDSHAKE_FLAG_NO_ZEROES };
+	static const uint32_t flags[] = {
+		0, LIBNBD_HANDSHAKE_FLAG_FIXED_NEWSTYLE, LIBNBD_HANDSHAKE_FLAG_NO_ZEROES};
 	for (size_t i = 0; i < 3; i++) {
 		struct nbd_handle *h = client();
 		nbd_set_handshake_flags(h, flags[i]);

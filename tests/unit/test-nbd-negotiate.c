@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Each option of the negotiation gets the answers it should, well-formed or not, in whatever pieces it arrives. */
+/* Each option of the negotiation gets the answers it should, well-formed or not, in whatever pieces it
+ * arrives. */
 #include "nbd/negotiate.h"
 #include "nbd/proto.h"
 #include "../nbd-ram.h"
@@ -10,7 +11,7 @@
 #include <cmocka.h>
 
 static struct ram_export exports[3];
-static struct ram ram = { exports, 3 };
+static struct ram ram = {exports, 3};
 
 /* The client's bytes, built up by the functions below. */
 static uint8_t in[200000];
@@ -126,9 +127,10 @@ static void talk(size_t piece)
 		seen = in_len - seen < piece ? in_len : seen + piece;
 	}
 	n_answers = 0;
-	for (size_t p = 0; out_len - p >= NBD_ANSWER_HEADER_BYTES && nbd_get64(out + p) == NBD_MAGIC_ANSWER;) {
-		answers[n_answers] = (struct answer){ nbd_get32(out + p + 8), nbd_get32(out + p + 12),
-			nbd_get32(out + p + 16), out + p + NBD_ANSWER_HEADER_BYTES };
+	for (size_t p = 0;
+		out_len - p >= NBD_ANSWER_HEADER_BYTES && nbd_get64(out + p) == NBD_MAGIC_ANSWER;) {
+		answers[n_answers] = (struct answer){nbd_get32(out + p + 8), nbd_get32(out + p + 12),
+			nbd_get32(out + p + 16), out + p + NBD_ANSWER_HEADER_BYTES};
 		p += NBD_ANSWER_HEADER_BYTES + answers[n_answers++].len;
 	}
 }
@@ -154,7 +156,7 @@ static void go(void **state)
 	plain(NBD_OPT_STRUCTURED_REPLY);
 	meta(NBD_OPT_SET_META_CONTEXT, "disk", "x:y", NBD_CONTEXT_ALLOCATION);
 	info_go(NBD_OPT_GO, "disk");
-	static const size_t pieces[] = { SIZE_MAX, 1, 7, 20 };
+	static const size_t pieces[] = {SIZE_MAX, 1, 7, 20};
 	for (size_t i = 0; i < 4; i++) {
 		talk(pieces[i]);
 		assert_int_equal(result, DRAY_NEGO_TRANSMIT);
@@ -186,12 +188,13 @@ static void go(void **state)
 static void transmission_flags(void **state)
 {
 	const unsigned all = NBD_TF_HAS_FLAGS | NBD_TF_SEND_FLUSH | NBD_TF_SEND_FUA | NBD_TF_SEND_TRIM |
-		NBD_TF_SEND_WRITE_ZEROES | NBD_TF_CAN_MULTI_CONN | NBD_TF_SEND_CACHE | NBD_TF_SEND_FAST_ZERO;
+			     NBD_TF_SEND_WRITE_ZEROES | NBD_TF_CAN_MULTI_CONN | NBD_TF_SEND_CACHE |
+			     NBD_TF_SEND_FAST_ZERO;
 	assert_int_equal(dray_nbd_transmission_flags(&exports[0].info, false), all);
 	assert_int_equal(dray_nbd_transmission_flags(&exports[0].info, true), all | NBD_TF_SEND_DF);
 	assert_int_equal(dray_nbd_transmission_flags(&exports[1].info, false),
-		NBD_TF_HAS_FLAGS | NBD_TF_READ_ONLY | NBD_TF_SEND_FLUSH | NBD_TF_SEND_FUA | NBD_TF_CAN_MULTI_CONN |
-			NBD_TF_SEND_CACHE);
+		NBD_TF_HAS_FLAGS | NBD_TF_READ_ONLY | NBD_TF_SEND_FLUSH | NBD_TF_SEND_FUA |
+			NBD_TF_CAN_MULTI_CONN | NBD_TF_SEND_CACHE);
 	assert_int_equal(dray_nbd_transmission_flags(&exports[2].info, false),
 		NBD_TF_HAS_FLAGS | NBD_TF_SEND_FLUSH | NBD_TF_SEND_WRITE_ZEROES | NBD_TF_ROTATIONAL);
 }
@@ -274,7 +277,7 @@ static void refused_options(void **state)
 	talk(SIZE_MAX);
 	expect_error(NBD_OPT_STARTTLS, NBD_REP_ERR_UNSUP);
 
-	static const uint32_t unknown[] = { 0, 4, 11, 12345, UINT32_MAX };
+	static const uint32_t unknown[] = {0, 4, 11, 12345, UINT32_MAX};
 	for (size_t i = 0; i < 5; i++) {
 		begin(3);
 		size_t o = option(unknown[i]);
@@ -286,7 +289,7 @@ static void refused_options(void **state)
 		expect(1, NBD_OPT_LIST, NBD_REP_SERVER);
 	}
 	/* Options that take no data. */
-	static const uint32_t bare[] = { NBD_OPT_LIST, NBD_OPT_STARTTLS, NBD_OPT_STRUCTURED_REPLY };
+	static const uint32_t bare[] = {NBD_OPT_LIST, NBD_OPT_STARTTLS, NBD_OPT_STRUCTURED_REPLY};
 	for (size_t i = 0; i < 3; i++) {
 		begin(3);
 		size_t o = option(bare[i]);
@@ -300,7 +303,7 @@ static void refused_options(void **state)
 
 static void malformed_info(void **state)
 {
-	static const uint32_t both[] = { NBD_OPT_INFO, NBD_OPT_GO };
+	static const uint32_t both[] = {NBD_OPT_INFO, NBD_OPT_GO};
 	for (size_t i = 0; i < 2; i++) {
 		begin(3);
 		plain(both[i]);
@@ -393,17 +396,17 @@ static void meta_contexts(void **state)
 		const char *name, *q1, *q2;
 		bool found;
 	} cases[] = {
-		{ NBD_OPT_LIST_META_CONTEXT, "disk", NULL, NULL, true },
-		{ NBD_OPT_LIST_META_CONTEXT, "disk", "base:", NULL, true },
-		{ NBD_OPT_LIST_META_CONTEXT, "disk", NBD_CONTEXT_ALLOCATION, "base:", true },
-		{ NBD_OPT_LIST_META_CONTEXT, "disk", "qemu:", NULL, false },
-		{ NBD_OPT_LIST_META_CONTEXT, "plain", NULL, NULL, false },
-		{ NBD_OPT_SET_META_CONTEXT, "disk", NBD_CONTEXT_ALLOCATION, NULL, true },
-		{ NBD_OPT_SET_META_CONTEXT, "disk", "", NBD_CONTEXT_ALLOCATION, true },
-		{ NBD_OPT_SET_META_CONTEXT, "disk", NULL, NULL, false },
-		{ NBD_OPT_SET_META_CONTEXT, "disk", "base:", NULL, false },
-		{ NBD_OPT_SET_META_CONTEXT, "disk", "base:allocatio", "base:allocation2", false },
-		{ NBD_OPT_SET_META_CONTEXT, "plain", NBD_CONTEXT_ALLOCATION, NULL, false },
+		{NBD_OPT_LIST_META_CONTEXT, "disk", NULL, NULL, true},
+		{NBD_OPT_LIST_META_CONTEXT, "disk", "base:", NULL, true},
+		{NBD_OPT_LIST_META_CONTEXT, "disk", NBD_CONTEXT_ALLOCATION, "base:", true},
+		{NBD_OPT_LIST_META_CONTEXT, "disk", "qemu:", NULL, false},
+		{NBD_OPT_LIST_META_CONTEXT, "plain", NULL, NULL, false},
+		{NBD_OPT_SET_META_CONTEXT, "disk", NBD_CONTEXT_ALLOCATION, NULL, true},
+		{NBD_OPT_SET_META_CONTEXT, "disk", "", NBD_CONTEXT_ALLOCATION, true},
+		{NBD_OPT_SET_META_CONTEXT, "disk", NULL, NULL, false},
+		{NBD_OPT_SET_META_CONTEXT, "disk", "base:", NULL, false},
+		{NBD_OPT_SET_META_CONTEXT, "disk", "base:allocatio", "base:allocation2", false},
+		{NBD_OPT_SET_META_CONTEXT, "plain", NBD_CONTEXT_ALLOCATION, NULL, false},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		begin(3);
@@ -419,7 +422,7 @@ static void meta_contexts(void **state)
 
 static void meta_context_errors(void **state)
 {
-	static const uint32_t both[] = { NBD_OPT_LIST_META_CONTEXT, NBD_OPT_SET_META_CONTEXT };
+	static const uint32_t both[] = {NBD_OPT_LIST_META_CONTEXT, NBD_OPT_SET_META_CONTEXT};
 	for (size_t i = 0; i < 2; i++) {
 		begin(3); /* without structured replies */
 		meta(both[i], "disk", NBD_CONTEXT_ALLOCATION, NULL);
@@ -461,11 +464,11 @@ static void meta_context_holds_for(void **state)
 		const char *set, *again, *go;
 		bool allocation;
 	} cases[] = {
-		{ "disk", NULL, "disk", true },
-		{ "disk", NULL, "ro", false },
-		{ "ro", "disk", "disk", true },
-		{ "disk", "ro", "disk", false },
-		{ "disk", "nothing", "disk", false },
+		{"disk", NULL, "disk", true},
+		{"disk", NULL, "ro", false},
+		{"ro", "disk", "disk", true},
+		{"disk", "ro", "disk", false},
+		{"disk", "nothing", "disk", false},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		begin(3);
@@ -534,7 +537,8 @@ int main(void)
 	ram_export_init(&exports[2], "plain", 1 << 20);
 	exports[1].info.read_only = true;
 	struct dray_nbd_export_info *p = &exports[2].info;
-	p->can_multi_conn = p->can_fast_zero = p->can_trim = p->can_fua = p->can_cache = p->can_extents = false;
+	p->can_multi_conn = p->can_fast_zero = p->can_trim = p->can_fua = p->can_cache = p->can_extents =
+		false;
 	p->rotational = true;
 	p->description[0] = '\0';
 	int rc = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Every kind of request is submitted or refused as it should be, and replies have the bytes that the protocol says. */
+/* Every kind of request is submitted or refused as it should be, and replies have the bytes that the protocol
+ * says. */
 #include "nbd/proto.h"
 #include "nbd/reply.h"
 #include "nbd/request.h"
@@ -14,9 +15,15 @@
 
 static struct dray_nbd_session session(bool read_only, bool able, uint32_t block)
 {
-	struct dray_nbd_session s = { .structured = able, .allocation = able, .max_payload_bytes = 65536 };
-	s.info = (struct dray_nbd_export_info){ .size_bytes = MIB, .block_min = block, .read_only = read_only,
-		.can_fua = able, .can_trim = able, .can_cache = able, .can_fast_zero = able, .can_extents = able };
+	struct dray_nbd_session s = {.structured = able, .allocation = able, .max_payload_bytes = 65536};
+	s.info = (struct dray_nbd_export_info){.size_bytes = MIB,
+		.block_min = block,
+		.read_only = read_only,
+		.can_fua = able,
+		.can_trim = able,
+		.can_cache = able,
+		.can_fast_zero = able,
+		.can_extents = able};
 	s.tflags = dray_nbd_transmission_flags(&s.info, able);
 	return s;
 }
@@ -25,8 +32,8 @@ enum who { FULL, RO, BARE, BLOCK512 };
 
 static void plans(void **state)
 {
-	const struct dray_nbd_session who[] = { session(false, true, 1), session(true, true, 1), session(false, false, 1),
-		session(false, true, 512) };
+	const struct dray_nbd_session who[] = {session(false, true, 1), session(true, true, 1),
+		session(false, false, 1), session(false, true, 512)};
 	static const struct {
 		enum who who;
 		uint16_t type, flags;
@@ -36,65 +43,65 @@ static void plans(void **state)
 		enum dray_op op;
 		uint32_t op_flags;
 	} cases[] = {
-		{ FULL, NBD_CMD_READ, 0, 0, 1, 0, DRAY_OP_READ, 0 },
-		{ FULL, NBD_CMD_READ, NBD_CF_DF, MIB - 65536, 65536, 0, DRAY_OP_READ, 0 },
+		{FULL, NBD_CMD_READ, 0, 0, 1, 0, DRAY_OP_READ, 0},
+		{FULL, NBD_CMD_READ, NBD_CF_DF, MIB - 65536, 65536, 0, DRAY_OP_READ, 0},
 		/* FUA may come with any command once it was offered, and means something to writes only. */
-		{ FULL, NBD_CMD_READ, NBD_CF_FUA, 0, 512, 0, DRAY_OP_READ, 0 },
-		{ FULL, NBD_CMD_FLUSH, NBD_CF_FUA, 0, 0, 0, DRAY_OP_FLUSH, 0 },
-		{ FULL, NBD_CMD_WRITE, 0, 100, 1000, 0, DRAY_OP_WRITE, 0 },
-		{ FULL, NBD_CMD_WRITE, NBD_CF_FUA, 0, 65536, 0, DRAY_OP_WRITE, DRAY_F_FUA },
-		{ FULL, NBD_CMD_TRIM, NBD_CF_FUA, 0, MIB, 0, DRAY_OP_DISCARD, DRAY_F_FUA },
-		{ FULL, NBD_CMD_CACHE, 0, 0, MIB, 0, DRAY_OP_CACHE, 0 },
-		{ FULL, NBD_CMD_WRITE_ZEROES, 0, 0, MIB, 0, DRAY_OP_ZERO, DRAY_F_MAY_UNMAP },
-		{ FULL, NBD_CMD_WRITE_ZEROES, NBD_CF_NO_HOLE, 0, 5, 0, DRAY_OP_ZERO, 0 },
-		{ FULL, NBD_CMD_WRITE_ZEROES, NBD_CF_FAST_ZERO | NBD_CF_FUA, 0, 5, 0, DRAY_OP_ZERO,
-			DRAY_F_FAST | DRAY_F_FUA | DRAY_F_MAY_UNMAP },
-		{ FULL, NBD_CMD_BLOCK_STATUS, NBD_CF_REQ_ONE, 0, MIB, 0, DRAY_OP_EXTENTS, 0 },
-		{ RO, NBD_CMD_READ, 0, 0, 512, 0, DRAY_OP_READ, 0 },
-		{ RO, NBD_CMD_FLUSH, 0, 0, 0, 0, DRAY_OP_FLUSH, 0 },
-		{ RO, NBD_CMD_BLOCK_STATUS, 0, 0, 512, 0, DRAY_OP_EXTENTS, 0 },
-		{ BARE, NBD_CMD_WRITE_ZEROES, 0, 0, 512, 0, DRAY_OP_ZERO, DRAY_F_MAY_UNMAP },
-		{ BLOCK512, NBD_CMD_READ, 0, 512, 1024, 0, DRAY_OP_READ, 0 },
+		{FULL, NBD_CMD_READ, NBD_CF_FUA, 0, 512, 0, DRAY_OP_READ, 0},
+		{FULL, NBD_CMD_FLUSH, NBD_CF_FUA, 0, 0, 0, DRAY_OP_FLUSH, 0},
+		{FULL, NBD_CMD_WRITE, 0, 100, 1000, 0, DRAY_OP_WRITE, 0},
+		{FULL, NBD_CMD_WRITE, NBD_CF_FUA, 0, 65536, 0, DRAY_OP_WRITE, DRAY_F_FUA},
+		{FULL, NBD_CMD_TRIM, NBD_CF_FUA, 0, MIB, 0, DRAY_OP_DISCARD, DRAY_F_FUA},
+		{FULL, NBD_CMD_CACHE, 0, 0, MIB, 0, DRAY_OP_CACHE, 0},
+		{FULL, NBD_CMD_WRITE_ZEROES, 0, 0, MIB, 0, DRAY_OP_ZERO, DRAY_F_MAY_UNMAP},
+		{FULL, NBD_CMD_WRITE_ZEROES, NBD_CF_NO_HOLE, 0, 5, 0, DRAY_OP_ZERO, 0},
+		{FULL, NBD_CMD_WRITE_ZEROES, NBD_CF_FAST_ZERO | NBD_CF_FUA, 0, 5, 0, DRAY_OP_ZERO,
+			DRAY_F_FAST | DRAY_F_FUA | DRAY_F_MAY_UNMAP},
+		{FULL, NBD_CMD_BLOCK_STATUS, NBD_CF_REQ_ONE, 0, MIB, 0, DRAY_OP_EXTENTS, 0},
+		{RO, NBD_CMD_READ, 0, 0, 512, 0, DRAY_OP_READ, 0},
+		{RO, NBD_CMD_FLUSH, 0, 0, 0, 0, DRAY_OP_FLUSH, 0},
+		{RO, NBD_CMD_BLOCK_STATUS, 0, 0, 512, 0, DRAY_OP_EXTENTS, 0},
+		{BARE, NBD_CMD_WRITE_ZEROES, 0, 0, 512, 0, DRAY_OP_ZERO, DRAY_F_MAY_UNMAP},
+		{BLOCK512, NBD_CMD_READ, 0, 512, 1024, 0, DRAY_OP_READ, 0},
 		/* unknown */
-		{ FULL, 8, 0, 0, 512, -EINVAL, 0, 0 },
-		{ FULL, 0xffff, 0, 0, 0, -EINVAL, 0, 0 },
+		{FULL, 8, 0, 0, 512, -EINVAL, 0, 0},
+		{FULL, 0xffff, 0, 0, 0, -EINVAL, 0, 0},
 		/* flags */
-		{ FULL, NBD_CMD_READ, 0x20, 0, 512, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_READ, NBD_CF_NO_HOLE, 0, 512, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_WRITE, NBD_CF_DF, 0, 512, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_WRITE, NBD_CF_FAST_ZERO, 0, 512, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_TRIM, NBD_CF_REQ_ONE, 0, 512, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_WRITE_ZEROES, NBD_CF_REQ_ONE, 0, 512, -EINVAL, 0, 0 },
-		{ BARE, NBD_CMD_READ, NBD_CF_DF, 0, 512, -EINVAL, 0, 0 },
-		{ BARE, NBD_CMD_WRITE, NBD_CF_FUA, 0, 512, -EINVAL, 0, 0 },
-		{ BARE, NBD_CMD_WRITE_ZEROES, NBD_CF_FAST_ZERO, 0, 512, -EINVAL, 0, 0 },
+		{FULL, NBD_CMD_READ, 0x20, 0, 512, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_READ, NBD_CF_NO_HOLE, 0, 512, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_WRITE, NBD_CF_DF, 0, 512, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_WRITE, NBD_CF_FAST_ZERO, 0, 512, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_TRIM, NBD_CF_REQ_ONE, 0, 512, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_WRITE_ZEROES, NBD_CF_REQ_ONE, 0, 512, -EINVAL, 0, 0},
+		{BARE, NBD_CMD_READ, NBD_CF_DF, 0, 512, -EINVAL, 0, 0},
+		{BARE, NBD_CMD_WRITE, NBD_CF_FUA, 0, 512, -EINVAL, 0, 0},
+		{BARE, NBD_CMD_WRITE_ZEROES, NBD_CF_FAST_ZERO, 0, 512, -EINVAL, 0, 0},
 		/* not offered */
-		{ BARE, NBD_CMD_TRIM, 0, 0, 512, -EINVAL, 0, 0 },
-		{ BARE, NBD_CMD_CACHE, 0, 0, 512, -EINVAL, 0, 0 },
-		{ BARE, NBD_CMD_BLOCK_STATUS, 0, 0, 512, -EINVAL, 0, 0 },
+		{BARE, NBD_CMD_TRIM, 0, 0, 512, -EINVAL, 0, 0},
+		{BARE, NBD_CMD_CACHE, 0, 0, 512, -EINVAL, 0, 0},
+		{BARE, NBD_CMD_BLOCK_STATUS, 0, 0, 512, -EINVAL, 0, 0},
 		/* read-only */
-		{ RO, NBD_CMD_WRITE, 0, 0, 512, -EPERM, 0, 0 },
-		{ RO, NBD_CMD_TRIM, 0, 0, 512, -EPERM, 0, 0 },
-		{ RO, NBD_CMD_WRITE_ZEROES, 0, 0, 512, -EPERM, 0, 0 },
+		{RO, NBD_CMD_WRITE, 0, 0, 512, -EPERM, 0, 0},
+		{RO, NBD_CMD_TRIM, 0, 0, 512, -EPERM, 0, 0},
+		{RO, NBD_CMD_WRITE_ZEROES, 0, 0, 512, -EPERM, 0, 0},
 		/* sizes and ranges */
-		{ FULL, NBD_CMD_READ, 0, 0, 0, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_WRITE, 0, 0, 0, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_READ, 0, 0, 65537, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_WRITE, 0, 0, 65537, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_READ, 0, MIB, 1, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_READ, 0, MIB - 1, 2, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_READ, 0, UINT64_MAX, 2, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_WRITE, 0, MIB - 1, 2, -ENOSPC, 0, 0 },
-		{ FULL, NBD_CMD_WRITE, 0, UINT64_MAX - 1, 2, -ENOSPC, 0, 0 },
-		{ FULL, NBD_CMD_WRITE_ZEROES, 0, 0, UINT32_MAX, -ENOSPC, 0, 0 },
-		{ FULL, NBD_CMD_TRIM, 0, 1, MIB, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_CACHE, 0, 1, MIB, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_BLOCK_STATUS, 0, 1, MIB, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_FLUSH, 0, 0, 1, -EINVAL, 0, 0 },
-		{ FULL, NBD_CMD_FLUSH, 0, 1, 0, -EINVAL, 0, 0 },
-		{ BLOCK512, NBD_CMD_READ, 0, 1, 512, -EINVAL, 0, 0 },
-		{ BLOCK512, NBD_CMD_WRITE, 0, 512, 100, -EINVAL, 0, 0 },
-		{ BLOCK512, NBD_CMD_WRITE_ZEROES, 0, 256, 512, -EINVAL, 0, 0 },
+		{FULL, NBD_CMD_READ, 0, 0, 0, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_WRITE, 0, 0, 0, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_READ, 0, 0, 65537, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_WRITE, 0, 0, 65537, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_READ, 0, MIB, 1, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_READ, 0, MIB - 1, 2, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_READ, 0, UINT64_MAX, 2, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_WRITE, 0, MIB - 1, 2, -ENOSPC, 0, 0},
+		{FULL, NBD_CMD_WRITE, 0, UINT64_MAX - 1, 2, -ENOSPC, 0, 0},
+		{FULL, NBD_CMD_WRITE_ZEROES, 0, 0, UINT32_MAX, -ENOSPC, 0, 0},
+		{FULL, NBD_CMD_TRIM, 0, 1, MIB, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_CACHE, 0, 1, MIB, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_BLOCK_STATUS, 0, 1, MIB, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_FLUSH, 0, 0, 1, -EINVAL, 0, 0},
+		{FULL, NBD_CMD_FLUSH, 0, 1, 0, -EINVAL, 0, 0},
+		{BLOCK512, NBD_CMD_READ, 0, 1, 512, -EINVAL, 0, 0},
+		{BLOCK512, NBD_CMD_WRITE, 0, 512, 100, -EINVAL, 0, 0},
+		{BLOCK512, NBD_CMD_WRITE_ZEROES, 0, 256, 512, -EINVAL, 0, 0},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		uint8_t bytes[NBD_REQUEST_BYTES], *p = nbd_put32(bytes, NBD_MAGIC_REQUEST);
@@ -123,11 +130,11 @@ static void plans(void **state)
 static void leaving_and_garbage(void **state)
 {
 	const struct dray_nbd_session s = session(false, true, 1);
-	struct dray_nbd_header h = { .type = NBD_CMD_DISC, .flags = 0xffff };
+	struct dray_nbd_header h = {.type = NBD_CMD_DISC, .flags = 0xffff};
 	struct dray_nbd_plan plan;
 	dray_nbd_plan(&plan, &h, &s);
 	assert_int_equal(plan.verdict, DRAY_NBD_LEAVE);
-	uint8_t bytes[NBD_REQUEST_BYTES] = { 0x25, 0x60, 0x95, 0x12 };
+	uint8_t bytes[NBD_REQUEST_BYTES] = {0x25, 0x60, 0x95, 0x12};
 	assert_false(dray_nbd_header_decode(&h, bytes));
 }
 
@@ -137,8 +144,20 @@ static void errors(void **state)
 		int error;
 		uint32_t wire;
 	} cases[] = {
-		{ 0, 0 }, { EPERM, 1 }, { EACCES, 1 }, { EROFS, 1 }, { EIO, 5 }, { ENOMEM, 12 }, { EINVAL, 22 }, { ENOSPC, 28 },
-		{ EDQUOT, 28 }, { EFBIG, 28 }, { ESHUTDOWN, 108 }, { EOVERFLOW, 5 }, { ETIMEDOUT, 5 }, { ENOTSUP, 22 },
+		{0, 0},
+		{EPERM, 1},
+		{EACCES, 1},
+		{EROFS, 1},
+		{EIO, 5},
+		{ENOMEM, 12},
+		{EINVAL, 22},
+		{ENOSPC, 28},
+		{EDQUOT, 28},
+		{EFBIG, 28},
+		{ESHUTDOWN, 108},
+		{EOVERFLOW, 5},
+		{ETIMEDOUT, 5},
+		{ENOTSUP, 22},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		assert_int_equal(dray_nbd_error(-cases[i].error, false), cases[i].wire);
@@ -172,17 +191,17 @@ static void replies(void **state)
 
 static void extents(void **state)
 {
-	struct dray_extent e[4] = { { 4096, 0 }, { 4096, 0 }, { 0, 2 }, { UINT64_C(1) << 40, 3 } };
+	struct dray_extent e[4] = {{4096, 0}, {4096, 0}, {0, 2}, {UINT64_C(1) << 40, 3}};
 	const uint8_t *p = (uint8_t *)e;
 	/* joined, and the last one cut to what was asked for */
 	assert_int_equal(dray_nbd_encode_extents(e, 4, 65536, false), 2);
 	assert_memory_equal(p, "\0\0\x20\0\0\0\0\0\0\0\xe0\0\0\0\0\3", 16);
 
-	struct dray_extent one[3] = { { 10, 1 }, { 20, 1 | 64 }, { 30, 0 } };
+	struct dray_extent one[3] = {{10, 1}, {20, 1 | 64}, {30, 0}};
 	assert_int_equal(dray_nbd_encode_extents(one, 3, 1000, true), 1);
 	assert_memory_equal(one, "\0\0\0\x1e\0\0\0\1", 8);
 
-	struct dray_extent none[1] = { { 0, 0 } };
+	struct dray_extent none[1] = {{0, 0}};
 	assert_int_equal(dray_nbd_encode_extents(none, 1, 1000, false), 0);
 	assert_int_equal(dray_nbd_encode_extents(none, 0, 1000, false), 0);
 }
