@@ -20,7 +20,11 @@
 #include <string.h>
 
 #define RAM_BLOCK 4096
-#define RAM_SMALL 65536 /* buffers up to this are kept for the next request */
+
+/* Buffers of these sizes are kept for the next request. */
+static const size_t ram_kept[] = {65536, 1 << 20};
+#define RAM_KINDS (sizeof ram_kept / sizeof ram_kept[0])
+#define RAM_SPARE 64
 
 static const int ram_errors[] = {EIO, ENOSPC, ENOMEM, EPERM, EINVAL, ENOTSUP, ESHUTDOWN, EROFS};
 
@@ -35,8 +39,8 @@ struct ram_export {
 	bool errors;
 	int fd; /* of a file export, else 0 */
 	uint64_t delay_ns, buf_limit;
-	void *spare[256];
-	unsigned n_spare;
+	void *spare[RAM_KINDS][RAM_SPARE];
+	unsigned n_spare[RAM_KINDS];
 	atomic_ulong refs, bufs, buf_bytes, clients, requests, flushes, fua, fast, unmap;
 };
 
@@ -84,15 +88,25 @@ static void ram_list(void *ctx, void (*each)(void *arg, const char *name, const 
 		each(arg, ram->exports[i].info.name, ram->exports[i].info.description);
 }
 
+/* Which of the kept sizes it takes; RAM_KINDS: none. */
+static size_t ram_kind(uint64_t bytes)
+{
+	size_t k = 0;
+	while (k < RAM_KINDS && bytes > ram_kept[k])
+		k++;
+	return k;
+}
+
 static void *ram_buf_get(void *ctx, void *handle, uint64_t bytes)
 {
 	struct ram_export *e = handle;
 	if (e->buf_limit && e->buf_bytes + bytes > e->buf_limit)
 		return NULL;
 	void *p = NULL;
-	if (bytes <= RAM_SMALL && e->n_spare)
-		p = e->spare[--e->n_spare];
-	else if (posix_memalign(&p, 4096, bytes <= RAM_SMALL ? RAM_SMALL : bytes))
+	size_t k = ram_kind(bytes);
+	if (k < RAM_KINDS && e->n_spare[k])
+		p = e->spare[k][--e->n_spare[k]];
+	else if (posix_memalign(&p, 4096, k < RAM_KINDS ? ram_kept[k] : bytes))
 		return NULL;
 	e->bufs++;
 	e->buf_bytes += bytes;
@@ -105,8 +119,9 @@ static void ram_buf_put(void *ctx, void *handle, void *buf, uint64_t bytes)
 	assert(e->bufs > 0 && e->buf_bytes >= bytes);
 	e->bufs--;
 	e->buf_bytes -= bytes;
-	if (bytes <= RAM_SMALL && e->n_spare < sizeof e->spare / sizeof e->spare[0])
-		e->spare[e->n_spare++] = buf;
+	size_t k = ram_kind(bytes);
+	if (k < RAM_KINDS && e->n_spare[k] < RAM_SPARE)
+		e->spare[k][e->n_spare[k]++] = buf;
 	else
 		free(buf);
 }
@@ -260,8 +275,9 @@ static inline void ram_export_init(struct ram_export *e, const char *name, uint6
 static inline void ram_export_free(struct ram_export *e)
 {
 	assert(e->refs == 0 && e->bufs == 0 && e->buf_bytes == 0 && e->clients == 0);
-	while (e->n_spare)
-		free(e->spare[--e->n_spare]);
+	for (size_t k = 0; k < RAM_KINDS; k++)
+		while (e->n_spare[k])
+			free(e->spare[k][--e->n_spare[k]]);
 	free(e->data);
 	free(e->written);
 }

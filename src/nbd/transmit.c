@@ -31,9 +31,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MOST_IOV        128
-#define RECV_AT_ONCE    (4u << 20) /* received in one callback without going back to the loop */
-#define SEND_AT_ONCE    (4u << 20)
+#define MOST_IOV 128
+/* Received, or sent, in one go before the loop has its turn: more would keep what was already submitted from
+ * the storage, and other connections waiting. */
+#define RECV_AT_ONCE    524288
+#define SEND_AT_ONCE    1048576
 #define BIG_WRITE       32768
 #define BIG_WRITE_AHEAD 4096
 #define STATUS_BYTES    4096 /* of a buffer for extents */
@@ -156,10 +158,12 @@ static void on_timer(struct dray_loop_timer *timer)
 {
 	struct nbd_conn *c = dray_container(timer, struct nbd_conn, timer);
 	uint64_t now = dray_loop_now(c->loop);
-	if (!dray_list_empty(&c->replies) && now - c->sent_ns >= NBD_LINGER_NS)
+	if (dray_list_empty(&c->replies))
+		c->sent_ns = now; /* it waits for the storage, not for the client */
+	if (now - c->sent_ns >= NBD_LINGER_NS)
 		dead(c);
 	else
-		dray_loop_timer_set(c->loop, &c->timer, now + NBD_LINGER_NS);
+		dray_loop_timer_set(c->loop, &c->timer, c->sent_ns + NBD_LINGER_NS);
 }
 
 /* Takes the connection apart as far as it may; called by the hook only, as the last thing done with `c`. */
