@@ -125,6 +125,17 @@ void nbd_transmit_end(struct dray_loop_msg *msg);
 uint64_t nbd_transmit_hook(struct dray_loop_hook *hook, uint64_t now_ns);
 void nbd_transmit_retry(struct dray_loop_timer *timer);
 
+/* The hook will look at the connection before the loop sleeps. */
+void nbd_mark(struct nbd_conn *c);
+/* Gives the request back to the idle ones, if the backend and the client are both through with it. */
+void nbd_recycle(struct nbd_req *r);
+/* The socket is of no use any more. */
+void nbd_dead(struct nbd_conn *c);
+
+/* answer.c; the export's loop. */
+void nbd_send_replies(struct nbd_conn *c);
+void nbd_reply_error(struct nbd_req *r, int error, const char *why);
+
 /* listen.c: an address in numbers; false: it is none. */
 bool nbd_address_text(const struct sockaddr_storage *ss, socklen_t len, char *host, size_t host_size,
 	char *port, size_t port_size);

@@ -25,17 +25,14 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MOST_IOV 128
-/* Received, or sent, in one go before the loop has its turn: more would keep what was already submitted from
- * the storage, and other connections waiting. */
+/* Received in one go before the loop has its turn: more would keep what was already submitted from the
+ * storage. */
 #define RECV_AT_ONCE    524288
-#define SEND_AT_ONCE    1048576
 #define BIG_WRITE       32768
 #define BIG_WRITE_AHEAD 4096
 #define STATUS_BYTES    4096 /* of a buffer for extents */
@@ -43,8 +40,7 @@
 
 static void want_recv(struct nbd_conn *c);
 
-/* The hook will look at the connection before the loop sleeps. */
-static void mark(struct nbd_conn *c)
+void nbd_mark(struct nbd_conn *c)
 {
 	if (!dray_list_empty(&c->dirty_node))
 		return;
@@ -64,7 +60,7 @@ static void buffer_put(struct nbd_conn *c, struct nbd_req *r)
 	r->buf = NULL;
 	dray_list_for_each_safe (n, &c->shard->starved) {
 		dray_list_del(n);
-		mark(dray_container(n, struct nbd_conn, starved_node));
+		nbd_mark(dray_container(n, struct nbd_conn, starved_node));
 	}
 }
 
@@ -88,7 +84,7 @@ static bool buffer_get(struct nbd_conn *c, struct nbd_req *r, uint64_t bytes)
 	return true;
 }
 
-static void recycle(struct nbd_req *r)
+void nbd_recycle(struct nbd_req *r)
 {
 	struct nbd_conn *c = r->conn;
 	if (!r->replied || !r->released || !r->sent)
@@ -97,7 +93,7 @@ static void recycle(struct nbd_req *r)
 	dray_list_add_head(&c->idle, &r->node);
 	c->live--;
 	if (c->stalled || c->phase != NBD_OPEN)
-		mark(c);
+		nbd_mark(c);
 }
 
 /* ---- the end ---- */
@@ -111,7 +107,7 @@ static void drop_filling(struct nbd_conn *c)
 	c->filling = NULL;
 	c->skip_bytes = 0;
 	r->replied = r->released = r->sent = true;
-	recycle(r);
+	nbd_recycle(r);
 }
 
 static void stop_io(struct nbd_conn *c)
@@ -123,7 +119,7 @@ static void stop_io(struct nbd_conn *c)
 		dray_loop_cancel(c->loop, &c->poll_ioc);
 }
 
-static void dead(struct nbd_conn *c)
+void nbd_dead(struct nbd_conn *c)
 {
 	if (c->phase == NBD_DEAD)
 		return;
@@ -134,9 +130,9 @@ static void dead(struct nbd_conn *c)
 	while ((n = dray_list_pop(&c->replies))) {
 		struct nbd_req *r = dray_container(n, struct nbd_req, node);
 		r->sent = true;
-		recycle(r);
+		nbd_recycle(r);
 	}
-	mark(c);
+	nbd_mark(c);
 }
 
 static void drain(struct nbd_conn *c)
@@ -150,7 +146,7 @@ static void drain(struct nbd_conn *c)
 	if (c->recv_busy)
 		dray_loop_cancel(c->loop, &c->recv_ioc);
 	drop_filling(c);
-	mark(c);
+	nbd_mark(c);
 }
 
 /* DRAIN: requests may take their time, but a client that does not take what is ready is not waited for. */
@@ -161,7 +157,7 @@ static void on_timer(struct dray_loop_timer *timer)
 	if (dray_list_empty(&c->replies))
 		c->sent_ns = now; /* it waits for the storage, not for the client */
 	if (now - c->sent_ns >= NBD_LINGER_NS)
-		dead(c);
+		nbd_dead(c);
 	else
 		dray_loop_timer_set(c->loop, &c->timer, c->sent_ns + NBD_LINGER_NS);
 }
@@ -170,7 +166,7 @@ static void on_timer(struct dray_loop_timer *timer)
 static void try_finish(struct nbd_conn *c)
 {
 	if (c->phase == NBD_DRAIN && c->live == 0)
-		dead(c);
+		nbd_dead(c);
 	if (c->phase != NBD_DEAD || c->recv_busy || c->poll_busy)
 		return;
 	drop_filling(c);
@@ -198,141 +194,6 @@ static void try_finish(struct nbd_conn *c)
 	dray_loop_post(nbd_server_loop(c->srv), &c->gone);
 }
 
-/* ---- replies ---- */
-
-static void queue_reply(struct nbd_req *r, size_t head, uint32_t data)
-{
-	struct nbd_conn *c = r->conn;
-	r->head_bytes = (uint32_t)head;
-	r->data_bytes = data;
-	dray_list_add_tail(&c->replies, &r->node);
-	mark(c);
-}
-
-static void reply_error(struct nbd_req *r, int error, const char *why)
-{
-	uint32_t code = dray_nbd_error(error, r->cmd_flags & NBD_CF_FAST_ZERO);
-	queue_reply(r, dray_nbd_reply_error(r->head, &r->conn->session, r->cookie, code, why), 0);
-}
-
-void dray_nbd_reply(struct dray_request *req, int error)
-{
-	struct nbd_req *r = req->host[0];
-	struct nbd_conn *c = r->conn;
-	assert(!r->replied);
-	r->replied = true;
-	if (c->phase == NBD_DEAD) {
-		r->sent = true;
-		return;
-	}
-	unsigned n = 0;
-	if (!error && req->op == DRAY_OP_EXTENTS) {
-		n = dray_nbd_encode_extents(
-			req->extents, req->n_extents, req->length, r->cmd_flags & NBD_CF_REQ_ONE);
-		if (n == 0)
-			error = -EIO;
-	}
-	if (error) {
-		const char *why = strerrordesc_np(-error);
-		reply_error(r, error, why ? why : "unknown error");
-		return;
-	}
-	switch (req->op) {
-	case DRAY_OP_READ:
-		queue_reply(r,
-			dray_nbd_reply_read(
-				r->head, &c->session, r->cookie, req->offset, (uint32_t)req->length),
-			(uint32_t)req->length);
-		break;
-	case DRAY_OP_EXTENTS: queue_reply(r, dray_nbd_reply_status(r->head, r->cookie, n), 8 * n); break;
-	default: queue_reply(r, dray_nbd_reply_ok(r->head, r->cookie), 0);
-	}
-}
-
-void dray_nbd_release(struct dray_request *req)
-{
-	struct nbd_req *r = req->host[0];
-	assert(r->replied && !r->released);
-	r->released = true;
-	recycle(r);
-}
-
-static void on_poll(struct dray_ioc *ioc, int res)
-{
-	struct nbd_conn *c = dray_container(ioc, struct nbd_conn, poll_ioc);
-	c->poll_busy = false;
-	mark(c);
-}
-
-static void await_room(struct nbd_conn *c)
-{
-	c->poll_busy = true;
-	c->poll_ioc.done = on_poll;
-	dray_loop_poll(c->loop, &c->poll_ioc, c->fd, POLLOUT);
-}
-
-/* Fills iov with what is to be sent; returns how many. */
-static int gather(struct nbd_conn *c, struct iovec *iov)
-{
-	int n = 0;
-	size_t skip = c->reply_sent;
-	dray_list_for_each (node, &c->replies) {
-		struct nbd_req *r = dray_container(node, struct nbd_req, node);
-		if (n + 2 > MOST_IOV)
-			break;
-		if (skip < r->head_bytes)
-			iov[n++] = (struct iovec){r->head + skip, r->head_bytes - skip};
-		skip = skip > r->head_bytes ? skip - r->head_bytes : 0;
-		if (r->data_bytes)
-			iov[n++] = (struct iovec){(uint8_t *)r->buf + skip, r->data_bytes - skip};
-		skip = 0;
-	}
-	return n;
-}
-
-/* `n` more bytes were sent. */
-static void account(struct nbd_conn *c, size_t n)
-{
-	c->reply_sent += n;
-	while (!dray_list_empty(&c->replies)) {
-		struct nbd_req *r = dray_container(c->replies.next, struct nbd_req, node);
-		size_t all = (size_t)r->head_bytes + r->data_bytes;
-		if (c->reply_sent < all)
-			break;
-		c->reply_sent -= all;
-		dray_list_del(&r->node);
-		r->sent = true;
-		recycle(r);
-	}
-}
-
-static void send_replies(struct nbd_conn *c)
-{
-	struct iovec iov[MOST_IOV];
-	size_t total = 0;
-	while (!dray_list_empty(&c->replies) && !c->poll_busy) {
-		if (total >= SEND_AT_ONCE) {
-			await_room(c); /* lets the others have a turn */
-			return;
-		}
-		struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)gather(c, iov)};
-		ssize_t n = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && (errno == EAGAIN || errno == ENOBUFS)) {
-			await_room(c);
-			return;
-		}
-		if (n < 0) {
-			dead(c);
-			return;
-		}
-		total += (size_t)n;
-		c->sent_ns = dray_loop_now(c->loop);
-		account(c, (size_t)n);
-	}
-}
-
 /* ---- requests ---- */
 
 static void submit(struct nbd_req *r)
@@ -344,7 +205,7 @@ static void submit(struct nbd_req *r)
 static void refuse(struct nbd_req *r)
 {
 	r->replied = r->released = true;
-	reply_error(r, r->error, r->why);
+	nbd_reply_error(r, r->error, r->why);
 }
 
 /* Looks at the header at rpos. False: it must wait, nothing was consumed. */
@@ -354,7 +215,7 @@ static bool begin(struct nbd_conn *c)
 	struct dray_nbd_plan plan;
 
 	if (!dray_nbd_header_decode(&h, c->rbuf + c->rpos)) {
-		dead(c);
+		nbd_dead(c);
 		return true;
 	}
 	dray_nbd_plan(&plan, &h, &c->session);
@@ -507,7 +368,7 @@ static void on_recv(struct dray_ioc *ioc, int res)
 	c->recv_busy = false;
 	if (c->phase != NBD_OPEN) {
 		drop_filling(c);
-		mark(c);
+		nbd_mark(c);
 		return;
 	}
 	for (;;) {
@@ -517,7 +378,7 @@ static void on_recv(struct dray_ioc *ioc, int res)
 			return;
 		}
 		if (res < 0 && res != -EINTR && res != -EAGAIN) {
-			dead(c);
+			nbd_dead(c);
 			return;
 		}
 		if (res > 0) {
@@ -557,7 +418,7 @@ uint64_t nbd_transmit_hook(struct dray_loop_hook *hook, uint64_t now_ns)
 	while ((n = dray_list_pop(&shard->dirty))) {
 		struct nbd_conn *c = dray_container(n, struct nbd_conn, dirty_node);
 		if (c->phase != NBD_DEAD)
-			send_replies(c);
+			nbd_send_replies(c);
 		if (c->phase == NBD_OPEN && c->stalled) {
 			parse(c);
 			want_recv(c);
@@ -573,7 +434,7 @@ void nbd_transmit_retry(struct dray_loop_timer *timer)
 	struct nbd_shard *shard = dray_container(timer, struct nbd_shard, retry);
 	struct dray_list *n;
 	while ((n = dray_list_pop(&shard->starved)))
-		mark(dray_container(n, struct nbd_conn, starved_node));
+		nbd_mark(dray_container(n, struct nbd_conn, starved_node));
 }
 
 void nbd_transmit_start(struct dray_loop_msg *msg)
@@ -592,7 +453,7 @@ void nbd_transmit_start(struct dray_loop_msg *msg)
 		dray_loop_hook_add(shard->loop, &shard->hook);
 	c->reqs = calloc(c->limits->max_requests, sizeof *c->reqs);
 	if (!c->reqs) {
-		dead(c);
+		nbd_dead(c);
 		return;
 	}
 	/* In order, so that a client with few requests in flight stays on few structs. */
