@@ -186,12 +186,38 @@ int cmd_locks(const struct args *args)
 	return rc;
 }
 
+/* The abilities that it has: "online, pause, undo". */
+static void abilities(const json_t *vehicle, char *buf, size_t size)
+{
+	const char *key;
+	json_t *v;
+	size_t used = 0;
+	*buf = 0;
+	json_object_foreach((json_t *)vehicle, key, v)
+		if (json_is_true(v) && strcmp(key, "available") && used < size)
+			used += (size_t)snprintf(buf + used, size - used, "%s%s", used ? ", " : "", key);
+}
+
 int cmd_vehicles(const struct args *args)
 {
+	static const char *const headings[] = { "NAME", "AVAILABLE", "WHAT", "CAN", NULL };
 	struct reply reply;
 	int rc = request_json(args, "/v1/vehicles", &reply);
-	if (!rc && !printed(args, reply.json))
-		print_yaml(reply.json);
+	if (!rc && !printed(args, reply.json)) {
+		struct table *t = table_new(headings);
+		size_t i;
+		json_t *v;
+		char can[200];
+		json_array_foreach(reply.json, i, v) {
+			const char *why = text_of(v, "reason");
+			table_add(t, text_of(v, "name"));
+			table_add(t, json_is_false(json_object_get(v, "available")) ? (*why ? why : "no") : "yes");
+			table_add(t, text_of(v, "what"));
+			abilities(v, can, sizeof can);
+			table_add(t, can);
+		}
+		table_print(t);
+	}
 	reply_free(&reply);
 	return rc;
 }

@@ -134,7 +134,10 @@ static void draw_line(const char *label, int label_width, const char *state, con
 	eta_part(eta, sizeof eta, progress);
 	if (!moves(state))
 		rate[0] = eta[0] = 0;
-	snprintf(percent, sizeof percent, "%3d %%", (int)(part * 100));
+	if (past_copy(state) || number(progress, "bytes_total", -1) >= 0)
+		snprintf(percent, sizeof percent, "%3d %%", (int)(part * 100));
+	else
+		snprintf(percent, sizeof percent, "  - %%"); /* how much it is will be known once all pairs have begun */
 	struct text left = { 0 }, right = { 0 }, bar = { 0 };
 	put(&left, label);
 	while ((int)left.len < label_width)

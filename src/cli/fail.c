@@ -104,9 +104,41 @@ static void put_problem(const json_t *e, const char *where, bool colour)
 	fputc('\n', stderr);
 }
 
+static json_int_t line_of(const json_t *e)
+{
+	return json_integer_value(json_object_get(e, "line"));
+}
+
+struct ordered {
+	const json_t *problem;
+	size_t place;
+};
+
+static int by_line(const void *a, const void *b)
+{
+	const struct ordered *p = a, *q = b;
+	json_int_t x = line_of(p->problem), y = line_of(q->problem);
+	return x != y ? (x > y) - (x < y) : (p->place > q->place) - (p->place < q->place);
+}
+
+/* In the order of the document; those without a line first. */
+static void put_problems(const json_t *errors, const char *where)
+{
+	size_t n = json_array_size(errors);
+	struct ordered *list = calloc(n + 1, sizeof *list);
+	if (!list)
+		abort();
+	for (size_t i = 0; i < n; i++)
+		list[i] = (struct ordered){ json_array_get(errors, i), i };
+	qsort(list, n, sizeof *list, by_line);
+	for (size_t i = 0; i < n; i++)
+		put_problem(list[i].problem, where, colours(STDERR_FILENO));
+	free(list);
+}
+
 int fail_problem(const struct args *args, const json_t *problem, const char *where)
 {
-	json_t *exit = json_object_get(problem, "exit"), *errors = json_object_get(problem, "errors"), *e;
+	json_t *exit = json_object_get(problem, "exit"), *errors = json_object_get(problem, "errors");
 	int status = json_is_integer(exit) ? (int)json_integer_value(exit) : EXIT_FAILED;
 	if (status < EXIT_FAILED || status > EXIT_TIMED_OUT)
 		status = EXIT_FAILED;
@@ -114,12 +146,14 @@ int fail_problem(const struct args *args, const json_t *problem, const char *whe
 		put_json(problem);
 		return status;
 	}
+	size_t n = json_array_size(errors);
 	const char *detail = text_of(problem, "detail");
-	size_t n = json_array_size(errors), i;
-	fprintf(stderr, "dray %s: %s", args->command->name, *detail ? detail : text_of(problem, "title"));
-	fprintf(stderr, "%s\n", n ? ":" : "");
-	json_array_foreach(errors, i, e)
-		put_problem(e, where, colours(STDERR_FILENO));
+	fprintf(stderr, "dray %s: ", args->command->name);
+	if (n && status == EXIT_REFUSED)
+		fprintf(stderr, "refused, with %zu problem%s:\n", n, n > 1 ? "s" : "");
+	else
+		fprintf(stderr, "%s%s\n", *detail ? detail : text_of(problem, "title"), n ? ":" : "");
+	put_problems(errors, where);
 	if (n && status == EXIT_REFUSED)
 		fprintf(stderr, "Nothing was started or changed.\n");
 	return status;

@@ -75,9 +75,12 @@ with FakeAgent() as a:
     assert len(a.run("events", "--follow").stdout.splitlines()) == 2
     assert [json.loads(line) for line in a.run("events", "-f", "-o", "json").stdout.splitlines()] == [event, event]
 
-    for path in ("status", "vehicles"):
-        a.answer("GET", f"/v1/{path}", 200, {"iod": {"pid": 7}})
-        assert a.run(path).stdout == "iod:\n  pid: 7\n" and json.loads(a.run(path, "-o", "json").stdout) == {"iod": {"pid": 7}}
+    a.answer("GET", "/v1/status", 200, {"iod": {"pid": 7}})
+    assert a.run("status").stdout == "iod:\n  pid: 7\n" and json.loads(a.run("status", "-o", "json").stdout) == {"iod": {"pid": 7}}
+    vehicle = {"name": "host", "what": "copies here", "online": True, "remote": False, "undo": True, "available": True, "reason": None}
+    a.answer("GET", "/v1/vehicles", 200, [vehicle])
+    assert "host  yes        copies here  online, undo\n" in a.run("vehicles").stdout
+    assert json.loads(a.run("vehicles", "-o", "json").stdout) == [vehicle]
     lock = {"resource": "/dev/b", "identity": "block:8:16", "session": "s-4k2", "pair": "1", "role": "target", "since": "2026-11-23T02:00:00Z"}
     a.answer("GET", "/v1/locks", 200, [lock])
     assert a.run("locks").stdout.splitlines()[1].split() == ["/dev/b", "s-4k2", "1", "target", "2026-11-23T02:00:00Z"]
