@@ -4,6 +4,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE (UINT64_C(2) << 20)
 
 /* A free buffer holds its own list node. */
 struct iod_slab_buf {
@@ -24,11 +27,12 @@ static unsigned class_of(uint64_t bytes)
 	return c;
 }
 
-void iod_slab_init(struct iod_slab *slab, uint64_t use_most, uint64_t keep_most)
+void iod_slab_init(struct iod_slab *slab, uint64_t use_most, uint64_t keep_most, uint64_t arena_bytes)
 {
 	memset(slab, 0, sizeof *slab);
 	slab->use_most = use_most;
 	slab->keep_most = keep_most;
+	slab->arena_bytes = arena_bytes;
 }
 
 void iod_slab_own(struct iod_slab *slab)
@@ -36,16 +40,43 @@ void iod_slab_own(struct iod_slab *slab)
 	slab->owner = pthread_self();
 }
 
+/* Memory of the arena is never freed one by one. */
+static bool in_arena(const struct iod_slab *slab, const void *p)
+{
+	return slab->arena && (const char *)p >= slab->arena && (const char *)p < slab->arena + slab->arena_bytes;
+}
+
+/* The owner's thread. NULL: the arena is used up, or there is none. */
+static void *arena_get(struct iod_slab *slab, uint64_t size)
+{
+	if (!slab->arena && slab->arena_bytes) {
+		void *p = NULL;
+		if (posix_memalign(&p, HUGE_PAGE, slab->arena_bytes)) {
+			slab->arena_bytes = 0;
+			return NULL;
+		}
+		/* Without huge pages it is ordinary memory: slower to pin, just as good. */
+		(void)madvise(p, slab->arena_bytes, MADV_HUGEPAGE);
+		slab->arena = p;
+	}
+	uint64_t at = (slab->arena_used + size - 1) / size * size;
+	if (at + size > slab->arena_bytes)
+		return NULL;
+	slab->arena_used = at + size;
+	return slab->arena + at;
+}
+
 static void keep(struct iod_slab *slab, struct iod_slab_buf *buf, unsigned class)
 {
-	if (slab->kept_bytes + class_bytes(class) > slab->keep_most) {
+	bool arena = in_arena(slab, buf);
+	if (!arena && slab->kept_bytes + class_bytes(class) > slab->keep_most) {
 		free(buf);
 		return;
 	}
 	buf->next = slab->free[class];
 	buf->class = class;
 	slab->free[class] = buf;
-	slab->kept_bytes += class_bytes(class);
+	slab->kept_bytes += arena ? 0 : class_bytes(class);
 }
 
 static void take_returned(struct iod_slab *slab)
@@ -67,9 +98,13 @@ void iod_slab_free(struct iod_slab *slab)
 		while (slab->free[c]) {
 			struct iod_slab_buf *buf = slab->free[c];
 			slab->free[c] = buf->next;
-			free(buf);
+			if (!in_arena(slab, buf))
+				free(buf);
 		}
 	slab->kept_bytes = 0;
+	free(slab->arena);
+	slab->arena = NULL;
+	slab->arena_used = 0;
 }
 
 static bool is_owner(const struct iod_slab *slab)
@@ -92,9 +127,12 @@ void *iod_slab_get(struct iod_slab *slab, uint64_t bytes)
 		struct iod_slab_buf *buf = slab->free[c];
 		if (buf) {
 			slab->free[c] = buf->next;
-			slab->kept_bytes -= size;
+			slab->kept_bytes -= in_arena(slab, buf) ? 0 : size;
 			return buf;
 		}
+		void *p = arena_get(slab, size);
+		if (p)
+			return p;
 	}
 	void *fresh = NULL;
 	if (posix_memalign(&fresh, 4096, size) == 0)

@@ -8,6 +8,8 @@
 
 #define PAYLOAD_MOST (UINT64_C(512) << 20)
 #define PAYLOAD_KEEP (UINT64_C(64) << 20)
+#define PAYLOAD_ARENA (UINT64_C(4) << 20)
+#define STEPS_ARENA (UINT64_C(8) << 20)
 #define STEPS_MOST   (UINT64_C(256) << 20)
 #define STEPS_KEEP   (UINT64_C(32) << 20)
 
@@ -27,8 +29,8 @@ int iod_thread_start(struct iod_thread *thread, unsigned number, struct dray_err
 {
 	memset(thread, 0, sizeof *thread);
 	thread->number = number;
-	iod_slab_init(&thread->payload, PAYLOAD_MOST, PAYLOAD_KEEP);
-	iod_slab_init(&thread->steps, STEPS_MOST, STEPS_KEEP);
+	iod_slab_init(&thread->payload, PAYLOAD_MOST, PAYLOAD_KEEP, PAYLOAD_ARENA);
+	iod_slab_init(&thread->steps, STEPS_MOST, STEPS_KEEP, STEPS_ARENA);
 	int rc = dray_loop_new(&thread->loop, DRAY_LOOP_AUTO, 1024, err);
 	if (rc < 0)
 		return dray_error_prepend(err, "I/O thread %u", number);
