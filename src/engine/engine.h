@@ -324,7 +324,9 @@ struct dray_vol_info {
 	uint64_t reads, writes, read_bytes, write_bytes, flushes, errors;
 	uint64_t latency_read[DRAY_LATENCY_BUCKETS], latency_write[DRAY_LATENCY_BUCKETS];
 	uint64_t longest_ns;       /* longest wait of a write since the last dray_vol_longest_reset */
-	uint64_t flush_ewma_ns, write_ewma_ns; /* for the prediction of a blackout */
+	/* For the prediction of a blackout: the shortest of a secondary's last flushes (the one under the suspend comes right behind
+	 * another, so there is little to flush), and a moving average of what a write takes. 0: not known yet. */
+	uint64_t flush_ns, write_ewma_ns;
 };
 void dray_vol_info(const struct dray_vol *vol, struct dray_vol_info *info);
 void dray_vol_longest_reset(struct dray_vol *vol);

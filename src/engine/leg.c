@@ -401,7 +401,7 @@ void dray_leg_flush_end(struct dray_vol *v, int leg_no, uint64_t gen, uint64_t s
 	if (!error) {
 		uint64_t took = v->now_ns - since_ns;
 		if (leg->link)
-			v->flush_ewma_ns = v->flush_ewma_ns ? v->flush_ewma_ns - v->flush_ewma_ns / 8 + took / 8 : took;
+			v->flush_ns[v->n_flush_ns++ % 8] = max_u64(took, 1);
 		if (tracked && !leg->flush_poisoned)
 			dray_bitmap_clear_all(&leg->dirty_cache_old);
 		return;

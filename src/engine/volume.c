@@ -409,9 +409,10 @@ void dray_vol_info(const struct dray_vol *v, struct dray_vol_info *info)
 		.flushes = v->n_flushes,
 		.errors = v->n_errors,
 		.longest_ns = v->longest_ns,
-		.flush_ewma_ns = v->flush_ewma_ns,
 		.write_ewma_ns = v->write_ewma_ns,
 	};
+	for (unsigned i = 0; i < 8 && v->flush_ns[i]; i++)
+		info->flush_ns = i ? min_u64(info->flush_ns, v->flush_ns[i]) : v->flush_ns[i];
 	for (int i = 0; i < DRAY_MAX_LEGS; i++)
 		info->legs += v->legs[i].state != DRAY_LEG_NONE;
 	dray_list_for_each(n, &v->held)

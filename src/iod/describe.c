@@ -177,7 +177,7 @@ json_t *iod_volume_json(struct iod_volume *v)
 		"clients", (int)atomic_load(&v->clients), "served", v->served, "reason", v->served ? NULL : v->reason,
 		"suspended", s->live && s->vol.suspended, "in_doubt", s->live && s->vol.in_doubt, "legs", legs);
 	json_object_set_new(o, "limits", iod_limits_json(s->live ? &s->limits : &v->def.limits));
-	put(o, "predicted_blackout_us", (s->vol.flush_ewma_ns + s->vol.write_ewma_ns + record_ns) / 1000);
+	put(o, "predicted_blackout_us", (s->vol.flush_ns + s->vol.write_ewma_ns + record_ns) / 1000);
 	json_object_set_new(o, "latency_us", json_pack("{s:I s:I s:I s:I}", "read_p50", percentile(s->vol.latency_read, 0.5),
 		"read_p99", percentile(s->vol.latency_read, 0.99), "write_p50", percentile(s->vol.latency_write, 0.5),
 		"write_p99", percentile(s->vol.latency_write, 0.99)));
