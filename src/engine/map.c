@@ -151,9 +151,10 @@ void dray_map_load(struct dray_vol *v, struct link *l, const struct dray_leg_con
 		}
 		if (m->durable) {
 			code_set(m, r, WANT, code);
-			/* A page that could not be read this time may well be read the next time, and say "clean". */
-			bool unread = config->pages && (r / PER_PAGE >= config->n_pages || !config->pages[r / PER_PAGE]);
-			code_set(m, r, DISK, unread ? MAP_CLEAN : code);
+			/* A page that could not be read this time may well be read the next time, and one with a bad sector be good
+			 * again after a torn write to just that sector: then it says what it said before, "clean" perhaps. */
+			bool bad = config->pages && dray_bitmap_test(&m->stale, r / PER_PAGE);
+			code_set(m, r, DISK, bad ? MAP_CLEAN : code);
 			m->n_intent += code == MAP_INTENT;
 		}
 		if (code != MAP_DIRTY)

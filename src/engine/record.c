@@ -25,7 +25,9 @@
 
 static bool eligible(const struct dray_vol *v, const struct leg *leg)
 {
-	return leg->link && leg->link->map.durable && leg_active(leg) &&
+	/* (A failed flush whose judgement waits for the end of a switch: nothing can be said of either leg.) */
+	return leg->link && leg->link->map.durable && leg_active(leg) && !leg->flush_poisoned &&
+		!v->legs[v->primary].flush_poisoned &&
 		(v->takeover.phase == TK_NONE || v->takeover.phase == TK_PREPARING || v->takeover.phase == TK_PREPARED);
 }
 
@@ -146,13 +148,15 @@ void dray_record_io_done(struct dray_vol *v, struct dray_io *io)
 	if (--l->batch_pending)
 		return;
 	l->batch = false;
+	if (!l->batch_error && v->legs[v->primary].flush_poisoned)
+		l->batch_error = -EIO;
 	if (l->batch_error) {
 		if (l->batch_failures < BACKOFF_MOST)
 			l->batch_failures++;
 	} else {
 		l->batch_failures = 0;
 		for (int i = 0; i < DRAY_MAX_LEGS; i++) {
-			if (v->legs[i].link == l && leg_active(&v->legs[i]))
+			if (v->legs[i].link == l && leg_active(&v->legs[i]) && !v->legs[i].flush_poisoned)
 				record(v, l);
 		}
 	}

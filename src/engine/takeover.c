@@ -75,6 +75,8 @@ void dray_vol_switch_prepare(struct dray_vol *v, int leg_no, uint64_t token)
 	*t = (struct takeover){ .phase = TK_PREPARING, .leg = leg_no, .token = token, .deadline_ns = DRAY_TIME_NEVER,
 		.void_token = t->void_token, .void_leg = t->void_leg };
 	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		if (PLANT(NEW_PRIMARY_NOT_FLUSHED) && i == leg_no)
+			continue;
 		if (i == v->primary || (v->legs[i].link && leg_active(&v->legs[i])))
 			send_flush(v, i);
 	}
