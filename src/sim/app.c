@@ -113,6 +113,7 @@ static void send(struct sim_vol *v, unsigned app)
 	r->req.op = pick_op(s, a);
 	r->at_ns = s->now;
 	r->excused_ns = v->excused_ns;
+	r->primary = v->primary;
 	r->primary_errors = v->primary->errors;
 	if (r->req.op != DRAY_OP_FLUSH) {
 		r->n = (unsigned)rng_range(&s->rng, 1, rng_one_in(&s->rng, 4) ? a->largest : 2);
@@ -216,7 +217,7 @@ static void check_error(struct sim_vol *v, const struct sim_req *r, int error)
 	}
 	if (error == -ENOTSUP && (r->req.flags & DRAY_F_FAST))
 		return;
-	if (error == -EINVAL || (v->primary->errors == r->primary_errors && !v->doubt && !v->sealed && !v->group &&
+	if (error == -EINVAL || (v->primary == r->primary && v->primary->errors == r->primary_errors && !v->doubt && !v->sealed && !v->group &&
 		v->primary->last_error_ns + 500 * MS < s->now))
 		sim_fail(s, "needless-error",
 			"volume %u: an application's request (operation %d, blocks %u+%u) failed with %d though no operation on the primary failed",
@@ -255,7 +256,7 @@ bool app_writing(const struct sim_vol *v, unsigned first, unsigned n)
 	dray_list_for_each(node, &v->reqs) {
 		const struct sim_req *r = dray_container(node, struct sim_req, node);
 		enum dray_op op = r->req.op;
-		if ((op == DRAY_OP_WRITE || op == DRAY_OP_ZERO || op == DRAY_OP_DISCARD) && !r->bad &&
+		if ((op == DRAY_OP_WRITE || op == DRAY_OP_ZERO || op == DRAY_OP_DISCARD) && !r->bad && !r->replied &&
 			r->first < first + n && first < r->first + r->n)
 			return true;
 	}

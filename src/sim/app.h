@@ -16,7 +16,7 @@ void app_crash(struct sim_vol *v);
 
 void app_reply(struct sim_vol *v, struct sim_req *r, int error);
 void app_release(struct sim_vol *v, struct sim_req *r);
-/* An unanswered or unreleased changing request lies in these blocks. */
+/* An unanswered changing request lies in these blocks. */
 bool app_writing(const struct sim_vol *v, unsigned first, unsigned n);
 
 #endif

@@ -4,7 +4,7 @@
  * hold it against the simulated disks, which it cannot see.
  *
  * "Clean" is checked in the strictest sense that is true: a region that the engine calls clean must be equal on
- * both legs at every moment, except while an application's write to it is not released. An operation of the copy in flight
+ * both legs at every moment, except while an application's write to it is not answered. An operation of the copy in flight
  * is no excuse: a region is clean after its write completed, not when it was sent.
  */
 #include "sim/check.h"
@@ -57,7 +57,8 @@ static void check_progress(struct sim_vol *v, struct sim_leg *leg, int i)
 		sim_fail(s, "progress-lost", "volume %u leg %d: %" PRIu64 " bytes were done, now %" PRIu64 ", and nothing failed", v->no,
 			i, leg->last_done, info.done_bytes);
 	leg->last_done = info.done_bytes;
-	leg->excuse = info.state == DRAY_LEG_DEGRADED;
+	/* A write that failed with its connection counts as lost only when it can't land any more. */
+	leg->excuse = info.state == DRAY_LEG_DEGRADED || v->primary->lost_until + 20 * MS > s->now || leg->disk->lost_until + 20 * MS > s->now;
 }
 
 /* ---- equality ---- */

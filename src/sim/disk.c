@@ -352,6 +352,7 @@ static void on_done(struct sim *s, void *arg, uint32_t gen)
 	struct dray_io *io = o->io;
 	struct sim_vol *v = d->v;
 	int error = o->error;
+	vol_excuse(v); /* while it still shows that this was under way */
 	finish_effect(o);
 	if (op_changes(o->op))
 		arrived(o); /* a failed one, too: what it left can be read, and the next flush takes it along */

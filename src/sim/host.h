@@ -29,7 +29,7 @@ void host_forget(struct sim *s);
 void host_check_buffers(struct sim *s);
 void host_free_buffers(struct sim *s);
 
-/* The application may not write to this volume's suspended, doubtful ... just now: such waiting has its excuse. */
+/* Counts the time since the last call as an excuse for waiting writes, if there is one now. */
 void vol_excuse(struct sim_vol *v);
 
 #endif

@@ -83,6 +83,7 @@ struct sim_req {
 	uint8_t *buf;
 	struct dray_extent ext[8];
 	bool replied, bad;
+	struct sim_disk *primary;
 	uint64_t primary_errors;
 };
 

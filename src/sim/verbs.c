@@ -242,7 +242,7 @@ static void one_verb(struct sim *s)
 			crash_now(s, true);
 	} else if (x < 42) {
 		if (s->mix.verifies) {
-			if (info.synced && chance(s, 30))
+			if (info.synced && !leg->verifying && chance(s, 30))
 				corrupt(v, leg);
 			verify(v, leg, v->corrupt || chance(s, 70), chance(s, 50));
 		}
