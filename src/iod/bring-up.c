@@ -50,12 +50,18 @@ static bool vouched(const struct iod_leg *leg)
 	return leg->def->stable || strcmp(leg->def->boot_id, leg->volume->iod->state.boot_id) == 0;
 }
 
+/* A map belongs to a link: whether there is one was said when the younger of the two legs was attached. */
+static bool link_durable(const struct iod_leg_def *primary, const struct iod_leg_def *leg)
+{
+	return leg->peer == primary->id ? leg->durable : primary->durable;
+}
+
 /* The engine's words for a leg, from what is recorded of it. */
-static void configure(struct attaching *a, bool reopened)
+static void configure(struct attaching *a, bool durable, bool reopened)
 {
 	const struct iod_leg_def *d = a->leg->def;
 	a->config = (struct dray_leg_config){
-		.durable = d->durable,
+		.durable = durable,
 		.late_writes = reopened && d->late_writes,
 		.extents = d->extents,
 		.thin = d->thin,
@@ -95,7 +101,7 @@ int iod_leg_attach_new(struct iod_leg *leg, struct iod_leg *primary, bool known_
 	struct dray_error *err)
 {
 	struct attaching a = { .v = leg->volume, .leg = leg, .map_fd = map_fd };
-	configure(&a, false);
+	configure(&a, leg->def->durable, false);
 	a.config.known_zero = known_zero;
 	return attach_secondary(&a, primary, err);
 }
@@ -115,7 +121,8 @@ static int restore_secondary(struct iod_leg *leg, struct iod_leg *primary, struc
 	if (leg->storage && !vouched(leg))
 		iod_leg_error(leg, "%s: after a new boot its name (%s) may mean another disk: leg.retry vouches for it",
 			leg->def->resource, leg->def->identity);
-	if (leg->def->durable) {
+	bool durable = link_durable(primary->def, leg->def);
+	if (durable) {
 		a.map_fd = iod_map_open(&v->iod->state, &v->def, primary->def->id, leg->def->id, &a.pages, &why);
 		if (a.map_fd == -ENOENT)
 			a.map_fd = iod_map_create(&v->iod->state, &v->def, primary->def->id, leg->def->id, err);
@@ -124,7 +131,7 @@ static int restore_secondary(struct iod_leg *leg, struct iod_leg *primary, struc
 		if (a.map_fd < 0)
 			return a.map_fd;
 	}
-	configure(&a, true);
+	configure(&a, durable, true);
 	return attach_secondary(&a, primary, err);
 }
 
@@ -220,7 +227,7 @@ static int start(struct iod_volume *v, bool fresh, struct dray_error *err)
 		iod_leg_install(primary, st);
 	}
 	struct attaching a = { .v = v, .leg = primary };
-	configure(&a, false);
+	configure(&a, false, false);
 	a.config.tracked_only = a.config.paused = a.config.copy_role = false;
 	iod_thread_call(v->thread, make_engine, &a);
 	if (a.rc)
@@ -420,13 +427,15 @@ bool iod_volume_stop(struct iod_volume *v, bool record, uint64_t wait_ns)
 {
 	struct resting r = { .v = v, .pause = true };
 	uint64_t until = iod_now() + wait_ns;
-	bool jumped = false;
+	uint64_t jump = iod_now() + SECOND / 4;
 	iod_thread_call(v->thread, rest, &r);
-	/* First what is under way ends, by the true clock: to it the jump would look like a stall. */
+	/* First what is under way ends, by the true clock: to it a jump would look like a stall. The engine clears an intent in the
+	 * second sweep that finds it idle, so one jump is not enough. */
 	while (record && !r.recorded && iod_now() < until) {
 		usleep(2000);
-		r.ahead = !jumped && iod_now() + wait_ns - SECOND / 2 > until;
-		jumped |= r.ahead;
+		r.ahead = iod_now() >= jump;
+		if (r.ahead)
+			jump = iod_now() + SECOND / 4;
 		iod_thread_call(v->thread, rest, &r);
 	}
 	/* What could not be recorded is compared or copied again after the restart; but nothing may be under way. */

@@ -40,6 +40,24 @@ static int check_open(const struct iod_leg *leg, bool primary, bool expected, co
 	return 0;
 }
 
+int iod_leg_held_by_us(const struct iod_leg *leg, const struct dray_storage_options *options, int rc,
+	struct dray_error *err)
+{
+	struct dray_storage_options look = *options;
+	struct dray_storage_info info;
+	struct dray_error why = DRAY_ERROR_INIT;
+	if (rc != -EBUSY)
+		return rc;
+	look.no_lock = look.read_only = true;
+	look.lock_wait_ns = 0;
+	if (dray_storage_probe(leg->def->resource, &look, &info, NULL) == 0 &&
+		iod_leg_check_other(leg->volume->iod, leg, info.identity, &why)) {
+		*err = why;
+		rc = why.code;
+	}
+	return rc;
+}
+
 int iod_leg_open(struct iod_leg *leg, bool primary, uint64_t lock_wait_ns, bool expected, struct dray_storage **st,
 	struct dray_error *err)
 {
@@ -57,7 +75,7 @@ int iod_leg_open(struct iod_leg *leg, bool primary, uint64_t lock_wait_ns, bool 
 	};
 	rc = dray_storage_open(st, leg->def->resource, &options, err);
 	if (rc)
-		return rc;
+		return iod_leg_held_by_us(leg, &options, rc, err);
 	rc = check_open(leg, primary, expected, &(*st)->info, err);
 	if (!rc)
 		rc = iod_leg_check_other(v->iod, leg, (*st)->info.identity, err);

@@ -76,7 +76,7 @@ static int add(struct iod_call *call, struct iod_volume *v, struct iod_leg *leg)
 	if (!rc)
 		rc = dray_storage_open(&st, leg->def->resource, &options, &call->err);
 	if (rc)
-		return rc;
+		return iod_leg_held_by_us(leg, &options, rc, &call->err);
 	rc = fix_contract(&v->def, &st->info, &call->err);
 	if (rc)
 		dray_error_prepend(&call->err, "%s", leg->def->resource);

@@ -109,6 +109,9 @@ void iod_leg_error(struct iod_leg *leg, const char *fmt, ...) __attribute__((for
  * identity recorded. */
 int iod_leg_open(struct iod_leg *leg, bool primary, uint64_t lock_wait_ns, bool expected, struct dray_storage **st,
 	struct dray_error *err);
+/* An open failed with `rc`: if the storage is held because it is a leg of this process, says so: -EEXIST "exists". */
+int iod_leg_held_by_us(const struct iod_leg *leg, const struct dray_storage_options *options, int rc,
+	struct dray_error *err);
 /* Hands an open storage to the leg (on the I/O thread). */
 void iod_leg_install(struct iod_leg *leg, struct dray_storage *st);
 /* Takes it away: flushes if `flush`, detaches from the loop and closes. The engine must not use it any more. Returns the
