@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Volumes come and go; what must be refused is, by its kind; all of it is there after a restart."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from dray import Scratch
+from iod import Iod
+from nbdclient import Client
+
+with Scratch() as s:
+    iod = Iod(s)
+    a, b = s.file("a", "8M", data=True), s.file("b", "4M")
+    v = iod.call("volume.add", name="v", resource=a)
+    assert (v["size_bytes"], v["epoch"], v["primary"], v["served"]) == (8 << 20, 1, 1, True), v
+    iod.refused("volume.add", "exists", name="v", resource=b)
+    iod.refused("volume.add", "exists", name="w", resource=os.path.relpath(a))
+    iod.refused("volume.add", "not_found", name="w", resource=s.path("missing"))
+    for bad in ("", ".x", "a/b", "-x", "x" * 129):
+        iod.refused("volume.add", "bad_name", name=bad, resource=b)
+    iod.refused("volume.add", "self_export", name="w", resource=iod.uri("v"))
+    iod.refused("volume.get", "not_found", name="w")
+    assert [x["name"] for x in iod.call("volume.list")] == ["v"]
+
+    # A slice that overlaps one that is served is refused.
+    iod.call("volume.add", name="s1", resource={"resource": b, "offset": 0, "length": 1 << 20})
+    iod.refused("volume.add", "exists", name="s3", resource={"resource": b, "offset": 1 << 19, "length": 1 << 20})
+
+    iod.call("volume.add", name="h", resource=s.file("h", "1M"), hidden=True)
+    assert iod.volume("h")["uri"] is None
+    c = Client(iod.nbd_socket, "v")
+    c.write(0, b"x" * 4096)
+    assert iod.volume("v")["clients"] == 1
+    iod.refused("volume.remove", "connected", name="v")
+    iod.stop()
+
+    iod.start()
+    iod.wait_served("v", "s1", "h")
+    c = Client(iod.nbd_socket, "v")
+    assert c.read(0, 4096) == b"x" * 4096
+    iod.call("volume.remove", name="v", force=True)
+    iod.call("volume.remove", name="s1")
+    assert sorted(x["name"] for x in iod.call("volume.list")) == ["h"]
+    assert not os.path.exists(os.path.join(iod.state, "volumes/v"))
+    iod.call("volume.add", name="v", resource=a)
+    iod.stop()
