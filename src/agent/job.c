@@ -166,7 +166,8 @@ json_t *job_document(const struct job *job, bool details)
 		json_t *p = json_array_get(pairs, i);
 		if (!json_is_object(p))
 			continue;
-		if (job->s->pairs[i].state == DRAY_PAIR_SWITCHED && run->view_valid && run->view.source.found)
+		if (job->s->pairs[i].state == DRAY_PAIR_SWITCHED && run->view_valid && run->view.source.found &&
+			run->view.source.dirty_bytes)
 			json_object_set_new(p, "undo_dirty_bytes", json_integer((json_int_t)run->view.source.dirty_bytes));
 	}
 	return doc;

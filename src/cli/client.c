@@ -120,6 +120,9 @@ static int perform(const struct args *args, const struct call *call, struct rece
 	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
 	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	/* Verbs take their time; what is only looked up does not. */
+	if (!strcmp(call->method, "GET") && !receiving->line)
+		curl_easy_setopt(curl, CURLOPT_TIMEOUT, 60L);
 	if (!strcmp(call->method, "POST") || !strcmp(call->method, "PATCH")) {
 		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, call->body ? call->body : "");
 		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(call->body ? call->len : 0));

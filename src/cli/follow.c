@@ -177,5 +177,8 @@ enum follow_end look_moved(const json_t *doc, void *arg)
 	/* The rest waits for what failed, and will not switch by itself. */
 	if (is(state, "synced") && over == FOLLOW_BAD && !json_is_true(json_object_get(sw, "partial")))
 		return FOLLOW_BAD;
+	/* The agent has used up its attempts and waits for the operator (switch.on_failure: wait). */
+	if (is(state, "synced") && is(text_of(sw, "when"), "synced") && !strncmp(text_of(doc, "reason"), "the switch failed", 17))
+		return FOLLOW_BAD;
 	return FOLLOW_GO_ON;
 }

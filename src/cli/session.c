@@ -470,19 +470,34 @@ static enum follow_end look_state(const json_t *doc, void *arg)
 	return dray_state_final((enum dray_pair_state)state) || state == DRAY_PAIR_FAILED ? FOLLOW_BAD : FOLLOW_GO_ON;
 }
 
+/* A duration, or a decimal number of seconds such as 0.5. */
+static bool parse_seconds(const char *s, double *seconds)
+{
+	uint64_t ns;
+	if (!dray_duration_parse(s, &ns)) {
+		*seconds = (double)ns / 1e9;
+		return true;
+	}
+	size_t whole = strspn(s, "0123456789");
+	if (s[whole] != '.' || !s[whole + 1] || s[whole + 1 + strspn(s + whole + 1, "0123456789")])
+		return false;
+	*seconds = strtod(s, NULL);
+	return true;
+}
+
 int cmd_wait(const struct args *args)
 {
 	const char *word = args->positional[1], *timeout = args->value[OPT_TIMEOUT];
 	int wanted = dray_state_from_word(word);
-	uint64_t ns = 0;
+	double seconds = 0;
 	json_t *doc;
 	if (wanted < 0)
 		return fail(args, EXIT_USAGE, "usage", "there is no state \"%s\"", word);
-	if (timeout && dray_duration_parse(timeout, &ns))
+	if (timeout && !parse_seconds(timeout, &seconds))
 		return fail(args, EXIT_USAGE, "usage", "\"%s\" is not a time: seconds, or 500ms, 10m, 2h", timeout);
-	struct follow f = { .args = args, .session = args->positional[0], .timeout = (double)ns / 1e9, .look = look_state,
+	struct follow f = { .args = args, .session = args->positional[0], .timeout = seconds, .look = look_state,
 		.arg = &wanted };
-	if (timeout && !ns)
+	if (timeout && seconds <= 0)
 		f.timeout = 1e-9; /* look once */
 	int rc = follow(&f, &doc);
 	if (doc && (rc == EXIT_DONE || rc == EXIT_FAILED || rc == EXIT_TIMED_OUT) && args->output != OUTPUT_HUMAN)
@@ -491,9 +506,10 @@ int cmd_wait(const struct args *args)
 	if (rc == EXIT_FAILED && doc)
 		fail(args, rc, "failed", "%s is %s and can't become %s any more%s%s", session_name(doc), state, word,
 			*reason ? ": " : "", reason);
-	else if (rc == EXIT_TIMED_OUT && doc)
-		fail(args, rc, "timed_out", "%s is still %s after %s%s", session_name(doc), state, timeout,
-			timeout[strspn(timeout, "0123456789")] ? "" : " s");
+	else if (rc == EXIT_TIMED_OUT)
+		fail(args, rc, "timed_out", "%s is %s%s after %s%s", doc ? session_name(doc) : args->positional[0],
+			doc ? "still " : "", doc ? state : "unknown: the agent does not answer", timeout,
+			timeout[strspn(timeout, "0123456789.")] ? "" : " s");
 	else if (rc == EXIT_DONE && args->output == OUTPUT_HUMAN)
 		printf("%s: %s\n", session_name(doc), state);
 	json_decref(doc);

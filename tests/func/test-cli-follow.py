@@ -62,6 +62,10 @@ with FakeAgent() as a:
     session(a, document("synced", reason="pair 1 failed", pair={"state": "failed"}))
     a.run("watch", "orders", status=1)
 
+    # All attempts to switch are used up: the operator has to decide.
+    session(a, document("copying"), document("synced", reason="the switch failed 3 times, last: past its deadline"))
+    assert "deadline" in a.run("migrate", "volume:v", "/b", status=1).stdout
+
     # watch -o json: a document a line, for each change of state.
     session(a, document("copying"), document("copying"), document("synced"), document("switched"))
     lines = a.run("watch", "orders", "-o", "json").stdout.splitlines()
@@ -79,7 +83,7 @@ with FakeAgent() as a:
     session(a, document("copying"), document("copying"), document("synced"))
     assert json.loads(a.run("wait", "orders", "synced", "-o", "json").stdout)["state"] == "synced"
     session(a, document("copying"))
-    done = a.run("wait", "orders", "synced", "-o", "json", "--timeout", "0", status=7)
+    done = a.run("wait", "orders", "synced", "-o", "json", "--timeout", "0.0", status=7)
     assert json.loads(done.stderr)["exit"] == 7 and json.loads(done.stdout)["state"] == "copying"
     a.run("wait", "nobody", "synced", status=4)
 
