@@ -2,7 +2,7 @@
 /*
  * HTTP on the unix socket, by libmicrohttpd, one thread for each connection.
  *
- * A request is read whole (at most 1 MiB), becomes a call, is handed to the core, and its thread sleeps until it is
+ * A request is read whole (at most 16 MiB, as a document may have), becomes a call, is handed to the core, and its thread sleeps until it is
  * answered. Who asks is taken from the socket (SO_PEERCRED). The one kind of answer that has no end is the events'
  * stream: its thread asks the core for what is new whenever the core said that there is something.
  */
@@ -22,9 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BODY_MOST   (1u << 20)
+#define BODY_MOST   (16u << 20)
 #define CONNECTIONS 256
 #define BATCH       200 /* events at a time */
+#define LAST_WORDS  2   /* seconds that the last answers may take to leave */
 
 struct api {
 	struct MHD_Daemon *daemon;
@@ -35,6 +36,7 @@ struct api {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	uint64_t changes; /* of the events */
+	unsigned open;    /* requests that came and whose answers have not left */
 	bool stopping;
 };
 
@@ -430,7 +432,7 @@ static enum MHD_Result serve(struct api *api, struct MHD_Connection *c, const ch
 	if (!known)
 		return bad_request(c, 405, 2, "method", "the methods are GET, POST, PATCH and DELETE");
 	if (req->too_long)
-		return bad_request(c, 413, 3, "too_long", "a body may have at most 1 MiB");
+		return bad_request(c, 413, 3, "too_long", "a body may have at most 16 MiB");
 	bool outside = !strcmp(url, "/metrics") || !strcmp(url, "/healthz");
 	if (!outside && strncmp(url, "/v1/", 4))
 		return bad_request(c, 404, 4, "not_found", "there is nothing here; the API is below /v1");
@@ -452,9 +454,15 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
 	const char *data, size_t *size, void **mine)
 {
 	struct request *req = *mine;
+	struct api *api = ctx;
 	if (!req) {
 		*mine = calloc(1, sizeof *req);
-		return *mine ? MHD_YES : MHD_NO;
+		if (!*mine)
+			return MHD_NO;
+		pthread_mutex_lock(&api->lock);
+		api->open++;
+		pthread_mutex_unlock(&api->lock);
+		return MHD_YES;
 	}
 	if (*size) {
 		if (req->len + *size > BODY_MOST) {
@@ -476,16 +484,22 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
 		*size = 0;
 		return MHD_YES;
 	}
-	return serve(ctx, c, url, method, req);
+	return serve(api, c, url, method, req);
 }
 
 static void completed(void *ctx, struct MHD_Connection *c, void **mine, enum MHD_RequestTerminationCode why)
 {
 	struct request *req = *mine;
-	if (req)
-		free(req->body);
+	struct api *api = ctx;
+	if (!req)
+		return;
+	free(req->body);
 	free(req);
 	*mine = NULL;
+	pthread_mutex_lock(&api->lock);
+	api->open--;
+	pthread_cond_broadcast(&api->cond);
+	pthread_mutex_unlock(&api->lock);
 }
 
 /* ---- listening ---- */
@@ -543,7 +557,7 @@ int api_start(struct api **out, const char *path, bool allow_faults, void (*hand
 	api->daemon = MHD_start_daemon(
 		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL, 0, NULL, NULL, handle, api,
 		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, MHD_OPTION_NOTIFY_COMPLETED, completed,
-		NULL, MHD_OPTION_CONNECTION_TIMEOUT, 300u, MHD_OPTION_END);
+		api, MHD_OPTION_CONNECTION_TIMEOUT, 300u, MHD_OPTION_END);
 	if (!api->daemon) {
 		close(fd);
 		free(api->path);
@@ -556,11 +570,17 @@ int api_start(struct api **out, const char *path, bool allow_faults, void (*hand
 
 void api_stop(struct api *api)
 {
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += LAST_WORDS;
+	unlink(api->path);
 	pthread_mutex_lock(&api->lock);
 	api->stopping = true;
 	pthread_cond_broadcast(&api->cond);
+	/* libmicrohttpd cuts its connections when it stops: who asked for the end has to hear first that it comes. */
+	while (api->open && !pthread_cond_timedwait(&api->cond, &api->lock, &until))
+		;
 	pthread_mutex_unlock(&api->lock);
-	unlink(api->path);
 	MHD_stop_daemon(api->daemon);
 	pthread_mutex_destroy(&api->lock);
 	pthread_cond_destroy(&api->cond);
