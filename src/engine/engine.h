@@ -210,8 +210,10 @@ struct dray_leg_config {
 	bool copy_role;        /* role copy: at a switch it is detached as an image of that instant (H22) */
 	bool paused;           /* attach without copying until leg_pause(false) */
 	bool tracked_only;     /* attach degraded and held: tracked, nothing written until leg_retry */
-	/* The map pages as read from disk after a restart, `n_pages` pointers of DRAY_MAP_PAGE_BYTES each, or NULL for a new
-	 * leg. A page pointer may be NULL (unreadable). Whatever is not valid counts as dirty. Only read during the call. */
+	/* The map pages after a restart, `n_pages` pointers of DRAY_MAP_PAGE_BYTES each, or NULL for a new leg. The host synced the map
+	 * before it read them: a page that is in the page cache only, and says "intent", could be followed by one that says
+	 * "clean" after the next power loss. A page pointer may be NULL (unreadable); for a leg that has no map all are:
+	 * after a restart it is not a new leg (late_writes). Whatever is not valid counts as dirty. Only read during the call. */
 	const void *const *pages;
 	uint64_t n_pages;
 	uint8_t map_id[16];    /* the identity stored in each page: of the pair (volume, leg); a page of another is void */

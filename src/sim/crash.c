@@ -128,11 +128,12 @@ void crash_what_if(struct sim_vol *v)
 		return;
 	check_power(v, v->primary, "the primary");
 	for (unsigned i = 0; i < v->n_disks; i++)
-		if (v->disks[i] != v->primary && v->members >> i & 1)
+		if (v->disks[i] != v->primary && (v->members & ~v->unmapped) >> i & 1)
 			imagine_pair(v, v->primary, v->disks[i]);
 	if (v->next_primary && v->next_primary != v->primary && record_may_be_new(v->s) && v->group) {
 		check_power(v, v->next_primary, "the new primary");
-		imagine_pair(v, v->next_primary, v->primary);
+		if (!(v->unmapped >> v->next_primary->no & 1))
+			imagine_pair(v, v->next_primary, v->primary);
 	}
 }
 
@@ -233,12 +234,14 @@ void host_start_volume(struct sim_vol *v, bool recovery)
 			continue;
 		struct sim_map *m = map_of(v, d);
 		const void *pages[8];
+		/* Without a map all is dirty; but it is not a new leg: old writes may still land there. */
+		bool none = v->unmapped >> i & 1;
 		for (unsigned p = 0; p < m->n_pages; p++)
-			pages[p] = rng_one_in(&s->rng, 40) ? NULL : m->cache + (size_t)p * DRAY_MAP_PAGE_BYTES;
+			pages[p] = none || rng_one_in(&s->rng, 40) ? NULL : m->cache + (size_t)p * DRAY_MAP_PAGE_BYTES;
 		if (recovery && vol_attach(v, d, pages, false, false) < 0)
 			sim_fail(s, "recovery", "volume %u: disk %u is refused after a restart", v->no, i);
 	}
-	verbs_limits(v, false);
+	verbs_limits(v, s->calm);
 	check_clean(v);
 	app_start(v);
 }
@@ -261,7 +264,7 @@ static void on_recover(struct sim *s, void *arg, uint32_t gen)
 	for (unsigned i = 0; i < s->n_vols; i++) {
 		struct sim_vol *v = s->vols[i];
 		v->members &= ~slot->forget[i];
-		v->primary = v->disks[slot->primary[i]];
+		vol_exchange(v, v->disks[slot->primary[i]]);
 		if (!(v->members >> v->primary->no & 1))
 			sim_fail(s, "sim", "volume %u: the record names disk %u, which is no leg", i, v->primary->no);
 	}

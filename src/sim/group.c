@@ -237,7 +237,7 @@ static void apply(struct sim_group *g, unsigned i)
 	/* The host's books change with the engine's: a map operation from inside the call is about the new pair. */
 	struct sim_disk *old = v->primary;
 	if (!g->split)
-		v->primary = v->next_primary;
+		vol_exchange(v, v->next_primary);
 	v->doubt = v->judgement_open = false;
 	int rc = dray_vol_switch_apply(v->eng, v->token);
 	sim_trace(s, "volume %u: apply -> %d", v->no, rc);
@@ -246,7 +246,6 @@ static void apply(struct sim_group *g, unsigned i)
 	if (!g->split) {
 		if (others > 2)
 			sim_cover(s, COVER_H22_SWITCH_ONE_OF_MANY);
-		v->copy_roles &= ~(1u << v->primary->no);
 		if (v->undo_to == v->primary)
 			sim_cover(s, COVER_H19_UNDONE);
 		v->undo_to = old;

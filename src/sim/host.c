@@ -231,7 +231,9 @@ void vol_leave(struct sim_vol *v)
 {
 	struct sim *s = v->s;
 	uint64_t next = dray_vol_tick(v->eng, s->now);
+#ifndef DRAY_TEETH /* a planted fault is to be found by the rules of the simulator, not by the engine's own assertions */
 	dray_vol_check(v->eng);
+#endif
 	v->inside = false;
 	if (next < v->tick_at || v->tick_at == DRAY_TIME_NEVER) {
 		v->tick_at = next;
@@ -263,7 +265,7 @@ int vol_attach(struct sim_vol *v, struct sim_disk *d, const void *const *pages, 
 	struct sim *s = v->s;
 	bool primary = d == v->primary;
 	struct dray_leg_config config = {
-		.durable = true,
+		.durable = !(v->unmapped >> d->no & 1),
 		.late_writes = d->net,
 		.extents = d->extents,
 		.thin = d->thin,
@@ -288,12 +290,25 @@ int vol_attach(struct sim_vol *v, struct sim_disk *d, const void *const *pages, 
 	}
 	if (v->legs[idx].used)
 		sim_fail(s, "leg-index", "volume %u: attach gave leg %d, which is in use", v->no, idx);
-	v->legs[idx] = (struct sim_leg){ .used = true, .disk = d, .paused = paused, .held = tracked_only, .durable = true,
+	v->legs[idx] = (struct sim_leg){ .used = true, .disk = d, .paused = paused, .held = tracked_only, .durable = config.durable,
 		.copy_role = config.copy_role, .state = primary ? DRAY_LEG_PRIMARY : DRAY_LEG_COPYING, .excuse = true };
 	d->attached_written = 0;
 	v->members |= 1u << d->no;
 	vol_leave(v);
 	return idx;
+}
+
+void vol_exchange(struct sim_vol *v, struct sim_disk *new_primary)
+{
+	if (new_primary == v->primary)
+		return;
+	uint32_t was = 1u << v->primary->no, is = 1u << new_primary->no;
+	bool unmapped = v->unmapped & is;
+	v->unmapped &= ~(was | is);
+	if (unmapped)
+		v->unmapped |= was;
+	v->copy_roles &= ~(was | is);
+	v->primary = new_primary;
 }
 
 void vol_detach(struct sim_vol *v, struct sim_leg *leg)

@@ -21,6 +21,9 @@ int vol_attach(struct sim_vol *v, struct sim_disk *d, const void *const *pages, 
 void vol_detach(struct sim_vol *v, struct sim_leg *leg);
 int leg_index(const struct sim_vol *v, const struct sim_leg *leg);
 
+/* The host's books after a switch: a new primary; the map (or that there is none) is of the pair, and goes on the other way. */
+void vol_exchange(struct sim_vol *v, struct sim_disk *new_primary);
+
 struct sim_req *req_new(struct sim_vol *v);
 void req_free(struct sim_req *r);
 /* All that the engine held of the host's memory is given back (after a crash). */

@@ -109,6 +109,7 @@ static void draw_mix(struct sim *s)
 	m->discards = rng_one_in(g, 2);
 	m->slow_messages = rng_one_in(g, 2);
 	m->no_buffers = rng_one_in(g, 3);
+	m->unmapped = rng_one_in(g, 4);
 }
 
 static void draw_disk(struct sim_vol *v, unsigned i)

@@ -53,7 +53,7 @@ struct wrec;
  * instead of drowning in the sum of everything. */
 struct sim_mix {
 	bool errors, stalls, flush_errors, lost, no_space, map_errors, record_errors;
-	bool kills, power, switches, splits, verifies, pauses, aside, detaches, limits, discards, slow_messages, no_buffers;
+	bool kills, power, switches, splits, verifies, pauses, aside, detaches, limits, discards, slow_messages, no_buffers, unmapped;
 	bool net_targets, net_source;
 };
 
@@ -109,6 +109,7 @@ struct sim_vol {
 	unsigned n_disks;
 	uint32_t members;            /* bit per disk: legs of this volume, as the host remembers durably */
 	uint32_t copy_roles;
+	uint32_t unmapped;           /* no map is kept for the leg on this disk (checkpoint: false) */
 	struct sim_disk *primary;
 	struct sim_map *maps[SIM_DISKS][SIM_DISKS]; /* [a][b] == [b][a] */
 	struct sim_leg legs[DRAY_MAX_LEGS];

@@ -75,6 +75,9 @@ static void attach(struct sim_vol *v)
 	/* The host does not let a second pair of legs grow where a switch is under way. */
 	map_format(v->maps[v->primary->no][d->no]);
 	v->copy_roles &= ~(1u << d->no);
+	v->unmapped &= ~(1u << d->no);
+	if (s->mix.unmapped && chance(s, 50))
+		v->unmapped |= 1u << d->no;
 	if (__builtin_popcount(v->members) > 1 && chance(s, 60))
 		v->copy_roles |= 1u << d->no;
 	int rc = vol_attach(v, d, NULL, s->mix.pauses && chance(s, 10), s->mix.aside && chance(s, 5));
@@ -115,6 +118,16 @@ static void retry(struct sim_vol *v, struct sim_leg *leg)
 	if (rc && rc != -EBUSY)
 		sim_fail(v->s, "retry", "volume %u: retry of leg %d gave %d", v->no, leg_index(v, leg), rc);
 	leg->held = false;
+	vol_leave(v);
+}
+
+static void set_role(struct sim_vol *v, struct sim_leg *leg, bool copy)
+{
+	vol_enter(v);
+	if (dray_vol_leg_set_role(v->eng, leg_index(v, leg), copy))
+		sim_fail(v->s, "set-role", "volume %u: the role of leg %d can't be set", v->no, leg_index(v, leg));
+	leg->copy_role = copy;
+	v->copy_roles = (v->copy_roles & ~(1u << leg->disk->no)) | (uint32_t)copy << leg->disk->no;
 	vol_leave(v);
 }
 
@@ -265,6 +278,13 @@ static void one_verb(struct sim *s)
 		late_token(v);
 	} else if (x < 78) {
 		attach(v);
+	} else if (x < 80) {
+		set_role(v, leg, chance(s, 50));
+	} else if (x < 82 && leg->verifying && !v->corrupt) {
+		vol_enter(v);
+		dray_vol_verify_stop(v->eng, leg_index(v, leg));
+		leg->verify_all = false; /* it did not see everything */
+		vol_leave(v);
 	}
 }
 
