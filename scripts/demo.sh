@@ -108,7 +108,7 @@ old=$dir/old-storage/orders.img new=$dir/new-storage/orders.img
 truncate -s "$size" "$old"
 drayd --state-dir "$dir/state" --run-dir "$dir/run" </dev/null >>"$dir/drayd.log" 2>&1 &
 agent_pid=$!
-agent_answers() { kill -0 $agent_pid 2>/dev/null || fail "the agent did not start: $(tail -n 3 "$dir/drayd.log")"; dray status >/dev/null; }
+agent_answers() { kill -0 $agent_pid 2>/dev/null || fail "the agent did not start: $(tail -n 3 "$dir/drayd.log")"; [ "$(dray status -o json | json - "d['iod']['connected']")" = True ]; }
 wait_for 15 "the agent" agent_answers
 iod_pid=$(dray status -o json | json - "d['iod']['pid']")
 

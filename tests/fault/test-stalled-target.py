@@ -33,7 +33,7 @@ with Scratch() as s:
     app.wait_writes(100)
     a.spec({"name": "move", "leg_timeout": "1s", "switch": {"when": "manual"}, "limits": {"rate": "8MiB"},
             "pairs": [{"source": "volume:v", "target": disk.uri, "overwrite": True}]})
-    wait_for("it moves", lambda: a.pair("move")["progress"]["bytes_done"] > N // 4)
+    wait_for("it moves", lambda: a.moved("move") > N // 4)
     stall("copying")
     a.run("set", "move", "limits.rate=none")
     a.wait("move", "synced")

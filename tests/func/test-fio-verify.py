@@ -23,7 +23,7 @@ with Scratch() as s:
     began = time.monotonic()
     a.spec({"name": "move", "switch": {"when": "manual"}, "limits": {"rate": "16MiB"},
             "pairs": [{"source": "volume:checked", "target": s.path("new"), "create": "thin"}]})
-    wait_for("it moves", lambda: a.pair("move")["progress"]["bytes_done"] > N // 8)
+    wait_for("it moves", lambda: a.moved("move") > N // 8)
     a.run("pause", "move")
     a.run("resume", "move")
     a.wait("move", "synced")

@@ -37,7 +37,7 @@ with Scratch() as s:
     try:
         a.spec({"name": "move", "switch": {"when": "manual"}, "limits": {"rate": "4MiB"},
                 "pairs": [{"source": "volume:busy", "target": s.path("new"), "create": "thin"}]})
-        wait_for("it moves", lambda: a.pair("move")["progress"]["bytes_done"] > N // 4)
+        wait_for("it moves", lambda: a.moved("move") > N // 4)
         a.run("set", "move", "limits.rate=none")
         a.wait("move", "synced")
         for verb in ("switch", "undo", "switch"):

@@ -20,10 +20,12 @@ with Scratch() as s:
         return [p["state"] for p in a.show("three")["pairs"]]
 
     wait_for("one copies, two wait", lambda: states() == ["copying", "queued", "queued"])
-    for n, p in enumerate(a.show("three")["pairs"][1:]):
-        assert "active_pairs" in p["reason"] and str(n) in p["reason"], p["reason"]
-    wait_for("the first one moves", lambda: a.pair("three")["progress"]["bytes_done"] > 0)
-    assert a.pair("three", 1)["progress"]["bytes_done"] == 0
+    reasons = [p["reason"] for p in a.show("three")["pairs"][1:]]
+    print(reasons)
+    assert all("limits.active_pairs" in r and "of 1 " in r for r in reasons), reasons
+    assert "0 pairs before" in reasons[0] and "1 pair before" in reasons[1], reasons
+    wait_for("the first one moves", lambda: a.moved("three") > 0)
+    assert a.moved("three", 1) == 0
 
     a.run("set", "three", "limits.active_pairs=3")
     wait_for("all copy", lambda: states() == ["copying"] * 3, timeout=2)

@@ -55,18 +55,23 @@ with Scratch() as s:
     assert strip(a.show("again")) == second
     a.run("cancel", "again")
 
-    # YAML, line by line: output keys are those of one line, or blocks below one.
-    keep, skip_below = [], None
+    # YAML, line by line: output keys are those of one line, or blocks below one. A pair's dash goes to its first key that is kept.
+    keep, skip_below, dash = [], None, None
     for line in a.run("show", "again", "-o", "yaml").stdout.splitlines():
-        indent = len(line) - len(line.lstrip(" -"))
-        key = line.strip(" -").split(":")[0]
-        if skip_below is not None and indent > skip_below:
+        indent = len(line) - len(line.lstrip(" "))
+        first, key = line[indent:].startswith("- "), line.strip(" -").split(":")[0]
+        indent += 2 * first
+        if skip_below is not None and (indent > skip_below or (first and indent - 2 == skip_below)):
             continue
         skip_below = None
+        if first and ":" in line:
+            dash = indent - 2
         if key in OUTPUT:
-            assert not line.lstrip().startswith("-"), "an output key in front of a pair's own"
             skip_below = indent
             continue
+        if dash is not None and ":" in line:
+            line = line[:dash].replace("-", " ") + "- " + line[dash + 2:]
+            dash = None
         keep.append(line)
     third = a.json("start", "-", stdin="\n".join(keep) + "\n")
     assert third["id"] not in (first["id"], again["id"])

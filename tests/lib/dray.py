@@ -80,7 +80,7 @@ class Scratch:
     def __exit__(self, kind, *_):
         if kind not in (None, SystemExit):
             for name in sorted(os.listdir(self.dir)):
-                if name.endswith(".log"):
+                if name.endswith(".log") and os.path.getsize(self.path(name)):
                     with open(self.path(name), errors="replace") as f:
                         print(f"--- {name}\n" + "".join(f.readlines()[-60:]), file=sys.stderr)
         for a in self.agents:
@@ -222,7 +222,13 @@ class Agent:
     def start(self):
         self.process = self.s.start("drayd", "--state-dir", self.state, "--run-dir", self.run_dir, *self.options, log=self.name + ".log",
                                     env=self.env)
-        wait_for("the agent answers", lambda: self.process.poll() is not None or self.run("status", status=None).returncode == 0)
+        def ready():
+            if self.process.poll() is not None:
+                return True
+            done = self.run("status", "-o", "json", status=None)
+            return done.returncode == 0 and json.loads(done.stdout)["iod"]["connected"]
+
+        wait_for("the agent and dray-iod", ready)
         assert self.process.poll() is None, f"drayd ended with status {self.process.returncode}"
 
     def run(self, *args, status=0, timeout=120, stdin=None, env=None):
@@ -255,6 +261,10 @@ class Agent:
 
     def pair(self, session, n=0):
         return self.show(session)["pairs"][n]
+
+    def moved(self, session, n=0):
+        """The pair's bytes_done; 0 while that is not known yet."""
+        return self.pair(session, n)["progress"]["bytes_done"] or 0
 
     def wait(self, session, state, timeout=60, status=0):
         return self.run("wait", session, state, "--timeout", str(timeout * SLOW), status=status, timeout=timeout + 30)
