@@ -40,7 +40,8 @@ static struct iod_leg *primary_of(struct iod_volume *v)
 static int create_target(struct iod_call *call, struct iod_volume *v, const char *resource, bool *created)
 {
 	const char *create = iod_arg_text(call, "create", "none");
-	if (strcmp(create, "none") == 0)
+	/* Only files can be made. Anything else is there, or opening it says that it is not. */
+	if (strcmp(create, "none") == 0 || strstr(resource, "://") || strncmp(resource, "fault:", 6) == 0)
 		return 0;
 	int rc = dray_storage_create(resource, v->def.size_bytes, strcmp(create, "full") == 0, &call->err);
 	*created = rc == 0;

@@ -59,12 +59,12 @@ with Scratch() as s:
     keep, skip_below, dash = [], None, None
     for line in a.run("show", "again", "-o", "yaml").stdout.splitlines():
         indent = len(line) - len(line.lstrip(" "))
-        first, key = line[indent:].startswith("- "), line.strip(" -").split(":")[0]
-        indent += 2 * first
-        if skip_below is not None and (indent > skip_below or (first and indent - 2 == skip_below)):
+        begins, key = line[indent:].startswith("- "), line.strip(" -").split(":")[0]
+        indent += 2 * begins
+        if skip_below is not None and (indent > skip_below or (begins and indent - 2 == skip_below)):
             continue
         skip_below = None
-        if first and ":" in line:
+        if begins and ":" in line:
             dash = indent - 2
         if key in OUTPUT:
             skip_below = indent
