@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Errors of usage are told as JSON too where that is wanted, however wrong the rest may be. */
 static bool wants_json(char **argv)
@@ -190,6 +191,8 @@ int main(int argc, char **argv)
 	common_options_last(argv + 1);
 	const struct command *c = find_command(argv + 1, &words);
 	if (argc < 2) {
+		/* Asked for nothing: help, but not as a result. */
+		dup2(STDERR_FILENO, STDOUT_FILENO);
 		help_program();
 		rc = EXIT_USAGE;
 	} else if (!strcmp(argv[1], "--version")) {
@@ -204,9 +207,12 @@ int main(int argc, char **argv)
 			help_command(c);
 		else if (!rc)
 			rc = c->run(&args);
-	} else if (is_group(argv[1])) {
+	} else if (is_group(argv[1]) && argv[2] && (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h"))) {
 		help_group(argv[1]);
-		rc = argv[2] && (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h")) ? EXIT_DONE : EXIT_USAGE;
+		rc = EXIT_DONE;
+	} else if (is_group(argv[1])) {
+		rc = fail(&args, EXIT_USAGE, "usage", "%s%s%s (try: dray %s --help)", argv[2] ? "there is no command \"" : "a command is missing",
+			argv[2] ? argv[2] : "", argv[2] ? "\" of it" : "", argv[1]);
 	} else {
 		rc = fail(&args, EXIT_USAGE, "usage", "there is no %s \"%s\" (try: dray --help)",
 			argv[1][0] == '-' ? "option" : "command", argv[1]);

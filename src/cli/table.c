@@ -40,7 +40,7 @@ const struct command commands[] = {
 		"SPEC is a file in YAML or JSON, or - for standard input; dray-session(5) describes it. Everything wrong with it is\n"
 		"told at once, and then nothing has been touched.",
 		"dray start move.yaml --wait\n"
-		"dray show orders | sed /id:/d | dray start - --dry-run\n",
+		"dray start - --dry-run <move.yaml\n",
 		LIST(OPT_WAIT, OPT_PROGRESS, OPT_DRY_RUN), cmd_start },
 	{ "list", "", 0, 0, "list the sessions", NULL, "dray list\ndray list --state copying -o json\n",
 		LIST(OPT_STATE, OPT_LIMIT), cmd_list },

@@ -15,7 +15,7 @@ with FakeAgent() as a:
                  ["list", "--state", "happy"], ["list", "--limit", "x"], ["start"], ["start", "x", "--wait=1"], ["pause", "a", "--pair"],
                  ["volume"], ["volume", "eat"], ["help", "frobnicate"], ["events", "--after", "x"], []):
         done = a.run(*args, status=2)
-        assert done.stderr or done.stdout, args
+        assert done.stderr and not done.stdout, args
     for args in (["estimate", "x"], ["apply", "x"], ["retire", "x"]):
         assert "this version" in a.run(*args, status=2).stderr
     problem = json.loads(a.run("list", "--frob", "-o", "json", status=2).stderr)
