@@ -32,8 +32,9 @@ struct dray_nbd_backend_ops {
 	/* The export's thread. As dray_vol_submit: answered through dray_nbd_reply and dray_nbd_release,
 	 * which the backend calls with the request it was given. */
 	void (*submit)(void *ctx, void *handle, struct dray_request *req);
-	/* Any thread; a buffer for one request's payload, and its return. NULL: over the limit, the
-	 * connection waits. */
+	/* The export's thread; a buffer for one request's payload, and its return. NULL: over the limit, the
+	 * connection waits (one that holds nothing gets one buffer of the server's own, of up to 1 MiB and
+	 * aligned to 4096 bytes, so that no client can starve another). */
 	void *(*buf_get)(void *ctx, void *handle, uint64_t bytes);
 	void (*buf_put)(void *ctx, void *handle, void *buf, uint64_t bytes);
 	/* The export's thread: a client is there (connected = true) or has gone; for `volume show` and
