@@ -20,6 +20,8 @@ static void queue_reply(struct nbd_req *r, size_t head, uint32_t data)
 	struct nbd_conn *c = r->conn;
 	r->head_bytes = (uint32_t)head;
 	r->data_bytes = data;
+	if (dray_list_empty(&c->replies))
+		c->sent_ns = dray_loop_now(c->loop);
 	dray_list_add_tail(&c->replies, &r->node);
 	nbd_mark(c);
 }

@@ -31,6 +31,10 @@
 #define NBD_DIRECT_BYTES 16384
 /* DRAIN: a client that takes no replies for this long is cut off. */
 #define NBD_LINGER_NS UINT64_C(10000000000)
+/* When payload memory is short: who takes no replies for this long is cut off ... */
+#define NBD_STUCK_NS UINT64_C(5000000000)
+/* ... and until then whoever holds nothing is helped out with a buffer of up to this size. */
+#define NBD_HELP_BYTES 1048576
 
 struct nbd_conn;
 
@@ -49,6 +53,7 @@ struct nbd_req {
 	const char *why;
 	uint16_t cmd_flags;
 	bool replied, released, sent;
+	bool helped;                     /* buf is not the backend's, see buffer_get */
 	uint32_t head_bytes, data_bytes; /* the reply: head, then data from buf */
 	uint8_t head[DRAY_NBD_REPLY_HEAD];
 };
@@ -66,6 +71,7 @@ struct nbd_shard {
 	struct dray_loop_timer retry;
 	struct dray_list dirty;   /* connections with something to do at the end of this iteration */
 	struct dray_list starved; /* those that wait for payload memory, the longest first */
+	struct dray_list members;
 	unsigned conns;
 };
 
@@ -101,7 +107,7 @@ struct nbd_conn {
 	struct dray_nbd_session session;
 	struct nbd_req *reqs;
 	struct dray_list idle, replies;
-	struct dray_list dirty_node, starved_node;
+	struct dray_list member_node, dirty_node, starved_node;
 	unsigned live;           /* requests not idle */
 	uint64_t buf_bytes;      /* payload memory held */
 	size_t reply_sent;       /* bytes of the first reply that are sent already */
@@ -112,7 +118,7 @@ struct nbd_conn {
 	bool stalled;        /* a request can't be begun: no idle one, or no memory */
 	bool big_writes;     /* the last write was large: read less ahead, to copy less */
 	bool told;           /* ops->client(true) was called */
-	uint64_t sent_ns;    /* when the client last took something */
+	uint64_t sent_ns;    /* when the client last took something, or had nothing to take */
 };
 
 /* handshake.c; the server's loop. */

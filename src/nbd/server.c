@@ -154,6 +154,7 @@ static struct nbd_shard *shard_of(struct dray_nbd_server *srv, struct dray_loop 
 	dray_loop_timer_init(&s->retry, nbd_transmit_retry);
 	dray_list_init(&s->dirty);
 	dray_list_init(&s->starved);
+	dray_list_init(&s->members);
 	dray_list_add_tail(&srv->shards, &s->node);
 	return s;
 }

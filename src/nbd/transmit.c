@@ -12,9 +12,10 @@
  *
  * Back pressure. A request is begun only when a struct and memory are there for it and for its answer, and
  * both are held until the answer is sent. A client that doesn't read its replies therefore comes to a stop at
- * its own limits, the receive buffer fills, and the kernel makes the client wait; no other connection
- * notices. Memory that the backend refuses (its own limit, over all connections) is asked for again when some
- * comes back here, and by a timer, since it may come back elsewhere.
+ * its own limits, the receive buffer fills, and the kernel makes the client wait. Memory that the backend
+ * refuses (its own limit, over all connections) is asked for again when some comes back here, and by a timer,
+ * since it may come back elsewhere. Many clients that don't read can hold all of it: then each of the others
+ * goes on with one buffer out of turn, and the idle ones are cut off one by one until there is enough again.
  *
  * Nothing is re-entered. The backend may reply to and release a request inside submit; both only note it and
  * put the connection on the list of dirty ones, which the hook works off. Only the hook takes a connection
@@ -55,7 +56,10 @@ static void buffer_put(struct nbd_conn *c, struct nbd_req *r)
 {
 	if (!r->buf)
 		return;
-	c->ops->buf_put(c->ctx, c->handle, r->buf, r->buf_bytes);
+	if (r->helped)
+		free(r->buf);
+	else
+		c->ops->buf_put(c->ctx, c->handle, r->buf, r->buf_bytes);
 	c->buf_bytes -= r->buf_bytes;
 	r->buf = NULL;
 	dray_list_for_each_safe (n, &c->shard->starved) {
@@ -72,6 +76,16 @@ static bool buffer_get(struct nbd_conn *c, struct nbd_req *r, uint64_t bytes)
 	if (c->buf_bytes && c->buf_bytes + bytes > c->limits->connection_bytes)
 		return false;
 	r->buf = c->ops->buf_get(c->ctx, c->handle, bytes);
+	r->helped = false;
+	/* The others may hold all there is for as long as their clients don't read. So a connection that
+	 * holds nothing gets one buffer out of turn: it goes on, if slowly. A page's alignment is enough for
+	 * any storage's direct I/O. */
+	if (!r->buf && c->buf_bytes == 0 && bytes <= NBD_HELP_BYTES) {
+		if (posix_memalign(&r->buf, 4096, bytes) == 0)
+			r->helped = true;
+		else
+			r->buf = NULL;
+	}
 	if (!r->buf) {
 		if (dray_list_empty(&c->starved_node))
 			dray_list_add_tail(&c->shard->starved, &c->starved_node);
@@ -182,6 +196,7 @@ static void try_finish(struct nbd_conn *c)
 	struct nbd_shard *shard = c->shard;
 	dray_list_del(&c->dirty_node);
 	dray_list_del(&c->starved_node);
+	dray_list_del(&c->member_node);
 	if (c->told)
 		c->ops->client(c->ctx, c->handle, false, c->peer);
 	c->ops->put(c->ctx, c->handle);
@@ -429,10 +444,27 @@ uint64_t nbd_transmit_hook(struct dray_loop_hook *hook, uint64_t now_ns)
 	return UINT64_MAX;
 }
 
+/* Memory is short. Of the clients that don't take their replies, the one that holds the most has to go. */
+static void cut_stuck(struct nbd_shard *shard)
+{
+	struct nbd_conn *most = NULL;
+	uint64_t now = dray_loop_now(shard->loop);
+	dray_list_for_each (n, &shard->members) {
+		struct nbd_conn *c = dray_container(n, struct nbd_conn, member_node);
+		bool stuck = c->phase != NBD_DEAD && !dray_list_empty(&c->replies) &&
+			     now - c->sent_ns >= NBD_STUCK_NS;
+		if (stuck && (!most || c->buf_bytes > most->buf_bytes))
+			most = c;
+	}
+	if (most)
+		nbd_dead(most);
+}
+
 void nbd_transmit_retry(struct dray_loop_timer *timer)
 {
 	struct nbd_shard *shard = dray_container(timer, struct nbd_shard, retry);
 	struct dray_list *n;
+	cut_stuck(shard);
 	while ((n = dray_list_pop(&shard->starved)))
 		nbd_mark(dray_container(n, struct nbd_conn, starved_node));
 }
@@ -449,6 +481,7 @@ void nbd_transmit_start(struct dray_loop_msg *msg)
 	dray_list_init(&c->replies);
 	dray_list_init(&c->dirty_node);
 	dray_list_init(&c->starved_node);
+	dray_list_add_tail(&shard->members, &c->member_node);
 	if (shard->conns++ == 0)
 		dray_loop_hook_add(shard->loop, &shard->hook);
 	c->reqs = calloc(c->limits->max_requests, sizeof *c->reqs);

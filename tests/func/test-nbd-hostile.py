@@ -387,6 +387,7 @@ def test_many_connections(server):
     wait_for("there is room again", room)
     for h in held:
         h.close()
+    wait_for("there is room again", room)
 
 
 def server_busy(server):
@@ -403,6 +404,26 @@ def little_memory(server):
         c.close()
 
 
+def memory_held_by_clients_that_do_not_read(server):
+    """The others go on at once, and have it all again when those are cut off."""
+    lazy = [negotiated(server) for _ in range(6)]
+    for c in lazy:
+        c.sendall(b"".join(request(0, 0, 1 << 20, i) for i in range(6)))
+    for _ in range(20):
+        start = time.monotonic()
+        works(server)
+        assert time.monotonic() - start < 2
+    big = negotiated(server)
+    big.settimeout(40)
+    start = time.monotonic()
+    big.sendall(b"".join(request(0, 0, 4 << 20, i) for i in range(4)))
+    assert sorted(read_reply(big)[0] for _ in range(4)) == [0, 1, 2, 3]
+    assert time.monotonic() - start > 1, "memory was not short at all"
+    big.close()
+    for c in lazy:
+        c.close()
+
+
 def run(args, tests):
     with Server(*args) as server:
         for test in tests:
@@ -416,6 +437,7 @@ def main():
     tests = [f for name, f in globals().items() if name.startswith("test_")]
     run(["timeout=1", "connections=64", "size=32M"], tests)
     run(["buffers=1M", "requests=8", "loops=2", "size=16M"], [little_memory])
+    run(["buffers=8M", "size=16M"], [memory_held_by_clients_that_do_not_read])
 
 
 if __name__ == "__main__":
