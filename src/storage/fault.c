@@ -349,6 +349,12 @@ static void detach(struct dray_storage *st, void (*done)(void *arg), void *arg)
 	f->left_arg = arg;
 }
 
+static void set_retry(struct dray_storage *st, bool retry_primary)
+{
+	struct fault *f = st->priv;
+	dray_storage_set_retry(f->inner, retry_primary);
+}
+
 const struct dray_storage_driver dray_storage_fault = {
 	.name = "fault",
 	.matches = matches,
@@ -357,4 +363,5 @@ const struct dray_storage_driver dray_storage_fault = {
 	.submit = submit,
 	.attach = attach,
 	.detach = detach,
+	.set_retry = set_retry,
 };

@@ -568,6 +568,12 @@ static void detach(struct dray_storage *st, void (*done)(void *arg), void *arg)
 	maybe_left(n);
 }
 
+static void set_retry(struct dray_storage *st, bool retry_primary)
+{
+	struct nbd *n = st->priv;
+	n->retry = retry_primary;
+}
+
 const struct dray_storage_driver dray_storage_nbd = {
 	.name = "nbd",
 	.matches = matches,
@@ -576,4 +582,5 @@ const struct dray_storage_driver dray_storage_nbd = {
 	.submit = submit,
 	.attach = attach,
 	.detach = detach,
+	.set_retry = set_retry,
 };

@@ -120,6 +120,12 @@ void dray_storage_detach(struct dray_storage *st, void (*done)(void *arg), void 
 	done(arg);
 }
 
+void dray_storage_set_retry(struct dray_storage *st, bool retry_primary)
+{
+	if (st->driver->set_retry)
+		st->driver->set_retry(st, retry_primary);
+}
+
 void dray_storage_close(struct dray_storage *st)
 {
 	if (!st)

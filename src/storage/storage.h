@@ -94,6 +94,8 @@ struct dray_storage_driver {
 	void (*attach)(struct dray_storage *st);
 	/* Optional. Called on the loop's thread after the last completion, before close. `done` when the loop is left. */
 	void (*detach)(struct dray_storage *st, void (*done)(void *arg), void *arg);
+	/* Optional. The loop's thread: `retry_primary` changes, for requests that fail or come from now on. */
+	void (*set_retry)(struct dray_storage *st, bool retry_primary);
 };
 
 struct dray_storage {
@@ -112,6 +114,9 @@ int dray_storage_open(struct dray_storage **st, const char *resource, const stru
 	struct dray_error *err);
 void dray_storage_attach(struct dray_storage *st, struct dray_loop *loop);
 void dray_storage_detach(struct dray_storage *st, void (*done)(void *arg), void *arg);
+/* Attached, on the loop's thread: the storage becomes, or stops being, a volume's primary (a switch). What waits for a connection
+ * already goes on waiting. */
+void dray_storage_set_retry(struct dray_storage *st, bool retry_primary);
 void dray_storage_close(struct dray_storage *st);
 
 /* Checks alignment, range and read-only (-> -EINVAL, -EROFS through done), splits by max_bytes, then the driver. */
