@@ -150,6 +150,12 @@ static void apply_on_thread(struct dray_loop_msg *msg)
 	if (m->leg)
 		iod_vio_swap_link(m->v, info.primary, m->leg->index);
 	int rc = dray_vol_switch_apply(vio->vol, m->group->engine_token);
+	if (!rc && m->leg) {
+		struct iod_leg *old = vio->legs[info.primary];
+		dray_storage_set_retry(m->leg->io, true);
+		if (old && old->io)
+			dray_storage_set_retry(old->io, false);
+	}
 	if (rc) /* a sealed token can't be stale */
 		dray_log(DRAY_LOG_ERROR, "switch-apply", "%s: %s", m->v->def.name, strerror(-rc));
 }

@@ -312,10 +312,10 @@ static void clean_up(struct iod *iod)
 		dray_loop_once(iod->loop, 1000000);
 	for (unsigned i = 0; i < iod->n_threads; i++)
 		iod_thread_stop(&iod->threads[i]);
-	free(iod->threads);
 	dray_nbd_server_free(iod->nbd);
 	while (!dray_list_empty(&iod->volumes))
 		iod_volume_unregister(dray_container(iod->volumes.next, struct iod_volume, node));
+	free(iod->threads);
 	iod_epochs_close(iod->epochs);
 	iod_state_close(&iod->state);
 }
