@@ -48,3 +48,13 @@ int iod_fault_point(const char *name)
 {
 	return struck(&fault_at, name) ? -EIO : 0;
 }
+
+void iod_stall_point(const char *name)
+{
+	const char *s = getenv("DRAY_STALL_AT");
+	size_t n = strlen(name);
+	if (!s || strncmp(s, name, n) != 0 || s[n] != ':')
+		return;
+	while (access(s + n + 1, F_OK) == 0)
+		usleep(5000);
+}

@@ -4,6 +4,7 @@
  *
  *   DRAY_CRASH_AT=NAME[:COUNT]  _exit(137) the COUNTth time (default 1) that NAME is reached
  *   DRAY_FAULT_AT=NAME[:COUNT]  the COUNTth arrival at NAME, and that one alone, fails with EIO
+ *   DRAY_STALL_AT=NAME:FILE     whoever arrives at NAME waits for as long as FILE is there
  *
  * Nothing is read from anywhere else, and an unset variable costs one comparison; no point lies on the data path.
  *
@@ -18,7 +19,7 @@
  *   apply-after         the first volume of the group was told to go on
  *   switched            all volumes of the group resumed; copy legs not yet forgotten
  *   detach-forgotten    a leg is durably forgotten, its storage still open
- * Fault points: epoch-write, volume-json-write.
+ * Fault points: epoch-write, volume-json-write. Stall point: epoch-write.
  */
 #ifndef DRAY_IOD_CRASH_H
 #define DRAY_IOD_CRASH_H
@@ -29,5 +30,7 @@ void iod_crash_init(void);
 void iod_crash_point(const char *name);
 /* Any thread. 0 or -EIO. */
 int iod_fault_point(const char *name);
+/* Any thread that may wait. */
+void iod_stall_point(const char *name);
 
 #endif

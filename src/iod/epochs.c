@@ -293,6 +293,7 @@ static int apply_changes(struct iod_epoch *table, unsigned *n, const struct iod_
 
 static int slot_write(int fd, const unsigned char *bytes, size_t size)
 {
+	iod_stall_point("epoch-write");
 	int rc = iod_fault_point("epoch-write");
 	iod_crash_point("epoch-before");
 	/* In two halves, so that a test can leave a torn one. */

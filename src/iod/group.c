@@ -39,10 +39,11 @@ struct iod_inbox {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	struct dray_list letters, spare;
+	struct iod_group *group;
 	struct letter pool[]; /* as many as a member can send, for each */
 };
 
-/* PREPARED, DRAINED, SEALED, RESUMED twice, IN_DOUBT. */
+/* PREPARED, DRAINED, SEALED, RESUMED, and some to spare. */
 #define LETTERS_EACH 8
 
 static struct iod_inbox *inbox_new(unsigned n)
@@ -66,6 +67,11 @@ static struct iod_inbox *inbox_new(unsigned n)
 void iod_inbox_put(struct iod_inbox *inbox, unsigned member, enum iod_answer what, int error, uint64_t blackout_ns,
 	uint64_t suspended_ns)
 {
+	if (what == IOD_IN_DOUBT) {
+		/* Told here: the job waits for the disk, that is what the doubt is about. */
+		inbox->group->in_doubt(inbox->group);
+		return;
+	}
 	pthread_mutex_lock(&inbox->lock);
 	struct dray_list *n = dray_list_pop(&inbox->spare);
 	if (n) {
@@ -307,7 +313,7 @@ static void read_letter(struct iod_group *g, const struct letter *l)
 	case IOD_PREPARED: dray_switch_on_prepared(g->sw, l->member, l->error, now_ns); break;
 	case IOD_DRAINED: dray_switch_on_drained(g->sw, l->member, l->error, now_ns); break;
 	case IOD_SEALED: dray_switch_on_sealed(g->sw, l->member, l->error, now_ns); break;
-	case IOD_IN_DOUBT: g->in_doubt(g); break;
+	case IOD_IN_DOUBT: break; /* is never put */
 	case IOD_RESUMED:
 		m->resumed = true;
 		m->blackout_ns = l->blackout_ns;
@@ -344,7 +350,7 @@ static void run(struct iod_group *g)
 	uint64_t until = iod_now() + UINT64_C(5000000000);
 	for (unsigned i = 0; g->outcome == DRAY_SWITCH_SWITCHED && i < g->n; i++)
 		while (!g->members[i].resumed && iod_now() < until && inbox_get(g->inbox, &letter, UINT64_C(100000000)))
-			if (letter.what == IOD_RESUMED || letter.what == IOD_IN_DOUBT)
+			if (letter.what == IOD_RESUMED)
 				read_letter(g, &letter);
 }
 
@@ -355,6 +361,7 @@ int iod_group_run(struct iod_group *g)
 		free(g->inbox);
 		return -ENOMEM;
 	}
+	g->inbox->group = g;
 	g->engine_token = atomic_fetch_add(&g->iod->next_token, 1);
 	for (unsigned i = 0; i < g->n; i++) {
 		g->members[i].group = g;

@@ -31,7 +31,7 @@ struct iod_group {
 	uint64_t deadline_ns; /* how long a volume may be suspended */
 	unsigned n;
 	struct iod_member *members;
-	void (*in_doubt)(struct iod_group *group);
+	void (*in_doubt)(struct iod_group *group); /* called on an I/O thread */
 	/* found */
 	enum dray_switch_outcome outcome;
 	int culprit, error;
