@@ -17,7 +17,8 @@ static bool wants_json(char **argv)
 {
 	for (; *argv; argv++)
 		if (!strcmp(*argv, "-ojson") || !strcmp(*argv, "--output=json") ||
-			((!strcmp(*argv, "-o") || !strcmp(*argv, "--output")) && argv[1] && !strcmp(argv[1], "json")))
+			((!strcmp(*argv, "-o") || !strcmp(*argv, "--output")) && argv[1] &&
+				!strcmp(argv[1], "json")))
 			return true;
 	return false;
 }
@@ -99,7 +100,8 @@ static int parse(struct args *args, char **argv)
 		enum option_id id;
 		if (word[1] == '-') {
 			value = strchr(word, '=');
-			id = find_option(args->command, word + 2, value ? (size_t)(value - word - 2) : strlen(word + 2), 0);
+			id = find_option(args->command, word + 2,
+				value ? (size_t)(value - word - 2) : strlen(word + 2), 0);
 			value = value ? value + 1 : NULL;
 		} else {
 			letter = word[1];
@@ -145,14 +147,15 @@ static int help(struct args *args, char **argv)
 	else if (is_group(*argv))
 		help_group(*argv);
 	else
-		return fail(args, EXIT_USAGE, "usage", "there is no command \"%s\" (try: dray --help)", *argv);
+		return fail(
+			args, EXIT_USAGE, "usage", "there is no command \"%s\" (try: dray --help)", *argv);
 	return EXIT_DONE;
 }
 
 /* `dray -o json list` is `dray list -o json`: the options that every command has may stand before it, too. */
 static void common_options_last(char **argv)
 {
-	static const enum option_id common[] = { OPT_OUTPUT, OPT_SOCKET };
+	static const enum option_id common[] = {OPT_OUTPUT, OPT_SOCKET};
 	for (int moves = 0;;) {
 		int width = 0;
 		for (size_t i = 0; argv[0] && i < sizeof common / sizeof common[0]; i++) {
@@ -161,7 +164,8 @@ static void common_options_last(char **argv)
 			bool is_long = !strncmp(argv[0], "--", 2) && !strncmp(argv[0] + 2, o->name, n);
 			if (is_long && argv[0][2 + n] == '=')
 				width = 1;
-			else if ((is_long && !argv[0][2 + n]) || (o->letter && argv[0][0] == '-' && argv[0][1] == o->letter))
+			else if ((is_long && !argv[0][2 + n]) ||
+				 (o->letter && argv[0][0] == '-' && argv[0][1] == o->letter))
 				width = is_long || !argv[0][2] ? 2 : 1;
 		}
 		int n = 0;
@@ -169,7 +173,7 @@ static void common_options_last(char **argv)
 			n++;
 		if (!width || n <= width || (argv[width][0] == '-' && !strncmp(argv[width], "--h", 3)))
 			return;
-		char *moved[2] = { argv[0], argv[1] };
+		char *moved[2] = {argv[0], argv[1]};
 		memmove(argv, argv + width, (size_t)(n - width) * sizeof *argv);
 		memcpy(argv + n - width, moved, (size_t)width * sizeof *argv);
 		if (++moves == 4) /* nothing but options */
@@ -181,8 +185,8 @@ int main(int argc, char **argv)
 {
 	setlocale(LC_ALL, "");
 	signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error of that write */
-	static const struct command none = { .name = "" };
-	struct args args = { .command = &none, .output = wants_json(argv) ? OUTPUT_JSON : OUTPUT_HUMAN };
+	static const struct command none = {.name = ""};
+	struct args args = {.command = &none, .output = wants_json(argv) ? OUTPUT_JSON : OUTPUT_HUMAN};
 	args.positional = calloc((size_t)argc + 1, sizeof *args.positional);
 	args.pairs = calloc((size_t)argc + 1, sizeof *args.pairs);
 	if (!args.positional || !args.pairs)
@@ -211,8 +215,11 @@ int main(int argc, char **argv)
 		help_group(argv[1]);
 		rc = EXIT_DONE;
 	} else if (is_group(argv[1])) {
-		rc = fail(&args, EXIT_USAGE, "usage", "%s%s%s (try: dray %s --help)", argv[2] ? "there is no command \"" : "a command is missing",
-			argv[2] ? argv[2] : "", argv[2] ? "\" of it" : "", argv[1]);
+		rc = argv[2] ? fail(&args, EXIT_USAGE, "usage",
+				       "%s has no command \"%s\" (try: dray %s --help)", argv[1], argv[2],
+				       argv[1])
+			     : fail(&args, EXIT_USAGE, "usage", "%s needs a command (try: dray %s --help)",
+				       argv[1], argv[1]);
 	} else {
 		rc = fail(&args, EXIT_USAGE, "usage", "there is no %s \"%s\" (try: dray --help)",
 			argv[1][0] == '-' ? "option" : "command", argv[1]);
