@@ -28,14 +28,24 @@ static json_int_t largest(const json_t *doc, const char *key)
 	return most;
 }
 
-static void print_troubles(const json_t *doc)
+static bool asked_for(const struct args *args, const char *pair)
+{
+	for (size_t i = 0; i < args->n_pairs; i++)
+		if (!strcmp(args->pairs[i], pair))
+			return true;
+	return false;
+}
+
+/* The pairs that the command named, and those that have something to say. */
+static void print_pairs(const struct args *args, const json_t *doc)
 {
 	size_t i;
 	json_t *pair;
 	json_array_foreach(json_object_get(doc, "pairs"), i, pair) {
-		const char *reason = text_of(pair, "reason");
-		if (*reason && strcmp(reason, text_of(doc, "reason")))
-			printf("  pair %s: %s: %s\n", text_of(pair, "id"), text_of(pair, "state"), reason);
+		const char *reason = text_of(pair, "reason"), *id = text_of(pair, "id");
+		bool news = *reason && strcmp(reason, text_of(doc, "reason"));
+		if (news || asked_for(args, id))
+			printf("  pair %s: %s%s%s\n", id, text_of(pair, "state"), news ? ": " : "", news ? reason : "");
 	}
 	json_t *left = json_object_get(doc, "not_paused"), *item;
 	json_array_foreach(left, i, item) {
@@ -63,7 +73,7 @@ void print_outcome(const struct args *args, const json_t *doc)
 	putchar('\n');
 	if (!strcmp(state, "switched"))
 		printf("  `dray undo %s` goes back, `dray commit %s` lets the source go\n", name, name);
-	print_troubles(doc);
+	print_pairs(args, doc);
 }
 
 /* ---- start ---- */

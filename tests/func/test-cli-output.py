@@ -49,6 +49,7 @@ with FakeAgent() as a:
         assert json.loads(a.run(verb, "orders", "-o", "json", "--pair", "2", "-p3").stdout)["state"] == state
         assert json.loads(a.asked[-1][2]) == {"pairs": ["2", "3"]}
     assert "blackout 1.5 ms" in a.run("undo", "orders").stdout
+    assert "  pair 1: committed\n" in a.run("commit", "orders", "--pair", "1").stdout
     a.answer("POST", "/v1/sessions/orders/pause", 200, document("paused", not_paused=["2"]))
     assert "not paused: pair 2" in a.run("pause", "orders", "--detach").stdout
     assert json.loads(a.asked[-1][2]) == {"detach": True}
