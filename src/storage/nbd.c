@@ -234,8 +234,11 @@ static void send_on(struct nbd *n, struct conn *c, struct dray_sio *sio)
 {
 	sio->priv[CONN] = c;
 	c->under_way++;
-	if (command(n, c->h, sio) < 0) {
-		/* Not sent, and no callback comes. */
+	sio->ioc.done = NULL;
+	/* Where the connection breaks while the request is sent, libnbd (1.14) calls back, frees its command, and then returns what
+	 * it reads in the freed memory: only without a callback does a negative number mean that none comes. */
+	if (command(n, c->h, sio) < 0 && !sio->ioc.done) {
+		/* Not sent. */
 		int e = nbd_get_errno();
 		bool lost = nbd_aio_is_dead(c->h) > 0 || nbd_aio_is_closed(c->h) > 0;
 		sio->ioc.done = replied;
