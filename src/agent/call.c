@@ -10,6 +10,7 @@
 struct pair_call {
 	struct pair_run *run;
 	call_then *then;
+	enum pair_goal goal; /* of the pair when it was made */
 };
 
 void *call_new(struct pair_run *run, call_then *then)
@@ -17,7 +18,7 @@ void *call_new(struct pair_run *run, call_then *then)
 	struct pair_call *call = malloc(sizeof *call);
 	if (!call)
 		abort();
-	*call = (struct pair_call){ run, then };
+	*call = (struct pair_call){ run, then, run->goal };
 	run->busy++;
 	return call;
 }
@@ -37,7 +38,11 @@ void call_done(void *arg, const struct dray_error *err, json_t *result)
 		if (run->backoff > 30 * SECOND)
 			run->backoff = 30 * SECOND;
 		run->retry_at = a->now + run->backoff;
-		snprintf(run->op_error, sizeof run->op_error, "%.239s", err->text);
+		/* What was asked of the pair since has not failed yet. */
+		if (call->goal == run->goal)
+			snprintf(run->op_error, sizeof run->op_error, "%.239s", err->text);
+		else
+			run->retry_at = 0;
 		char pair[12];
 		snprintf(pair, sizeof pair, "%u", run_pair(run)->id);
 		const char *keys[] = { "session", run->job->s->id, "pair", pair, NULL };

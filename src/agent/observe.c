@@ -243,7 +243,8 @@ void observe_all(struct agent *a)
 			run->view_valid = run->vehicle->observe(a->volumes, job->s, p, &run->view) == 0;
 			if (!run->view_valid)
 				continue;
-			if (moving(p->state) && run->view.primary_target < 0)
+			/* While a pair is given up its legs go: what was done stays told. */
+			if (moving(p->state) && run->view.primary_target < 0 && run->goal == GOAL_NONE)
 				progress(run);
 			else if (p->state == DRAY_PAIR_SWITCHED)
 				look_switched(run);

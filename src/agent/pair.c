@@ -73,8 +73,15 @@ static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock
 	char actor[32];
 	snprintf(actor, sizeof actor, "%s", run->actor[0] ? run->actor : ACTOR_SELF);
 	change_begin(&c, run->job->agent, run->job, actor);
-	if (run_pair(run)->state != state)
+	struct dray_pair *p = run_pair(run);
+	if (p->state != state)
 		change_pair(&c, run, state, reason ? "%s" : NULL, reason);
+	if (state == DRAY_PAIR_CANCELED) {
+		p->progress.rate = p->progress.eta_seconds = DRAY_UNKNOWN;
+		for (size_t t = 0; t < p->n_targets; t++)
+			if (p->targets[t].state[0])
+				snprintf(p->targets[t].state, sizeof p->targets[t].state, "detached");
+	}
 	change_goal(&c, run, GOAL_NONE);
 	if (unlock)
 		change_unlock(&c, run);
@@ -114,7 +121,8 @@ static void goal_step(struct pair_run *run)
 static void attached(struct pair_run *run, const struct dray_error *err)
 {
 	struct dray_pair *p = run_pair(run);
-	if (!err || p->state != DRAY_PAIR_STARTING)
+	/* Where it is canceled meanwhile, it does not matter any more. */
+	if (!err || p->state != DRAY_PAIR_STARTING || run->goal != GOAL_NONE)
 		return;
 	run->retry_at = run->backoff = 0;
 	for (size_t t = 0; t < p->n_targets; t++) {
@@ -136,7 +144,7 @@ static void attached(struct pair_run *run, const struct dray_error *err)
 
 static void prepared(struct pair_run *run, const struct dray_error *err)
 {
-	if (err && run_pair(run)->state == DRAY_PAIR_STARTING) {
+	if (err && run_pair(run)->state == DRAY_PAIR_STARTING && run->goal == GOAL_NONE) {
 		run->retry_at = run->backoff = 0;
 		pair_fail(run, true, "source %s: %s", run_pair(run)->source.resource, err->text);
 	}

@@ -105,14 +105,15 @@ static json_t *target(const struct dray_target *t)
 	return j;
 }
 
-static void add_pair_output(json_t *doc, const struct dray_pair *p)
+static void add_pair_output(json_t *doc, const struct dray_session *s, const struct dray_pair *p)
 {
 	char id[16];
 	snprintf(id, sizeof id, "%u", p->id);
 	json_object_set_new(doc, "id", json_string(id));
 	json_object_set_new(doc, "state", json_string(dray_state_word(p->state)));
+	/* The session's reasons hold its pairs, too. */
 	if (p->state == DRAY_PAIR_PAUSED || p->pause_reasons)
-		json_object_set_new(doc, "pause_reasons", pause_reasons(p->pause_reasons));
+		json_object_set_new(doc, "pause_reasons", pause_reasons(p->pause_reasons | s->pause_reasons));
 	json_object_set_new(doc, "reason", text_or_null(p->reason));
 	if (p->phase && *p->phase)
 		json_object_set_new(doc, "phase", text_or_null(p->phase));
@@ -153,7 +154,7 @@ json_t *dray_session_to_json(const struct dray_session *session, bool details)
 	}
 	json_t *pairs = json_object_get(doc, "pairs");
 	for (size_t i = 0; i < session->n_pairs; i++)
-		add_pair_output(json_array_get(pairs, i), &session->pairs[i]);
+		add_pair_output(json_array_get(pairs, i), session, &session->pairs[i]);
 	return doc;
 }
 

@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""A cancel is not lost to what ends meanwhile, and leaves what was done told."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from agent import AgentTest  # noqa: E402
+from dray import Scratch  # noqa: E402
+
+with AgentTest() as t:
+    t.iod.add("a", "/nowhere/a", 1 << 20)
+    # The target is refused after the cancel was asked for: canceled all the same, nothing stays locked.
+    t.iod.held["leg.attach"] = True
+    t.iod.fail["leg.attach"] = [("not_accessible", "it is on fire")]
+    t.submit({"name": "x", "pairs": [{"source": "volume:a", "target": t.file("b")}]})
+    t.wait("the attach is asked for", lambda: t.iod.kept)
+    try:
+        t.request("POST", "/v1/sessions/x/cancel", {}, timeout=0.5)
+        raise AssertionError("it can't be canceled yet")
+    except TimeoutError:
+        pass
+    t.iod.release("leg.attach")
+    t.wait_state("x", "canceled")
+    assert t.call("GET", "/locks") == []
+    assert not [e for e in t.call("GET", "/events?session=x") if "failed" in (e["before"], e["after"])]
+
+with Scratch() as s:
+    a = s.agent()
+    a.volume("v", s.file("old", "8M", True))
+    a.spec({"name": "y", "limits": {"rate": "4MiB"}, "pairs": [{"source": "volume:v", "target": s.file("new", "8M")}]})
+    while not a.pair("y")["progress"]["bytes_copied"]:
+        pass
+    doc = a.json("pause", "y")
+    assert doc["pause_reasons"] == doc["pairs"][0]["pause_reasons"] == ["user"], doc
+    before = doc["pairs"][0]["progress"]["bytes_copied"]
+    after = a.json("cancel", "y")["pairs"][0]
+    assert after["progress"]["bytes_copied"] >= before > 0 and after["progress"]["bytes_done"] >= before, after
+    assert after["targets"][0]["state"] == "detached" and after["progress"]["rate"] is None, after
