@@ -93,8 +93,12 @@ static void add_lock(struct check *c, size_t pair, const char *identity, const c
 		if (strcmp(o->identity, lock->identity) || o->start >= lock->end || lock->start >= o->end)
 			continue;
 		char detail[700];
+		bool told = false; /* a volume and what serves it: once */
+		for (size_t k = 0; k < c->problems->n; k++)
+			told |= !strcmp(c->problems->items[k].code, "same_device") && !strcmp(c->problems->items[k].pointer, pointer);
 		snprintf(detail, sizeof detail, "%s is the same storage as %s at %s", resource, o->resource, l->pointers[i]);
-		problem(c, pointer, "same_device", resource, NULL, detail);
+		if (!told)
+			problem(c, pointer, "same_device", resource, NULL, detail);
 		free((char *)lock->identity);
 		l->n--;
 		return;
@@ -149,6 +153,27 @@ static const char *leg_of_volume(const struct agent *a, const char *identity, bo
 				return json_string_value(json_object_get(v, "name"));
 			}
 	return NULL;
+}
+
+/* An export of our own dray-iod (H29): a volume that would feed itself. */
+static bool own_export(const struct agent *a, const char *identity)
+{
+	const char *socket = json_string_value(json_object_get(iod_hello(a->iod), "nbd_socket"));
+	char *real = socket ? realpath(socket, NULL) : NULL;
+	size_t n = real ? strlen(real) : 0;
+	bool yes = n && !strncmp(identity, "nbd:", 4) && !strncmp(identity + 4, real, n) && identity[4 + n] == '/';
+	free(real);
+	return yes;
+}
+
+static bool self_export(struct check *c, const char *identity, const char *pointer, const char *resource)
+{
+	char detail[400];
+	if (!own_export(c->a, identity))
+		return false;
+	snprintf(detail, sizeof detail, "%s is a volume of this dray-iod itself", resource);
+	problem(c, pointer, "self_export", resource, "storage that dray does not serve; a source is named volume:NAME", detail);
+	return true;
 }
 
 struct source {
@@ -222,6 +247,8 @@ static void check_source(struct check *c, size_t i, struct source *src)
 		not_opened(c, probe, pointer, p->source.resource);
 		return;
 	}
+	if (self_export(c, probe->info.identity, pointer, p->source.resource))
+		return;
 	bool hidden;
 	const char *volume = leg_of_volume(c->a, probe->info.identity, &hidden);
 	if (volume && !hidden) {
@@ -255,6 +282,8 @@ static void check_target(struct check *c, size_t i, size_t t, const struct sourc
 		snprintf(pointer, sizeof pointer, "/pairs/%zu/target", i);
 	const char *id = probe->missing ? probe->path_key : probe->info.identity;
 	bool known = (!probe->rc || probe->rc == -EBUSY) && id[0];
+	if (known && self_export(c, id, pointer, r->resource))
+		return;
 	if (known) {
 		/* A file that another session is about to create is locked by its name. */
 		bool by_name = !probe->missing && probe->path_key[0] && is_locked(c, probe->path_key);

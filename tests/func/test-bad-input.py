@@ -69,6 +69,7 @@ pairs:
     said("/pairs/5/source", "nowhere")
     said("/pairs/6/vehicle", "broomstick")
     assert any(e["pointer"].startswith(("/pairs/1/source", "/pairs/6/source")) for e in errors), "one volume in two pairs"
+    assert len([e for e in errors if e["code"] == "same_device"]) == 2, "each is told once"
     lines = {e["pointer"]: e.get("line") for e in errors}
     assert lines.get("/colour") == 5 and lines.get("/limits/rate") == 4, lines
 
@@ -86,5 +87,9 @@ pairs:
     # What can't be read at all says where.
     refused = a.json("start", "-", stdin="name: x\npairs:\n  - {source: [\n", status=3)
     assert refused["code"] == "syntax" and refused["errors"][0]["line"] >= 3, refused
+    # A volume of this very dray-iod is neither a source nor a target.
+    own = a.uri("v0")
+    refused = a.spec({"name": "loop", "pairs": [{"source": "volume:v2", "target": own}, {"source": own, "target": good}]}, status=3)
+    assert [e["code"] for e in refused["errors"]] == ["self_export", "self_export"] and a.json("locks") == [], refused
     # And the good part alone is taken.
     a.spec({"name": "right", "pairs": [{"source": "volume:v2", "target": good}]})
