@@ -140,6 +140,10 @@ static void refuse(struct ask *q, const struct dray_pair *p)
 {
 	const struct dray_session *s = q->job->s;
 	char pair[64] = "";
+	/* Where pairs were named, the first of them for which it is not legal. */
+	for (size_t i = 0; !p && q->named && i < s->n_pairs; i++)
+		if (q->pairs[i] && dray_verb_legal(q->verb, s->pairs[i].state) == DRAY_ILLEGAL)
+			p = &s->pairs[i];
 	if (p)
 		snprintf(pair, sizeof pair, ": pair %u is %s", p->id, dray_state_word(p->state));
 	enum dray_pair_state state = p ? p->state : (enum dray_pair_state)s->state;

@@ -110,7 +110,7 @@ void help_group(const char *word);
 
 /* ---- fail.c: errors, as text or as problem+json on stderr. Each returns the exit status. ---- */
 int fail(const struct args *args, int status, const char *code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-/* As the agent said it. `where`: the document's name, or NULL. */
+/* As the agent said it. `where`: the document's name, NULL: it has none, "": there is no document to be seen. */
 int fail_problem(const struct args *args, const json_t *problem, const char *where);
 /* A remark on stderr, "dray: ...". */
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

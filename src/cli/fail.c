@@ -87,9 +87,9 @@ static void put_problem(const json_t *e, const char *where, bool colour)
 	const char *pointer = text_of(e, "pointer"), *value = text_of(e, "value"), *legal = text_of(e, "legal"),
 		   *detail = text_of(e, "detail");
 	fputs("  ", stderr);
-	if (line && where)
+	if (line && where && *where)
 		fprintf(stderr, "%s:%lld: ", where, (long long)line);
-	else if (line)
+	else if (line && !where)
 		fprintf(stderr, "line %lld: ", (long long)line);
 	if (*pointer) {
 		fputs(colour ? "\033[1m" : "", stderr);

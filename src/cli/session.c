@@ -265,7 +265,8 @@ int cmd_migrate(const struct args *args)
 	json_decref(doc);
 	if (!text)
 		return fail(args, EXIT_REFUSED, "syntax", "the arguments are not valid UTF-8");
-	struct call call = { .method = "POST", .path = "/v1/sessions", .body = text, .len = strlen(text) };
+	/* The document is ours: its lines tell nobody anything. */
+	struct call call = { .method = "POST", .path = "/v1/sessions", .body = text, .len = strlen(text), .where = "" };
 	int rc = request(args, &call, &reply);
 	if (!rc && given(args, OPT_NO_WAIT))
 		print_outcome(args, reply.json);
@@ -278,12 +279,22 @@ int cmd_migrate(const struct args *args)
 
 /* ---- list, show, watch ---- */
 
+static int no_state(const struct args *args, const char *word)
+{
+	char legal[200] = "";
+	for (int i = 0; i < DRAY_PAIR_STATE_COUNT; i++) {
+		size_t n = strlen(legal);
+		snprintf(legal + n, sizeof legal - n, "%s%s", i ? ", " : "", dray_state_word((enum dray_pair_state)i));
+	}
+	return fail(args, EXIT_USAGE, "usage", "there is no state \"%s\" (legal: %s)", word, legal);
+}
+
 int cmd_list(const struct args *args)
 {
 	static const char *const headings[] = { "NAME", "ID", "STATE", ">DONE", ">OF", ">RATE", "REASON", NULL };
 	const char *state = args->value[OPT_STATE], *limit = args->value[OPT_LIMIT];
 	if (state && dray_state_from_word(state) < 0)
-		return fail(args, EXIT_USAGE, "usage", "there is no state \"%s\"", state);
+		return no_state(args, state);
 	if (limit && (!*limit || limit[strspn(limit, "0123456789")]))
 		return fail(args, EXIT_USAGE, "usage", "\"%s\" is not a number", limit);
 	char path[160];
@@ -502,7 +513,7 @@ int cmd_wait(const struct args *args)
 	double seconds = 0;
 	json_t *doc;
 	if (wanted < 0)
-		return fail(args, EXIT_USAGE, "usage", "there is no state \"%s\"", word);
+		return no_state(args, word);
 	if (timeout && !parse_seconds(timeout, &seconds))
 		return fail(args, EXIT_USAGE, "usage", "\"%s\" is not a time: seconds, or 500ms, 10m, 2h", timeout);
 	struct follow f = { .args = args, .session = args->positional[0], .timeout = seconds, .look = look_state,

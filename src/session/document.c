@@ -424,12 +424,13 @@ int dray_session_set(struct dray_session *session, const char *key, const char *
 		dray_pointer_key(&c.at, part);
 	}
 	free(dotted);
+	json_t *given = json_string(value);
 	if (!row) {
-		dray_check_fail(&c, 0, "unknown_key", NULL, dray_settable_words(), "there is no key \"%s\"", key);
+		dray_check_fail(&c, 0, "unknown_key", given, dray_settable_words(), "there is no key \"%s\"", key);
 	} else if (row->type == DRAY_T_LATER) {
-		dray_check_fail(&c, 0, "unsupported", NULL, dray_settable_words(), "\"%s\" is not supported yet", key);
+		dray_check_fail(&c, 0, "unsupported", given, dray_settable_words(), "\"%s\" is not supported yet", key);
 	} else if (!(row->flags & DRAY_K_SET)) {
-		dray_check_fail(&c, 0, "not_settable", NULL, dray_settable_words(),
+		dray_check_fail(&c, 0, "not_settable", given, dray_settable_words(),
 			"\"%s\" can't be changed once the session is submitted", key);
 	} else if (!value[strspn(value, " \t\n")]) {
 		dray_check_fail(&c, 0, "bad_value", NULL, row->legal, "\"%s\" is given no value", key);
@@ -455,6 +456,7 @@ int dray_session_set(struct dray_session *session, const char *key, const char *
 			session->held_by_undo = false; /* the operator has decided anew (H19) */
 	}
 	json_decref(v);
+	json_decref(given);
 	dray_lines_free(lines);
 	dray_pointer_free(&c.at);
 	return problems->n == before ? 0 : -EINVAL;

@@ -87,16 +87,18 @@ with FakeAgent() as a:
     assert json.loads(done.stderr)["exit"] == 7 and json.loads(done.stdout)["state"] == "copying"
     a.run("wait", "nobody", "synced", status=4)
 
-    # Ctrl-C detaches.
-    session(a, document("copying"))
-    asked = len(a.asked)
-    p = subprocess.Popen(["dray", "watch", "orders"], env=a.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 20
-    while len(a.asked) < asked + 2 and time.monotonic() < end:
-        time.sleep(0.01)
-    p.send_signal(signal.SIGINT)
-    out, err = p.communicate(timeout=20)
-    assert p.returncode == 130 and "dray watch orders" in err, (p.returncode, err)
+    # Ctrl-C detaches; also in the background of a script, where a shell has it ignored.
+    for prefix in ([], ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]):
+        session(a, document("copying"))
+        asked = len(a.asked)
+        p = subprocess.Popen([*prefix, "dray", "watch", "orders"], env=a.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             text=True)
+        end = time.monotonic() + 20
+        while len(a.asked) < asked + 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=20)
+        assert p.returncode == 130 and "dray watch orders" in err, (p.returncode, err)
 
     # On a terminal: a bar that fits, in colour unless NO_COLOR.
     for no_color in ("", "1"):
