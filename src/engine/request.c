@@ -305,8 +305,8 @@ static void abandon(struct dray_vol *v, struct leg *leg, struct dray_io *io)
 		if (leg->link && !PLANT(H7_DEGRADED_STAYS_CLEAN))
 			dray_link_dirty(v, leg, io->offset, io->length, false);
 	}
-	/* A read that fell back to this leg has nowhere else to go, and holds its range. */
-	if (io->op == DRAY_OP_READ)
+	/* A read that fell back to this leg, or went to it while it was the primary, has no answer, and may hold its range. */
+	if (io->op == DRAY_OP_READ || io->op == DRAY_OP_EXTENTS)
 		req->error = -EIO;
 	req->unsettled++;
 	req->ios--;
