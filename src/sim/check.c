@@ -216,7 +216,9 @@ void check_verified(struct sim_vol *v, struct sim_leg *leg, int error)
 	if (v->was_corrupt != leg->disk && !leg->verify_excused && info.verify_differing_bytes)
 		sim_fail(s, "verify-false-alarm", "volume %u: a verify found %" PRIu64 " bytes that differ; none do", v->no,
 			info.verify_differing_bytes);
-	if (present && !error && leg->verify_all) {
+	/* (Dirty by now, it is the copy's business.) */
+	bool judged = present && dray_vol_leg_region(v->eng, (int)(leg - v->legs), v->corrupt_block / v->region_blocks) >= DRAY_REGION_CLEAN;
+	if (judged && !error && leg->verify_all) {
 		if (!info.verify_differing_bytes)
 			sim_fail(s, "verify-blind", "volume %u: a verify missed the corrupted block %u", v->no, v->corrupt_block);
 		if (leg->verify_repair)

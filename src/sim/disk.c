@@ -252,7 +252,7 @@ static void flush_failed(struct dop *o)
 		if (!d->dirty[b] || !d->done[b] || rng_one_in(&d->s->rng, 2) || disk_unsettled(d, b, 1))
 			continue;
 		if (d->cache[b] != d->durable[b] && counts)
-			oracle_dropped(v, b, d != v->primary);
+			oracle_dropped(v, b, d != v->primary || v->group);
 		dropped |= d->cache[b] != d->durable[b];
 		d->cache[b] = d->durable[b];
 		d->dirty[b] = 0;

@@ -40,7 +40,7 @@ struct wrec {
 	unsigned block;
 	enum rec_kind kind;
 	bool durable, fua, maybe, told;
-	bool elsewhere; /* dropped by the other side of a switch in doubt: reads don't see it, and prove nothing */
+	bool elsewhere; /* dropped by one side during a switch: what reads see of the other proves nothing */
 };
 
 void stamp_put(uint8_t *block, uint32_t block_bytes, uint64_t stamp)

@@ -40,8 +40,8 @@ void oracle_orphan(struct sim_vol *v, struct sim_req *r);
 bool oracle_readable(const struct sim_vol *v, unsigned block, uint64_t val, uint64_t from, uint64_t to);
 /* May the block hold this after a power loss now? */
 bool oracle_survives(const struct sim_vol *v, unsigned block, uint64_t val);
-/* The storage said that it threw unflushed data of this block away: a failed flush of the primary, or (`elsewhere`) of the side that
- * may turn out to be the primary. */
+/* The storage said that it threw unflushed data of this block away: a failed flush of the primary, or (`elsewhere`) of one of the two
+ * sides of a switch, the other of which may have it still. */
 void oracle_dropped(struct sim_vol *v, unsigned block, bool elsewhere);
 /* From now on the block holds exactly this: after recovery. */
 void oracle_settle(struct sim_vol *v, unsigned block, uint64_t val, bool durable);
