@@ -67,6 +67,13 @@ static void step_release(struct dray_vol *v, struct step *s)
 		s->link->verify_in_flight--;
 }
 
+/* A verification that did not see everything says so. */
+static void note_unseen(struct step *s, int error)
+{
+	if (s->walk == WALK_VERIFY && !s->link->verify_error)
+		s->link->verify_error = error;
+}
+
 static void step_end(struct dray_vol *v, struct step *s)
 {
 	step_release(v, s);
@@ -84,6 +91,7 @@ void dray_step_abandon(struct dray_vol *v, struct step *s)
 			s->io[i].abandoned = true;
 		}
 	}
+	note_unseen(s, -ETIMEDOUT);
 	step_release(v, s);
 	s->abandoned = true;
 	if (!s->ios)
@@ -171,6 +179,7 @@ void dray_step_granted(struct dray_vol *v, struct step *s)
 {
 	s->since_ns = v->now_ns;
 	if (!still_wanted(v, s)) {
+		note_unseen(s, -EAGAIN);
 		dray_copy_refund(v, s->length);
 		step_end(v, s);
 	} else if (PLANT(H5_EXTENTS_BEFORE_CLAIM) && s->is_zero) {
@@ -299,6 +308,7 @@ static void compare(struct dray_vol *v, struct step *s)
 	bool equal = !memcmp(s->buf[0], s->buf[1], s->length);
 	if (s->walk == WALK_VERIFY && !dray_link_range_clean(v, s->link, s->offset, s->length)) {
 		/* Dirty since the claim (a failed flush): what differs here is no finding, the copy will bring it. */
+		note_unseen(s, -EAGAIN);
 		step_end(v, s);
 		return;
 	}
