@@ -44,6 +44,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
+    def handle_error(self, *_):
+        pass  # a client that went away, as with Ctrl-C
+
 
 class FakeAgent:
     def __enter__(self):
