@@ -96,6 +96,7 @@ struct job {
 	char *token;
 	char switch_kind[8];       /* "switch", "undo", "split" */
 	char intent_incarnation[40];
+	uint64_t counted_at;       /* monotonic: when the counters were last recorded */
 	bool switch_called;        /* the call is under way */
 	uint64_t switch_retry_at;  /* monotonic: ask again for an unknown outcome; next automatic attempt */
 	char switch_error[240];    /* why the last one failed, for a waiting verb */
@@ -197,6 +198,8 @@ void set_text(char **into, const char *fmt, ...) __attribute__((format(printf, 2
 
 /* ---- observe.c ---- */
 void observe_all(struct agent *a);
+/* Records the counters of what moves, now and then, so that a restart does not begin them again. */
+void observe_record(struct agent *a);
 /* The view may be judged: fresh, and no call is under way. */
 bool run_settled(const struct pair_run *run);
 bool volume_trusted(const struct agent *a, const struct dray_pair_view *view, const char *name, char *why, size_t size);

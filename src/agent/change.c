@@ -153,6 +153,21 @@ static void go_back(struct job *job)
 	job->s = old;
 }
 
+/* Pairs that are left out of the session's state are named in its reason. */
+static void name_canceled(struct dray_session *s)
+{
+	char names[200] = "";
+	size_t n = 0, canceled = 0;
+	for (size_t i = 0; i < s->n_pairs; i++)
+		if (s->pairs[i].state == DRAY_PAIR_CANCELED) {
+			canceled++;
+			if (n < sizeof names - 16)
+				n += (size_t)snprintf(names + n, sizeof names - n, "%s%u", n ? ", " : "", s->pairs[i].id);
+		}
+	if (canceled && canceled < s->n_pairs && !s->reason)
+		set_text(&s->reason, "left out, canceled: %s %s", canceled == 1 ? "pair" : "pairs", names);
+}
+
 static void aggregate(struct change *c)
 {
 	struct dray_session *s = c->job->s;
@@ -162,6 +177,7 @@ static void aggregate(struct change *c)
 		for (size_t i = 0; i < s->n_pairs; i++)
 			if (s->pairs[i].state == DRAY_PAIR_STARTING || s->pairs[i].state == DRAY_PAIR_COPYING)
 				s->started = wall_ms() / 1000;
+	name_canceled(s);
 	s->finished = job_live(c->job) ? 0 : s->finished ? s->finished : wall_ms() / 1000;
 	if (s->state != was)
 		note(c, 0, "session", dray_state_word((enum dray_pair_state)was),

@@ -172,6 +172,7 @@ static void wake(struct agent *a)
 		switch_wake(job);
 	}
 	limits_push(a);
+	observe_record(a);
 	waiters_check(a);
 }
 

@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RECORD_EVERY (3 * SECOND)
+
 bool run_settled(const struct pair_run *run)
 {
 	const struct agent *a = run->job->agent;
@@ -253,5 +255,21 @@ void observe_all(struct agent *a)
 				verify_observe(run);
 			}
 		}
+	}
+}
+
+void observe_record(struct agent *a)
+{
+	dray_list_for_each (n, &a->jobs) {
+		struct job *job = dray_container(n, struct job, node);
+		bool copies = false;
+		for (size_t i = 0; i < job->s->n_pairs; i++)
+			copies |= job->s->pairs[i].state == DRAY_PAIR_COPYING;
+		if (!copies || a->now < job->counted_at + RECORD_EVERY)
+			continue;
+		job->counted_at = a->now;
+		struct change c;
+		change_begin(&c, a, job, ACTOR_SELF);
+		change_end(&c);
 	}
 }

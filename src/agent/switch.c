@@ -109,13 +109,31 @@ static const json_t *result_of(const json_t *result, const char *volume)
 	return NULL;
 }
 
+/* What dray-iod says of the targets that were let go at this instant. One that was not clean then is no image (H22). */
+static void note_images(struct change *c, struct dray_pair *p, const json_t *result)
+{
+	size_t i;
+	json_t *image;
+	for (size_t t = is_split(c->job) ? 0 : 1; t < p->n_targets; t++) {
+		struct dray_target *target = &p->targets[t];
+		const char *why = NULL;
+		json_array_foreach (json_object_get(result, "images"), i, image)
+			if (json_integer_value(json_object_get(image, "leg")) == target->iod_leg)
+				why = json_string_value(json_object_get(image, "error"));
+		snprintf(target->state, sizeof target->state, "detached");
+		if (!why || target->error)
+			continue;
+		set_text(&target->error, "no image of the switch: %s", why);
+		change_event(c, p->id, "target-failed", NULL, "detached", "target %s: %s", target->at.resource, target->error);
+	}
+}
+
 static void done_pair(struct change *c, struct pair_run *run, const json_t *result)
 {
 	struct job *job = run->job;
 	struct dray_pair *p = run_pair(run);
 	if (is_split(job)) {
-		for (size_t t = 0; t < p->n_targets; t++)
-			snprintf(p->targets[t].state, sizeof p->targets[t].state, "detached");
+		note_images(c, p, result);
 		if (pair_offline(p))
 			change_goal(c, run, GOAL_FINISH);
 		else
@@ -125,7 +143,7 @@ static void done_pair(struct change *c, struct pair_run *run, const json_t *resu
 		return;
 	}
 	json_int_t us = json_integer_value(json_object_get(result, "blackout_us"));
-	p->blackout_us = json_is_integer(json_object_get(result, "blackout_us")) ? (uint64_t)us : DRAY_UNKNOWN;
+	p->blackout_us = json_is_integer(json_object_get(result, "blackout_us")) && us >= 0 ? (uint64_t)us : DRAY_UNKNOWN;
 	change_event(c, p->id, is_undo(job) ? "undone" : "switched", NULL, NULL, "epoch %llu to %llu, blackout %lld us",
 		(unsigned long long)p->epoch_before, (unsigned long long)p->epoch_before + 1,
 		p->blackout_us == DRAY_UNKNOWN ? -1LL : (long long)us);
@@ -133,9 +151,7 @@ static void done_pair(struct change *c, struct pair_run *run, const json_t *resu
 		change_pair(c, run, DRAY_PAIR_SYNCED, NULL);
 		return;
 	}
-	/* The further targets stay as they were at this instant (H22). */
-	for (size_t t = 1; t < p->n_targets; t++)
-		snprintf(p->targets[t].state, sizeof p->targets[t].state, "detached");
+	note_images(c, p, result); /* the further targets stay as they were at this instant */
 	change_pair(c, run, DRAY_PAIR_SWITCHED, NULL);
 }
 
@@ -430,6 +446,8 @@ static void due(struct job *job)
 	}
 	if (any && all && (!left_out || s->partial))
 		automatic(job, kind, pairs);
+	else if (any && all && !s->reason)
+		set_text(&job->s->reason, "some pairs are failed or canceled: switch.partial=true lets the others be switched");
 }
 
 static void commit_due(struct job *job)

@@ -199,7 +199,7 @@ int dray_repo_open(struct dray_repo **out, const char *path, struct dray_error *
 		dray_repo_close(repo);
 		return rc;
 	}
-	sqlite3_busy_timeout(repo->db, 5000);
+	sqlite3_busy_timeout(repo->db, 1000); /* nobody else should be in it; somebody's sqlite3 may be, for a moment */
 	rc = exec(repo, "PRAGMA journal_mode = WAL", err, path);
 	if (!rc)
 		rc = exec(repo, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF", err, path);
