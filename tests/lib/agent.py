@@ -107,6 +107,10 @@ class AgentTest:
         self.process.terminate()
         assert self.process.wait(20 * SLOW) == 0, self.process.returncode
 
+    def log(self):
+        with open(os.path.join(self.dir, "agent.log"), encoding="utf-8") as f:
+            return f.read()
+
     def file(self, name, size=1 << 20, data=b""):
         path = os.path.join(self.dir, name)
         with open(path, "wb") as f:
