@@ -95,13 +95,16 @@ static int spawn(struct supervisor *s)
 	snprintf(state, sizeof state, "%s/iod", c->state_dir);
 	snprintf(log, sizeof log, "%s/iod.log", c->state_dir);
 	snprintf(threads, sizeof threads, "%u", c->iod_threads);
-	char *argv[12];
+	static const char *const levels[] = { "error", "warn", "info", "debug" };
+	char *argv[14];
 	int n = 0;
 	argv[n++] = (char *)"dray-iod";
 	argv[n++] = (char *)"--state-dir";
 	argv[n++] = state;
 	argv[n++] = (char *)"--run-dir";
 	argv[n++] = c->run_dir;
+	argv[n++] = (char *)"--log";
+	argv[n++] = (char *)(uintptr_t)levels[c->log_level];
 	if (c->iod_threads) {
 		argv[n++] = (char *)"--threads";
 		argv[n++] = threads;
