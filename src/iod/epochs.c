@@ -24,6 +24,11 @@
  * two tables and nobody may act on either (H8: the volumes stay mirrored strictly); once it is, the failed record can't
  * come back. Writing to the other slot instead would destroy the one record known to be whole.
  *
+ * Two copies at rest: an invalid slot would else have two meanings, the torn write of a crash (the older record is right)
+ * and a damaged newest record (the older one names a leg that was left, whose data is stale; nobody could tell). So when
+ * whoever wrote is done, the same table goes to the other slot too; a start finishes what a crash cut off. Between
+ * writes either slot alone tells the truth, and the loss of one is harmless.
+ *
  * The pen is held for the length of a group switch, from before its first suspend. So a suspended volume never
  * waits for somebody else's record, and a record that hangs makes later switches fail (`record_busy`) before they begin.
  */
@@ -56,6 +61,7 @@ struct iod_epochs {
 	unsigned n;
 	uint64_t seq;   /* highest number used or read */
 	int newest;     /* slot of the newest valid record, -1: none */
+	bool even;      /* the other slot says the same */
 	uint64_t ewma_ns;
 	int fd[2];
 };
@@ -154,6 +160,128 @@ static int table_from(struct iod_epochs *e, const struct slot *slot)
 	return 0;
 }
 
+static struct iod_epoch *find(struct iod_epoch *table, unsigned n, const uint8_t *uuid)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (memcmp(table[i].uuid, uuid, IOD_UUID_BYTES) == 0)
+			return &table[i];
+	return NULL;
+}
+
+static int apply_changes(struct iod_epoch *table, unsigned *n, const struct iod_epoch *changes, unsigned n_changes)
+{
+	for (unsigned i = 0; i < n_changes; i++) {
+		struct iod_epoch *at = find(table, *n, changes[i].uuid);
+		if (!changes[i].epoch) {
+			if (at)
+				*at = table[--*n];
+			continue;
+		}
+		if (!at) {
+			if (*n == ENTRIES_MOST)
+				return -ENOSPC;
+			at = &table[(*n)++];
+		}
+		*at = changes[i];
+	}
+	return 0;
+}
+
+/* `copy`: of a record that is durable already; the tests' points are for the records themselves. */
+static int slot_write(int fd, const unsigned char *bytes, size_t size, bool copy)
+{
+	if (!copy)
+		iod_stall_point("epoch-write");
+	int rc = copy ? 0 : iod_fault_point("epoch-write");
+	if (!copy)
+		iod_crash_point("epoch-before");
+	/* In two halves, so that a test can leave a torn one. */
+	size_t at = 0, half = size / 2;
+	while (!rc && at < size) {
+		ssize_t w = pwrite(fd, bytes + at, (at < half ? half : size) - at, (off_t)at);
+		if (w < 0 && errno == EINTR)
+			continue;
+		rc = w < 0 ? -errno : w == 0 ? -EIO : 0;
+		at += w > 0 ? (size_t)w : 0;
+		if (at == half && !copy)
+			iod_crash_point("epoch-torn");
+	}
+	if (!rc && fdatasync(fd) < 0)
+		rc = -errno;
+	if (!rc && !copy)
+		iod_crash_point("epoch-after");
+	return rc;
+}
+
+static int write_table(struct iod_epochs *e, const struct iod_epoch *changes, unsigned n_changes, bool copy,
+	struct dray_error *err)
+{
+	pthread_mutex_lock(&e->lock);
+	unsigned n = e->n;
+	struct iod_epoch *table = calloc((size_t)n + n_changes + 1, sizeof *table);
+	int slot = e->newest == 0 ? 1 : 0;
+	uint64_t seq = ++e->seq;
+	if (table && n)
+		memcpy(table, e->table, n * sizeof *table);
+	pthread_mutex_unlock(&e->lock);
+
+	/* The pen is ours: nobody else changes the table or writes to the slot. */
+	int rc = table ? apply_changes(table, &n, changes, n_changes) : -ENOMEM;
+	size_t size = HEADER_BYTES + (size_t)n * ENTRY_BYTES;
+	unsigned char *bytes = rc ? NULL : calloc(1, size);
+	if (!rc && !bytes)
+		rc = -ENOMEM;
+	if (rc) {
+		free(table);
+		return dray_error_kind(err, rc, "record_failed", "epoch record: cannot be made: %s", strerror(-rc));
+	}
+	memcpy(bytes, magic, 8);
+	put64(bytes + 8, seq);
+	put32(bytes + 16, n);
+	put32(bytes + 20, ENTRY_BYTES);
+	for (unsigned i = 0; i < n; i++) {
+		unsigned char *p = bytes + HEADER_BYTES + (size_t)i * ENTRY_BYTES;
+		memcpy(p, table[i].uuid, IOD_UUID_BYTES);
+		put64(p + 16, table[i].epoch);
+		put32(p + 24, table[i].primary);
+		memcpy(p + 32, table[i].token, strnlen(table[i].token, IOD_TOKEN_MAX));
+	}
+	put64(bytes + 24, slot_sum(bytes, size));
+
+	uint64_t began = now_ns();
+	rc = slot_write(e->fd[slot], bytes, size, copy);
+	uint64_t took = now_ns() - began;
+	free(bytes);
+
+	pthread_mutex_lock(&e->lock);
+	if (!rc) {
+		free(e->table);
+		e->table = table;
+		e->n = n;
+		e->newest = slot;
+		e->even = copy;
+		if (!copy)
+			e->ewma_ns = e->ewma_ns ? (e->ewma_ns * 7 + took) / 8 : took;
+	} else {
+		e->even = false;
+		free(table);
+	}
+	pthread_mutex_unlock(&e->lock);
+	if (rc)
+		return dray_error_kind(err, rc, "record_failed", "epoch record: write epochs.%d: %s", slot, strerror(-rc));
+	return 0;
+}
+
+/* The pen is held, or nobody else knows of `e` yet. A failure is no error: the record is whole, and it is tried again. */
+static void make_even(struct iod_epochs *e)
+{
+	pthread_mutex_lock(&e->lock);
+	bool want = !e->even && e->newest >= 0;
+	pthread_mutex_unlock(&e->lock);
+	if (want)
+		write_table(e, NULL, 0, true, NULL);
+}
+
 int iod_epochs_open(struct iod_epochs **out, int dir_fd, struct dray_error *err)
 {
 	struct slot slots[2] = { { 0 }, { 0 } };
@@ -185,12 +313,15 @@ int iod_epochs_open(struct iod_epochs **out, int dir_fd, struct dray_error *err)
 		rc = dray_error_errno(err, -errno, "epoch records: sync the state directory");
 	if (!rc && e->newest >= 0)
 		rc = table_from(e, &slots[e->newest]);
+	e->even = slots[0].valid && slots[1].valid && slots[0].n == slots[1].n &&
+		memcmp(slots[0].bytes + HEADER_BYTES, slots[1].bytes + HEADER_BYTES, (size_t)slots[0].n * ENTRY_BYTES) == 0;
 	free(slots[0].bytes);
 	free(slots[1].bytes);
 	if (rc) {
 		iod_epochs_close(e);
 		return rc;
 	}
+	make_even(e);
 	*out = e;
 	return 0;
 }
@@ -214,14 +345,6 @@ void iod_epochs_close(struct iod_epochs *e)
 	pthread_mutex_destroy(&e->lock);
 	free(e->table);
 	free(e);
-}
-
-static struct iod_epoch *find(struct iod_epoch *table, unsigned n, const uint8_t *uuid)
-{
-	for (unsigned i = 0; i < n; i++)
-		if (memcmp(table[i].uuid, uuid, IOD_UUID_BYTES) == 0)
-			return &table[i];
-	return NULL;
 }
 
 bool iod_epochs_get(struct iod_epochs *e, const uint8_t uuid[IOD_UUID_BYTES], struct iod_epoch *out)
@@ -266,108 +389,16 @@ int iod_epochs_begin(struct iod_epochs *e, uint64_t wait_ns, struct dray_error *
 
 void iod_epochs_end(struct iod_epochs *e)
 {
+	make_even(e);
 	pthread_mutex_lock(&e->lock);
 	e->pen_taken = false;
 	pthread_cond_signal(&e->pen_free);
 	pthread_mutex_unlock(&e->lock);
 }
 
-static int apply_changes(struct iod_epoch *table, unsigned *n, const struct iod_epoch *changes, unsigned n_changes)
+int iod_epochs_write(struct iod_epochs *e, const struct iod_epoch *changes, unsigned n, struct dray_error *err)
 {
-	for (unsigned i = 0; i < n_changes; i++) {
-		struct iod_epoch *at = find(table, *n, changes[i].uuid);
-		if (!changes[i].epoch) {
-			if (at)
-				*at = table[--*n];
-			continue;
-		}
-		if (!at) {
-			if (*n == ENTRIES_MOST)
-				return -ENOSPC;
-			at = &table[(*n)++];
-		}
-		*at = changes[i];
-	}
-	return 0;
-}
-
-static int slot_write(int fd, const unsigned char *bytes, size_t size)
-{
-	iod_stall_point("epoch-write");
-	int rc = iod_fault_point("epoch-write");
-	iod_crash_point("epoch-before");
-	/* In two halves, so that a test can leave a torn one. */
-	size_t at = 0, half = size / 2;
-	while (!rc && at < size) {
-		ssize_t w = pwrite(fd, bytes + at, (at < half ? half : size) - at, (off_t)at);
-		if (w < 0 && errno == EINTR)
-			continue;
-		rc = w < 0 ? -errno : w == 0 ? -EIO : 0;
-		at += w > 0 ? (size_t)w : 0;
-		if (at == half)
-			iod_crash_point("epoch-torn");
-	}
-	if (!rc && fdatasync(fd) < 0)
-		rc = -errno;
-	if (!rc)
-		iod_crash_point("epoch-after");
-	return rc;
-}
-
-int iod_epochs_write(struct iod_epochs *e, const struct iod_epoch *changes, unsigned n_changes,
-	struct dray_error *err)
-{
-	pthread_mutex_lock(&e->lock);
-	unsigned n = e->n;
-	struct iod_epoch *table = calloc((size_t)n + n_changes + 1, sizeof *table);
-	int slot = e->newest == 0 ? 1 : 0;
-	uint64_t seq = ++e->seq;
-	if (table && n)
-		memcpy(table, e->table, n * sizeof *table);
-	pthread_mutex_unlock(&e->lock);
-
-	/* The pen is ours: nobody else changes the table or writes to the slot. */
-	int rc = table ? apply_changes(table, &n, changes, n_changes) : -ENOMEM;
-	size_t size = HEADER_BYTES + (size_t)n * ENTRY_BYTES;
-	unsigned char *bytes = rc ? NULL : calloc(1, size);
-	if (!rc && !bytes)
-		rc = -ENOMEM;
-	if (rc) {
-		free(table);
-		return dray_error_kind(err, rc, "record_failed", "epoch record: cannot be made: %s", strerror(-rc));
-	}
-	memcpy(bytes, magic, 8);
-	put64(bytes + 8, seq);
-	put32(bytes + 16, n);
-	put32(bytes + 20, ENTRY_BYTES);
-	for (unsigned i = 0; i < n; i++) {
-		unsigned char *p = bytes + HEADER_BYTES + (size_t)i * ENTRY_BYTES;
-		memcpy(p, table[i].uuid, IOD_UUID_BYTES);
-		put64(p + 16, table[i].epoch);
-		put32(p + 24, table[i].primary);
-		memcpy(p + 32, table[i].token, strnlen(table[i].token, IOD_TOKEN_MAX));
-	}
-	put64(bytes + 24, slot_sum(bytes, size));
-
-	uint64_t began = now_ns();
-	rc = slot_write(e->fd[slot], bytes, size);
-	uint64_t took = now_ns() - began;
-	free(bytes);
-
-	pthread_mutex_lock(&e->lock);
-	if (!rc) {
-		free(e->table);
-		e->table = table;
-		e->n = n;
-		e->newest = slot;
-		e->ewma_ns = e->ewma_ns ? (e->ewma_ns * 7 + took) / 8 : took;
-	} else {
-		free(table);
-	}
-	pthread_mutex_unlock(&e->lock);
-	if (rc)
-		return dray_error_kind(err, rc, "record_failed", "epoch record: write epochs.%d: %s", slot, strerror(-rc));
-	return 0;
+	return write_table(e, changes, n, false, err);
 }
 
 int iod_epochs_change(struct iod_epochs *e, const struct iod_epoch *changes, unsigned n, struct dray_error *err)

@@ -41,6 +41,7 @@ int iod_epochs_begin(struct iod_epochs *epochs, uint64_t wait_ns, struct dray_er
  * on disk is unknown until a later write succeeds; the table in memory is as before, so a write with n = 0 is the
  * superseding record. A write after an error goes to the same slot. */
 int iod_epochs_write(struct iod_epochs *epochs, const struct iod_epoch *changes, unsigned n, struct dray_error *err);
+/* Puts the pen back, after the second copy of what was written; blocks for it. */
 void iod_epochs_end(struct iod_epochs *epochs);
 
 /* Begin, write, on failure supersede (a few attempts), end: for changes that need no finer hand. */

@@ -92,7 +92,8 @@ static void kept(void **state)
 	iod_epochs_close(e);
 }
 
-/* Any byte of the newest slot: the record before is what counts. All of both: nothing is known. */
+/* A byte of either slot: the other one says the same, and a damaged one is whole again after a start. All of both: nothing
+ * is known. */
 static void spoiled(void **state)
 {
 	struct iod_epochs *e = open_epochs();
@@ -100,11 +101,8 @@ static void spoiled(void **state)
 		struct iod_epoch one = entry(1, n, (uint32_t)n, "t");
 		assert_int_equal(iod_epochs_change(e, &one, 1, NULL), 0);
 	}
-	for (off_t at = 0; at < 32 + 160; at++) {
-		spoil("epochs.1", at);
-		e = again(e);
-		assert_int_equal(epoch_of(e, 1), 1);
-		spoil("epochs.1", at);
+	for (off_t at = 0; at < 2 * (32 + 160); at += 7) {
+		spoil(at % 2 ? "epochs.1" : "epochs.0", at / 2);
 		e = again(e);
 		assert_int_equal(epoch_of(e, 1), 2);
 	}
@@ -112,6 +110,25 @@ static void spoiled(void **state)
 	spoil("epochs.1", 0);
 	e = again(e);
 	assert_false(iod_epochs_known(e));
+	iod_epochs_close(e);
+}
+
+/* A crash right after a record, before its second copy: a torn slot would be the one that holds the older record, and the next
+ * start makes the copy. */
+static void cut_off(void **state)
+{
+	struct iod_epochs *e = open_epochs();
+	struct iod_epoch one = entry(1, 1, 1, ""), two = entry(1, 2, 2, "t");
+	assert_int_equal(iod_epochs_change(e, &one, 1, NULL), 0);
+	assert_int_equal(iod_epochs_begin(e, 0, NULL), 0);
+	assert_int_equal(iod_epochs_write(e, &two, 1, NULL), 0);
+	e = again(e);
+	assert_int_equal(epoch_of(e, 1), 2);
+	for (int i = 0; i < 2; i++) {
+		spoil(i ? "epochs.1" : "epochs.0", 40);
+		e = again(e);
+		assert_int_equal(epoch_of(e, 1), 2);
+	}
 	iod_epochs_close(e);
 }
 
@@ -130,8 +147,7 @@ static void superseded(void **state)
 	unsetenv("DRAY_FAULT_AT");
 	assert_int_equal(epoch_of(e, 1), 1);
 	assert_int_equal(iod_epochs_write(e, NULL, 0, NULL), 0);
-	iod_epochs_end(e);
-	spoil("epochs.1", 8); /* where the failed one went, and the one that supersedes it */
+	spoil("epochs.0", 8); /* where the failed one went, and the one that supersedes it */
 	e = again(e);
 	assert_int_equal(epoch_of(e, 1), 1);
 	iod_epochs_close(e);
@@ -155,6 +171,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(kept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(spoiled, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(cut_off, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(superseded, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_pen, set_up, tear_down),
 	};
