@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-BUILD = os.environ.get("DRAY_BUILD") or os.path.join(os.path.dirname(__file__), "../../build")
+BUILD = os.path.abspath(os.environ.get("DRAY_BUILD") or os.path.join(os.path.dirname(__file__), "../../build"))
 if BUILD not in os.environ["PATH"].split(":"):
     os.environ["PATH"] = f"{BUILD}:{BUILD}/tests:" + os.environ["PATH"]
 os.environ.setdefault("DRAY_IOD", os.path.join(BUILD, "dray-iod"))
@@ -115,6 +115,7 @@ class Scratch:
         """Starts a process that ends with the scratch directory. log: its name there (default: the program's)."""
         out = open(self.path(log or os.path.basename(args[0]) + ".log"), "ab")
         kw.setdefault("stdout", out)
+        kw.setdefault("cwd", self.dir)
         p = subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL, stderr=out, **kw)
         out.close()
         self.processes.append(p)

@@ -15,18 +15,22 @@ import subprocess
 import sys
 import time
 
-from dray import MiB, SLOW, Scratch, same, wait_for
+from dray import MiB, SLOW, Scratch, same, size, wait_for
 
 N = 96 * MiB
 RATE = "16MiB"
-BUSY = N // 4  # the application keeps to this part: what it writes to is in intent and is compared after a crash
+SETTLE = 6  # seconds; see Campaign.kill
+BUSY = N // 12  # the application keeps to this part: what it writes to is in intent and is compared after a crash
 
 
 class Campaign:
     def __init__(self, scratch, kills, holdback, seed):
         self.s, self.kills, self.holdback = scratch, kills, holdback
         self.rng = random.Random(seed)
-        self.done, self.figures, self.moves = 0, [], 0
+        self.done, self.moves = 0, 0
+        # In this migration: bytes copied by dray-iods that are gone, what of that may be copied again, kills of them while copying.
+        self.copied, self.may_repeat, self.in_copy = 0, 0, 0
+        self.settled_at = 0
         self.disks = [scratch.holdback(f"disk{i}", N) for i in range(2)] if holdback else None
         self.names = [d.uri for d in self.disks] if holdback else [scratch.file(f"disk{i}", N) for i in range(2)]
         self.files = [d.file for d in self.disks] if holdback else self.names
@@ -45,7 +49,7 @@ class Campaign:
         victims = self.rng.choice(["iod", "drayd", "both"]) if not self.holdback else "power"
         reconnects = self.app.status()["reconnects"]
         iod = self.a.iod_pid()
-        was = self.leg()
+        was, killed_at = self.leg(), time.monotonic()
         if victims in ("drayd", "both", "power"):
             self.a.process.kill()
         if victims in ("iod", "both", "power"):
@@ -72,7 +76,16 @@ class Campaign:
                   f"copied since {now['copied'] >> 20}, compared {now['compared'] >> 20}", flush=True)
             lost = was["recorded"] - now["done"]
             assert lost <= BUSY, f"{lost} recorded bytes are not in sync any more"
-            self.figures.append(max(0, lost))
+            self.in_copy += 1
+        if was and victims != "drayd":
+            self.copied += was["copied"]
+            # What was copied in the moment before the kill was not recorded yet, and what the application was writing to is compared.
+            # On network storage writes of the dead may land for some seconds yet: until then what the next one copies is not
+            # recorded, so a kill within that time repeats it.
+            self.may_repeat += size(RATE) + BUSY
+            if killed_at < self.settled_at:
+                self.may_repeat += was["copied"]
+            self.settled_at = time.monotonic() + SETTLE if self.holdback else 0
 
     def leg(self):
         """The leg that is not primary, or None."""
@@ -119,12 +132,18 @@ class Campaign:
         self.moves += 1
         self.a.spec({"name": "move", "switch": {"when": "manual"}, "limits": {"rate": RATE},
                      "pairs": [{"source": "volume:v", "target": self.target, "overwrite": True}]})
-        while self.done < self.kills and self.state() == "copying":
-            self.pause_for(0.6)
+        self.copied = self.may_repeat = self.in_copy = self.settled_at = 0
+        until = self.done + 5
+        while self.done < min(self.kills, until) and self.state() == "copying":
+            # Now and then long enough for network storage to settle.
+            self.pause_for(1.5 if not self.holdback or self.rng.random() < 0.6 else 2 * SETTLE)
             if self.state() == "copying":
                 self.kill("copying")
         self.a.run("set", "move", "limits.rate=none")
         self.a.wait("move", "synced", timeout=120)
+        again = self.copied + self.leg()["copied"] - N
+        print(f"in sync after {self.in_copy} restarts: {N >> 20} MiB, copied again {max(0, again) >> 10} KiB", flush=True)
+        assert again <= self.may_repeat, (again, self.may_repeat)
         for step in ("synced", "switch", "undo", "switched"):
             if self.done >= self.kills:
                 break
