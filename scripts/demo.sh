@@ -136,8 +136,8 @@ progress_line() { # where there is no terminal to draw a bar on
   [ -t 1 ] || [ "$told" = "$1" ] || { told=$1; note "$(dray show orders -o json | json - "'{state}: {0} of {1} MiB'.format(
     d['pairs'][0]['progress']['bytes_done'] >> 20, d['pairs'][0]['progress']['bytes_total'] >> 20, state=d['state'])")"; }
 }
-wait_for 60 "40 percent" part_done 40
-progress_line 40
+wait_for 60 "30 percent" part_done 30
+progress_line 30
 dray pause orders >/dev/null
 before=$(pair "['progress']['bytes_copied']")
 writes=$(app writes)
@@ -146,8 +146,8 @@ sleep 0.7 # for the eye: a paused bar
 after=$(pair "['progress']['bytes_copied']")
 progress_line paused
 dray resume orders >/dev/null
-wait_for 60 "80 percent" part_done 80
-progress_line 80
+wait_for 60 "60 percent" part_done 60
+progress_line 60
 migrate_status=0
 wait "$migrate_pid" || migrate_status=$?
 migrate_pid=

@@ -5,7 +5,7 @@ set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 export DRAY_DEMO_DIR="$dir" B="${DRAY_BUILD##*/}"
-DRAY_DEMO_SIZE=64M DRAY_DEMO_RATE=16MiB "$DRAY_SOURCE/scripts/demo.sh" </dev/null >"$dir/out" 2>&1 || {
+DRAY_DEMO_SIZE=64M DRAY_DEMO_RATE=6MiB "$DRAY_SOURCE/scripts/demo.sh" </dev/null >"$dir/out" 2>&1 || {
   cat "$dir/out"
   exit 1
 }
