@@ -274,6 +274,10 @@ void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
 		return;
 	}
 	req->ios--;
+	/* A failed flush may have cost the leg what was just read there. */
+	if (op == DRAY_OP_READ && !error && leg != v->primary && v->legs[leg].link &&
+		!dray_link_range_clean(v, v->legs[leg].link, req->offset, req->length))
+		error = -EIO;
 	if (error && op == DRAY_OP_READ) {
 		req->tried_legs |= 1u << leg;
 		req->error = error;
