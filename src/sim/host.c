@@ -204,7 +204,11 @@ void vol_excuse(struct sim_vol *v)
 		first = map_oldest(m);
 		excuse = (first != UINT64_MAX && first + old < s->now) || m->errors_until + 200 * MS > s->now;
 	}
-	if (excuse)
+	/* Operations that a stalled leg keeps take io structs from the pool: with a pool this small nobody else gets one. */
+	unsigned in_flight = 0;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++)
+		in_flight += v->legs[i].used ? v->legs[i].disk->in_flight : 0;
+	if (excuse || in_flight + DRAY_MAX_LEGS >= v->config.max_ios)
 		v->excused_ns += dt;
 }
 
