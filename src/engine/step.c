@@ -270,7 +270,7 @@ static void next_run(struct dray_vol *v, struct step *s)
 			continue;
 		}
 		dray_copy_refund(v, s->run);
-		if (leg->config.extents) {
+		if (leg->config.extents && !s->differed) {
 			s->phase = ST_TARGET_EXTENTS;
 			send(v, s, 1, DRAY_OP_EXTENTS, 0, s->offset + s->at, s->run, NULL, s->leg);
 		} else {
@@ -324,6 +324,8 @@ static void compare(struct dray_vol *v, struct step *s)
 		return;
 	}
 	s->differed = true;
+	/* Whatever was proved of the leg, it has been read now, and it is not so. */
+	dray_bitmap_clear(&leg->known_zero, region_of(v, s->offset));
 	if (s->walk == WALK_VERIFY)
 		leg->verify_repaired += s->length;
 	if (PLANT(H16_REPAIR_FROM_TARGET) && s->walk == WALK_VERIFY) {
