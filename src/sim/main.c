@@ -40,7 +40,7 @@ static const char usage[] =
 	"  --trace            print what happens in every run\n"
 #ifdef DRAY_TEETH
 	"  --teeth            plant each fault in turn; fail unless each is found\n"
-	"  --most-seeds N     within so many seeds each (default 3000)\n"
+	"  --most-seeds N     within so many seeds each (default 5000)\n"
 	"  --plant NAME       with this fault planted\n"
 #endif
 	"  --help\n";
@@ -206,7 +206,7 @@ int main(int argc, char **argv)
 #endif
 		{ 0 },
 	};
-	struct options o = { .from = 1, .to = 1000, .most_seeds = 3000 };
+	struct options o = { .from = 1, .to = 1000, .most_seeds = 5000 };
 	int c;
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		uint64_t n;
