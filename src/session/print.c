@@ -95,7 +95,8 @@ static json_t *target(const struct dray_target *t)
 	json_t *j = json_pack("{s:s}", "resource", t->at.resource);
 	if (t->at.slice) {
 		json_object_set_new(j, "offset", json_integer((json_int_t)t->at.offset));
-		json_object_set_new(j, "length", json_integer((json_int_t)t->at.length));
+		if (t->at.length) /* else: to the end */
+			json_object_set_new(j, "length", json_integer((json_int_t)t->at.length));
 	}
 	json_object_set_new(j, "role", json_string(t->copy_role ? "copy" : "successor"));
 	json_object_set_new(j, "state", text_or_null(t->state));

@@ -60,7 +60,7 @@ static int file_open(struct dray_storage *st, const char *resource, const struct
 
 static void file_close(struct dray_storage *st)
 {
-	close(file_of(st)->fd);
+	dray_file_close(file_of(st));
 	free(st->priv);
 }
 

@@ -9,6 +9,7 @@
 
 struct dray_file {
 	int fd;
+	struct claim *claim; /* a slice of a device, which the process holds for all of them; or NULL */
 	bool in_memory;  /* tmpfs: I/O never waits for a device, so it is done at once, on the loop's thread */
 	bool punch;      /* PUNCH_HOLE works here (the storage reads as zeroes afterwards) */
 	bool zero_range; /* ZERO_RANGE works here */
@@ -17,5 +18,6 @@ struct dray_file {
 /* Opens, locks, and fills `info` and `f`. As dray_storage_driver.open. */
 int dray_file_open(struct dray_file *f, const char *path, const struct dray_storage_options *options,
 	struct dray_storage_info *info, struct dray_error *err);
+void dray_file_close(struct dray_file *f);
 
 #endif

@@ -8,6 +8,12 @@
  * file description, and with it the lock, until the last of them has landed. So whoever waits for the lock
  * (lock_wait_ns) and gets it knows that no old write is still on its way.
  *
+ * Slices. Several legs may be parts of one storage (N:1), in one process or in several, and no two of them may overlap. So a
+ * slice takes flock shared, which keeps those out who write to the whole, and then its range by a lock of the open file
+ * description (F_OFD_SETLK), which lives and dies as flock does: to write it exclusively, to read it shared. Who only
+ * reads the whole takes the range of the whole. A device is claimed by O_EXCL once for all slices of it in this
+ * process (claims), since two such opens exclude each other even here.
+ *
  * What it can do is found by asking, never by guessing from a name: direct I/O by statx, else by trying; holes by lseek; zeroing
  * by a call that changes nothing (a hole punched behind the end of a file) or the queue's limits.
  */
@@ -21,6 +27,7 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <dirent.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +134,30 @@ static void why_locked(const struct stat *st, char *buf, size_t size)
 		fclose(f);
 }
 
+static bool is_slice(const struct dray_storage_options *o)
+{
+	return o->offset || o->length;
+}
+
+/* 0, or -1 with errno EWOULDBLOCK or another. */
+static int try_lock(int fd, const struct dray_storage_options *o)
+{
+	bool slice = is_slice(o);
+	if (flock(fd, (o->read_only || slice ? LOCK_SH : LOCK_EX) | LOCK_NB))
+		return -1;
+	if (!o->read_only && !slice)
+		return 0;
+	struct flock range = { .l_type = o->read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)o->offset,
+		.l_len = (off_t)o->length };
+	if (!fcntl(fd, F_OFD_SETLK, &range))
+		return 0;
+	if (errno == EAGAIN || errno == EACCES)
+		errno = EWOULDBLOCK;
+	else if (!slice && errno != EINTR)
+		return 0; /* a file system without such locks: nobody has a slice of it */
+	return -1;
+}
+
 static int take_lock(int fd, const struct stat *st, const struct dray_storage_options *o, const char *path,
 	struct dray_error *err)
 {
@@ -136,7 +167,7 @@ static int take_lock(int fd, const struct stat *st, const struct dray_storage_op
 	uint64_t end = clock_ns() + wait;
 	/* H6: a killed holder's requests keep its lock until they have landed; having the lock, none of them is left. That is
 	 * why the lock is on this very description, which our own requests use, and is not given up before close. */
-	while (flock(fd, (o->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB)) {
+	while (try_lock(fd, o)) {
 		if (errno == EINTR)
 			continue;
 		if (errno != EWOULDBLOCK)
@@ -151,14 +182,74 @@ static int take_lock(int fd, const struct stat *st, const struct dray_storage_op
 	return 0;
 }
 
+/* ---- devices of which slices are open here ---- */
+
+static pthread_mutex_t claims_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct claim {
+	struct claim *next;
+	dev_t dev;
+	int fd; /* opened O_EXCL, for nothing but that */
+	unsigned users;
+} *claims;
+
+/* 0 or -errno (-EBUSY: it is in use elsewhere). */
+static int claim_take(dev_t dev, const char *path, struct claim **out)
+{
+	int rc = 0;
+	pthread_mutex_lock(&claims_lock);
+	struct claim *c = claims;
+	while (c && c->dev != dev)
+		c = c->next;
+	if (!c && !(c = calloc(1, sizeof *c))) {
+		rc = -ENOMEM;
+	} else if (!c->users) {
+		c->fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC | O_NOCTTY);
+		rc = c->fd < 0 ? -errno : 0;
+		c->dev = dev;
+		c->next = claims;
+		if (rc)
+			free(c);
+		else
+			claims = c;
+	}
+	if (!rc)
+		c->users++;
+	pthread_mutex_unlock(&claims_lock);
+	*out = rc ? NULL : c;
+	return rc;
+}
+
+static void claim_drop(struct claim *c)
+{
+	pthread_mutex_lock(&claims_lock);
+	if (--c->users == 0) {
+		struct claim **at = &claims;
+		while (*at != c)
+			at = &(*at)->next;
+		*at = c->next;
+		close(c->fd);
+		free(c);
+	}
+	pthread_mutex_unlock(&claims_lock);
+}
+
 /* A device is ours by O_EXCL before it is by flock, and the killed holder of H6 keeps that, too, until its last request has
  * landed: so this waits as long as the lock does. Not for what is mounted, which won't end by itself. */
-static int open_waiting(const char *path, int flags, const struct stat *st, const struct dray_storage_options *o)
+static int open_waiting(const char *path, int flags, const struct stat *st, const struct dray_storage_options *o,
+	struct claim **claim)
 {
 	uint64_t end = clock_ns() + o->lock_wait_ns;
+	bool shared = flags & O_EXCL && is_slice(o);
 	char why[3000];
-	int fd;
-	while ((fd = open(path, flags)) < 0 && errno == EBUSY && clock_ns() < end) {
+	int fd = -1, rc;
+	for (;;) {
+		rc = shared && !*claim ? claim_take(st->st_rdev, path, claim) : 0;
+		if (!rc && (fd = open(path, shared ? flags & ~O_EXCL : flags)) < 0)
+			rc = -errno;
+		errno = -rc;
+		if (rc != -EBUSY || clock_ns() >= end)
+			break;
 		if (find_mount(st->st_rdev, "/proc/self/mountinfo", why, sizeof why)) {
 			errno = EBUSY;
 			break;
@@ -286,6 +377,13 @@ static int refused(int rc, dev_t dev, const char *path, bool read_only, struct d
 	}
 }
 
+void dray_file_close(struct dray_file *f)
+{
+	close(f->fd);
+	if (f->claim)
+		claim_drop(f->claim);
+}
+
 int dray_file_open(struct dray_file *f, const char *path, const struct dray_storage_options *o,
 	struct dray_storage_info *info, struct dray_error *err)
 {
@@ -299,10 +397,14 @@ int dray_file_open(struct dray_file *f, const char *path, const struct dray_stor
 		return dray_error_kind(err, -EINVAL, "bad_resource", "%s: neither a regular file nor a block device", path);
 	/* O_EXCL also when only reading: what is mounted changes while it is read. */
 	int flags = (o->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | (block && !o->no_lock ? O_EXCL : 0);
-	f->fd = open_waiting(path, flags, &st, o);
-	if (f->fd < 0)
-		return refused(-errno, st.st_rdev, path, o->read_only, err);
-	int rc = 0;
+	f->claim = NULL;
+	f->fd = open_waiting(path, flags, &st, o, &f->claim);
+	int rc = f->fd < 0 ? -errno : 0;
+	if (rc) {
+		if (f->claim)
+			claim_drop(f->claim);
+		return refused(rc, st.st_rdev, path, o->read_only, err);
+	}
 	if (fstat(f->fd, &now) || fstatfs(f->fd, &fs))
 		rc = dray_error_errno(err, -errno, "%s", path);
 	else if (now.st_dev != st.st_dev || now.st_ino != st.st_ino)
@@ -323,7 +425,7 @@ int dray_file_open(struct dray_file *f, const char *path, const struct dray_stor
 			dray_error_errno(err, rc, "%s: identity", path);
 	}
 	if (rc) {
-		close(f->fd);
+		dray_file_close(f);
 		return rc;
 	}
 	f->in_memory = !block && ((unsigned)fs.f_type == TMPFS_MAGIC || (unsigned)fs.f_type == RAMFS_MAGIC);

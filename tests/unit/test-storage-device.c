@@ -104,6 +104,23 @@ static void io(void **state)
 	free(r);
 }
 
+/* O_EXCL is for the process: slices of a device beside each other, the whole for nobody else meanwhile. */
+static void slices_locked(void **state)
+{
+	need_device(0, 0);
+	struct dray_storage_options first = { .length = MIB }, second = { .offset = MIB, .length = MIB }, both = { .length = 2 * MIB };
+	struct dray_storage *a, *b, *no;
+	assert_int_equal(dray_storage_open(&a, device, &first, NULL), 0);
+	assert_int_equal(dray_storage_open(&b, device, &second, NULL), 0);
+	assert_int_equal(dray_storage_open(&no, device, &both, NULL), -EBUSY);
+	assert_int_equal(dray_storage_open(&no, device, &(struct dray_storage_options){ 0 }, NULL), -EBUSY);
+	assert_int_equal(open(device, O_RDONLY | O_EXCL), -1);
+	help_close(a);
+	help_close(b);
+	assert_int_equal(dray_storage_open(&a, device, &(struct dray_storage_options){ 0 }, NULL), 0);
+	help_close(a);
+}
+
 static void identity(void **state)
 {
 	need_device(4 * MIB, 8 * MIB);
@@ -184,6 +201,6 @@ static void held(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(io), T(identity), T(held) };
+	const struct CMUnitTest tests[] = { T(io), T(slices_locked), T(identity), T(held) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

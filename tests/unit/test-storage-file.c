@@ -221,6 +221,37 @@ static void slices(void **state)
 	free(r);
 }
 
+static int try_open(struct dray_storage **st, uint64_t offset, uint64_t length, bool read_only)
+{
+	struct dray_storage_options o = { .offset = offset, .length = length, .read_only = read_only };
+	return dray_storage_open(st, file, &o, NULL);
+}
+
+/* Several slices of one storage may be open, also here, but no two that overlap; the whole only where nobody writes. */
+static void slices_locked(void **state)
+{
+	struct dray_storage *a, *b, *c, *no;
+	assert_int_equal(try_open(&a, 0, MIB, false), 0);
+	assert_int_equal(try_open(&b, MIB, MIB, false), 0);
+	assert_int_equal(try_open(&c, 4 * MIB, 0, true), 0);
+	assert_int_equal(try_open(&no, MIB / 2, MIB, false), -EBUSY);
+	assert_int_equal(try_open(&no, MIB / 2, MIB, true), -EBUSY);
+	assert_int_equal(try_open(&no, 5 * MIB, MIB, false), -EBUSY);
+	assert_int_equal(try_open(&no, 0, 0, false), -EBUSY);
+	assert_int_equal(try_open(&no, 0, 0, true), -EBUSY);
+	assert_int_equal(try_open(&no, 5 * MIB, MIB, true), 0);
+	help_close(no);
+	help_close(a);
+	help_close(b);
+	assert_int_equal(try_open(&no, 0, 0, true), 0);
+	help_close(no);
+	assert_int_equal(try_open(&no, 0, 0, false), -EBUSY);
+	help_close(c);
+	assert_int_equal(try_open(&a, 0, 0, false), 0);
+	assert_int_equal(try_open(&no, MIB, MIB, true), -EBUSY);
+	help_close(a);
+}
+
 /* Sizes that are no whole blocks go through the page cache. */
 static void odd_size(void **state)
 {
@@ -354,7 +385,7 @@ static void create(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		ALL(read_write), ALL(many_at_once), ALL(refusals), ALL(zero_and_discard), ALL(holes), ALL(slices),
+		ALL(read_write), ALL(many_at_once), ALL(refusals), ALL(zero_and_discard), ALL(holes), ALL(slices), ALL(slices_locked),
 		ALL(odd_size), ALL(cut_short), ALL(locks), ALL(not_storage), ALL(create),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
