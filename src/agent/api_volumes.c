@@ -58,7 +58,7 @@ static const json_t *find(const struct agent *a, const char *name)
 	return NULL;
 }
 
-static void iod_failed(struct api_call *call, const struct dray_error *err, const char *pointer, const char *value)
+static void iod_failed(struct api_call *call, const struct dray_error *err, bool adding)
 {
 	if (err->code == -ENOTCONN || err->code == -ECANCELED) {
 		api_problem(call, 502, 1, "iod_unreachable", "dray-iod does not answer: %s", err->text);
@@ -66,11 +66,20 @@ static void iod_failed(struct api_call *call, const struct dray_error *err, cons
 		api_problem(call, 409, 5, err->kind, "%s", err->text);
 	} else if (!strcmp(err->kind, "failed")) {
 		api_problem(call, 500, 1, err->kind, "%s", err->text);
-	} else if (!pointer) {
+	} else if (!adding) {
 		api_problem(call, 409, 5, err->kind, "%s", err->text);
 	} else {
-		const char *at = !strcmp(err->kind, "exists") || !strcmp(err->kind, "bad_name") ? "/name" : pointer;
-		dray_problems_add(&call->problems, at, 0, err->kind, value, NULL, "%s", err->text);
+		const char *name = text(call->body, "name");
+		bool taken = !strcmp(err->kind, "exists") && find(call->agent, name);
+		bool of_name = taken || !strcmp(err->kind, "bad_name");
+		json_t *resource = json_object_get(call->body, "resource");
+		const char *what = json_is_object(resource) ? text(resource, "resource") : json_string_value(resource);
+		if (taken)
+			dray_problems_add(&call->problems, "/name", 0, "exists", name, "a name that no volume has",
+				"there is a volume %s already", name);
+		else
+			dray_problems_add(&call->problems, of_name ? "/name" : "/resource", 0, err->kind, of_name ? name : what, NULL,
+				"%s", err->text);
 		api_problems(call, &call->problems);
 	}
 }
@@ -115,9 +124,8 @@ static void added(void *arg, const struct dray_error *err, json_t *result)
 {
 	struct api_call *call = arg;
 	struct agent *a = call->agent;
-	json_t *resource = json_object_get(call->body, "resource");
 	if (err) {
-		iod_failed(call, err, "/resource", json_string_value(resource));
+		iod_failed(call, err, true);
 		return;
 	}
 	agent_event(a, call->actor, "volume-added", "%s", text(result, "name"));
@@ -150,6 +158,10 @@ static void add(struct agent *a, struct api_call *call)
 		dray_problems_add(&call->problems, "/name", 0, "missing", NULL, "a name", "name is missing");
 	if (!json_is_string(resource) && !json_is_object(resource))
 		dray_problems_add(&call->problems, "/resource", 0, "missing", NULL, "a path or URI", "resource is missing");
+	/* dray-iod's working directory is nobody's business. */
+	const char *what = json_is_object(resource) ? text(resource, "resource") : json_string_value(resource);
+	if (what && *what != '/' && !strchr(what, ':'))
+		dray_problems_add(&call->problems, "/resource", 0, "bad_value", what, "an absolute path or a URI", "a path must be absolute");
 	if (!call->problems.n && call->probe && !call->probe->rc) {
 		struct dray_repo_lock *lock;
 		struct lock_list locks = { 0 };
@@ -177,7 +189,7 @@ static void removed(void *arg, const struct dray_error *err, json_t *result)
 	const char *name = call->path + strlen("/volumes/");
 	struct dray_error why;
 	if (err) {
-		iod_failed(call, err, NULL, NULL);
+		iod_failed(call, err, false);
 		return;
 	}
 	int rc = dray_repo_begin(a->repo, &why);

@@ -257,6 +257,11 @@ static void check_source(struct check *c, size_t i, struct source *src)
 		return;
 	}
 	src->size_bytes = probe->info.size_bytes;
+	if (!src->size_bytes) {
+		snprintf(detail, sizeof detail, "%s has no bytes", p->source.resource);
+		problem(c, pointer, "too_small", p->source.resource, "a source of at least one byte", detail);
+		return;
+	}
 	add_lock(c, i, probe->info.identity, p->source.resource, "source", pointer);
 }
 

@@ -10,7 +10,9 @@
 
 int cmd_volume_add(const struct args *args)
 {
-	json_t *body = json_pack("{s:s, s:s}", "name", args->positional[0], "resource", args->positional[1]);
+	char *resource = absolute(args->positional[1]);
+	json_t *body = json_pack("{s:s, s:s}", "name", args->positional[0], "resource", resource);
+	free(resource);
 	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	json_decref(body);
 	if (!text)

@@ -189,6 +189,9 @@ void bar_end(void);
 /* One line: "orders: copying, 40 %, ..." malloc'ed. */
 char *progress_line(const json_t *doc);
 
+/* Relative paths mean a file here; the agent may be elsewhere. malloc'ed. */
+char *absolute(const char *resource);
+
 /* ---- commands ---- */
 int cmd_volume_add(const struct args *args);
 int cmd_volume_list(const struct args *args);

@@ -164,8 +164,7 @@ int cmd_start(const struct args *args)
 
 /* ---- migrate ---- */
 
-/* Relative paths mean a file here; the agent may be elsewhere. malloc'ed. */
-static char *absolute(const char *resource)
+char *absolute(const char *resource)
 {
 	char cwd[PATH_MAX], *path;
 	size_t scheme = strspn(resource, "abcdefghijklmnopqrstuvwxyz0123456789+.-");

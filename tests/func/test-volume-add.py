@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""volume add: a relative path is the caller's; each refusal names the member that is wrong, and its value."""
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from dray import Scratch
+
+with Scratch() as s:
+    a = s.agent()
+    old = s.file("old", "1M")
+    subprocess.run(["dray", "volume", "add", "v", "old"], cwd=s.dir, env=a.env, check=True, stdout=subprocess.DEVNULL)
+    assert a.json("volume", "show", "v")["primary"] == old
+    other = s.file("other", "1M")
+    os.link(old, s.path("hard"))
+    for name, resource, pointer, code, value in (
+            ("v", other, "/name", "exists", "v"), ("a b", other, "/name", "bad_name", "a b"), (".", other, "/name", "bad_name", "."),
+            ("w", s.path("hard"), "/resource", "exists", s.path("hard")), ("w", s.path("none"), "/resource", "not_found", s.path("none")),
+            ("w", s.dir, "/resource", "bad_resource", s.dir), ("w", s.file("empty", 0), "/resource", "too_small", s.path("empty")),
+            ("w", a.uri("v"), "/resource", "self_export", a.uri("v"))):
+        refused = a.json("volume", "add", name, resource, status=3)
+        e = refused["errors"]
+        assert [(x["pointer"], x["code"], x["value"]) for x in e] == [(pointer, code, value)], refused
+    # A source without bytes is refused before anything is started.
+    refused = a.json("migrate", s.path("empty"), s.path("new"), "--create", "thin", status=3)
+    assert refused["errors"][0]["pointer"] == "/pairs/0/source" and a.json("locks") == [] and not os.path.exists(s.path("new")), refused
