@@ -149,6 +149,10 @@ static void come_back(struct dray_vol *v, int leg_no)
 {
 	struct leg *leg = &v->legs[leg_no];
 	leg->state = DRAY_LEG_COPYING;
+	/* Late writes land when the storage is there again, not while it is stopped or out of reach: the time they have counts
+	 * from now (H6). */
+	if (leg->link->doubt.nset)
+		leg->link->doubt_until_ns = v->now_ns + v->config.settle_ns;
 	dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = leg_no, .leg_state = leg->state });
 	dray_leg_review(v, leg_no, 0, NULL);
 }

@@ -8,9 +8,10 @@
  *   2. The primary is opened, waiting for its lock: a dray-iod that was killed may still have requests in the kernel, and the lock
  *      is free only once they are done (H6). It must be the storage that was recorded (H2). If it can't be opened the
  *      volume is not served, the reason is told, and it is tried again for as long as the process lives.
- *   3. The maps are read and the secondaries opened, for a short while. Every secondary becomes a leg of the engine
- *      before the first request, open or not: one that is not is tracked only, else the application's next write
- *      would be missing from its map (H12). A job goes on trying to open it.
+ *   3. The maps are read and the secondaries opened, for a short while; but those behind a network not at all: a server that does
+ *      not answer would keep the application waiting. Every secondary becomes a leg of the engine before the first
+ *      request, open or not: one that is not is tracked only, else the application's next write would be missing from
+ *      its map (H12). A job goes on trying to open it, and it is not told as given up before that took give_up_ns.
  *   4. The volume is served.
  *
  * A secondary whose identity is only good for one boot ("block:8:16") is, in a new boot, not written until somebody vouches for
@@ -34,6 +35,7 @@
 #define SECOND          UINT64_C(1000000000)
 #define LOCK_WAIT       (60 * SECOND)
 #define LOCK_WAIT_SHORT (2 * SECOND)
+#define GIVE_UP         (60 * SECOND) /* the engine's default give_up_ns */
 #define IDLE_ENOUGH     (6 * SECOND) /* more than the engine's default intent_idle_ns */
 
 struct attaching {
@@ -106,6 +108,14 @@ int iod_leg_attach_new(struct iod_leg *leg, struct iod_leg *primary, bool known_
 	return attach_secondary(&a, primary, err);
 }
 
+static void not_open(struct iod_leg *leg, int rc, const char *why)
+{
+	iod_leg_error(leg, "%s", why);
+	pthread_mutex_lock(&leg->volume->iod->lock);
+	leg->mistaken = rc == -ESTALE;
+	pthread_mutex_unlock(&leg->volume->iod->lock);
+}
+
 /* Step 3 for one secondary. */
 static int restore_secondary(struct iod_leg *leg, struct iod_leg *primary, struct dray_error *err)
 {
@@ -114,10 +124,11 @@ static int restore_secondary(struct iod_leg *leg, struct iod_leg *primary, struc
 	struct dray_error why = DRAY_ERROR_INIT;
 	struct dray_storage *st;
 
-	if (iod_leg_open(leg, false, LOCK_WAIT_SHORT, true, &st, &why) == 0)
+	int rc = leg->def->late_writes ? -EINPROGRESS : iod_leg_open(leg, false, LOCK_WAIT_SHORT, true, &st, &why);
+	if (!rc)
 		iod_leg_install(leg, st);
 	else
-		iod_leg_error(leg, "%s", why.text);
+		not_open(leg, rc, rc == -EINPROGRESS ? "it is being opened" : why.text);
 	if (leg->storage && !vouched(leg))
 		iod_leg_error(leg, "%s: after a new boot its name (%s) may mean another disk: leg.retry vouches for it",
 			leg->def->resource, leg->def->identity);
@@ -321,8 +332,9 @@ static bool try_open(struct iod_leg *leg)
 	struct iod_volume *v = leg->volume;
 	struct dray_error err = DRAY_ERROR_INIT;
 	struct dray_storage *st;
-	if (iod_leg_open(leg, false, LOCK_WAIT, true, &st, &err)) {
-		iod_leg_error(leg, "%s", err.text);
+	int rc = iod_leg_open(leg, false, LOCK_WAIT, true, &st, &err);
+	if (rc) {
+		not_open(leg, rc, err.text);
 		pthread_mutex_lock(&v->iod->lock);
 		bool gone = leg->forgotten || v->removed;
 		pthread_mutex_unlock(&v->iod->lock);
@@ -351,14 +363,28 @@ static void open_job(void *arg)
 {
 	struct iod_leg *leg = arg;
 	struct iod_volume *v = leg->volume;
-	uint64_t pause = SECOND;
-	while (iod_sleep(v->iod, pause) && !try_open(leg))
+	uint64_t pause = SECOND / 4;
+	bool hopeful = true;
+	while (!try_open(leg) && iod_sleep(v->iod, pause)) {
 		pause = pause < 16 * SECOND ? pause * 2 : pause;
+		pthread_mutex_lock(&v->iod->lock);
+		bool given_up = hopeful && !iod_leg_hopeful(leg);
+		hopeful &= !given_up;
+		pthread_mutex_unlock(&v->iod->lock);
+		if (given_up)
+			iod_notify(v->iod, "leg-held", v->def.name, leg->def->id, NULL, NULL);
+	}
 	pthread_mutex_lock(&v->iod->lock);
 	leg->opening = false;
 	pthread_mutex_unlock(&v->iod->lock);
 	iod_leg_put(leg);
 	iod_volume_put(v);
+}
+
+bool iod_leg_hopeful(const struct iod_leg *leg)
+{
+	bool trying = leg->opening ? iod_now() < leg->opening_since_ns + GIVE_UP : !leg->volume->served;
+	return trying && !leg->storage && !leg->mistaken && !leg->def->set_aside && vouched(leg);
 }
 
 void iod_leg_open_later(struct iod_leg *leg)
@@ -368,6 +394,7 @@ void iod_leg_open_later(struct iod_leg *leg)
 	bool start_it = !leg->opening;
 	if (start_it) {
 		leg->opening = true;
+		leg->opening_since_ns = iod_now();
 		leg->refs++;
 		v->refs++;
 	}

@@ -99,7 +99,7 @@ static json_t *leg_json(const struct snapshot *s, const struct iod_leg *leg)
 	const char *state = live ? iod_leg_state_name(i.state) : primary ? "primary" : leg->forgotten ? "detached" : "degraded";
 	json_t *o = json_pack("{s:i s:s s:o s:s s:s s:s s:b s:b s:b}", "id", (int)d->id, "tag", d->tag, "resource",
 		resource_json(d), "identity", d->identity, "role", iod_role_name(d->role), "state", state, "synced", i.synced,
-		"paused", i.paused || (!live && d->paused), "held", i.held);
+		"paused", i.paused || (!live && d->paused), "held", i.held && !iod_leg_hopeful(leg));
 	put(o, "size_bytes", d->size_bytes);
 	put(o, "dirty_bytes", i.dirty_bytes);
 	put(o, "doubt_bytes", i.doubt_bytes);

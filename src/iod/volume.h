@@ -19,6 +19,8 @@ struct iod_leg {
 	char error[400];           /* why its storage is not open, or why it is set aside; "" if all is well */
 	bool forgotten;            /* not in volume.json any more, still being let go */
 	bool opening;              /* a job is at it */
+	uint64_t opening_since_ns; /* ... since then */
+	bool mistaken;             /* what was found under its name last is another storage (H2) */
 	bool splitting;            /* the split under way takes it */
 	bool buried;               /* an image that was let go is closed */
 	int image_error;           /* ... and is not whole */
@@ -138,8 +140,10 @@ int iod_leg_attach_new(struct iod_leg *leg, struct iod_leg *primary, bool known_
 int iod_leg_retry(struct iod_leg *leg);
 /* Starts the job that brings a volume up, for as long as it takes. */
 void iod_volume_start_later(struct iod_volume *v);
-/* Starts the job that opens a secondary that could not be opened. The leg must be known to the engine. */
+/* Starts the job that opens a secondary that is not open. The leg must be known to the engine. */
 void iod_leg_open_later(struct iod_leg *leg);
+/* iod->lock is held. Its storage is being tried, and there is hope still: not given up, though the engine holds it. */
+bool iod_leg_hopeful(const struct iod_leg *leg);
 /* No client is there. Waits until the engine is quiet (at most `wait_ns`), has the maps recorded, frees it and closes the
  * legs. false: something is still under way, nothing was freed. */
 bool iod_volume_stop(struct iod_volume *v, bool record, uint64_t wait_ns);
