@@ -72,6 +72,7 @@ struct pair_run {
 	struct dray_pair_view view;
 	bool view_valid;
 	uint64_t retry_at, backoff; /* monotonic; after a failed call */
+	uint64_t unserved_since; /* monotonic: it is to start, and its volume is not served; 0: it is */
 	bool record_failed;    /* its start could not be recorded: to be halted */
 	char op_error[240];    /* why the last call failed, for a waiting verb */
 	struct rate_window window;

@@ -18,6 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A volume that is not served: a pair that is to start waits so long before it fails. */
+#define SERVED_WAIT (60 * SECOND)
+
 void pair_fail(struct pair_run *run, bool halt, const char *fmt, ...)
 {
 	struct job *job = run->job;
@@ -178,9 +181,17 @@ static void start_step(struct pair_run *run)
 		return;
 	}
 	if (!run->view.served && !pair_offline(p)) {
-		pair_fail(run, false, "volume %s is not served: %s", p->iod_volume, run->view.why_not_served);
+		/* dray-iod goes on trying; after its restart this is how every volume begins. */
+		if (!run->unserved_since)
+			run->unserved_since = a->now;
+		if (a->now - run->unserved_since < SERVED_WAIT) {
+			set_text(&p->reason, "waits until volume %s is served: %s", p->iod_volume, run->view.why_not_served);
+			agent_wake_by(a, run->unserved_since + SERVED_WAIT);
+		} else
+			pair_fail(run, false, "volume %s is not served: %s", p->iod_volume, run->view.why_not_served);
 		return;
 	}
+	run->unserved_since = 0;
 	for (size_t t = 0; t < p->n_targets; t++) {
 		const struct dray_leg_view *leg = &run->view.targets[t];
 		if (target_over(p, t))
