@@ -271,6 +271,9 @@ int dray_vol_verify_stop(struct dray_vol *vol, int leg);
 
 /* ---- the switch (driven by engine/switch.h; the essay is there) ---- */
 
+/* What becomes of the primary at the next switch: it is kept in sync as the way back (true, as it is at first), or let go at that
+ * instant as an image of it, like the copies: LEG_DETACHED follows, and there is no undo. For a commit with the switch. */
+void dray_vol_switch_keep(struct dray_vol *vol, bool keep);
 /* Checks that `leg` could take over and flushes all legs while the application runs. PREPARED follows with error 0, or:
  * -EAGAIN (dirty, doubtful or unsettled ranges), -EIO (its flush failed), -EBUSY (another switch is under way), -ENOENT.
  * `leg` may be DRAY_NO_LEG: a split; every secondary is prepared to be let go at one instant. */

@@ -215,6 +215,7 @@ struct dray_vol {
 	uint64_t suspended_ns;
 	int flush_owed; /* a flush of the primary failed and no application was told: the next answer to a flush says so */
 	struct takeover takeover;
+	bool let_go_old; /* dray_vol_switch_keep(false) */
 
 	/* figures */
 	uint64_t n_reads, n_writes, read_bytes, write_bytes, n_flushes, n_errors;

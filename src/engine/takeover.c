@@ -58,6 +58,11 @@ static void send_flush(struct dray_vol *v, int leg_no)
 	dray_io_send(v, io, ROLE_TAKEOVER, v, leg_no);
 }
 
+void dray_vol_switch_keep(struct dray_vol *v, bool keep)
+{
+	v->let_go_old = !keep;
+}
+
 void dray_vol_switch_prepare(struct dray_vol *v, int leg_no, uint64_t token)
 {
 	struct takeover *t = &v->takeover;
@@ -237,7 +242,7 @@ static void exchange(struct dray_vol *v, int leg_no)
 int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)
 {
 	struct takeover *t = &v->takeover;
-	bool split = t->leg == DRAY_NO_LEG;
+	bool split = t->leg == DRAY_NO_LEG, keep = split || !v->let_go_old;
 	/* A split has no record: it may be applied from DRAINED. */
 	if (t->token != token || (t->phase != TK_SEALED && t->phase != TK_DOUBT && !(split && t->phase == TK_DRAINED && !t->error)))
 		return -ESTALE;
@@ -248,11 +253,11 @@ int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)
 	int old = v->primary;
 	if (!split)
 		exchange(v, t->leg);
-	/* Images of this instant: the copies of a switch, all of a split (H21, H22). */
+	/* Images of this instant: the copies of a switch, the old primary if it is not to be the way back, all of a split (H21, H22). */
 	bool detached[DRAY_MAX_LEGS] = { false };
 	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
 		struct leg *leg = &v->legs[i];
-		if (!leg->link || i == old || i == v->primary || leg->state == DRAY_LEG_DETACHED)
+		if (!leg->link || (i == old && keep) || i == v->primary || leg->state == DRAY_LEG_DETACHED)
 			continue;
 		if (split && leg->held)
 			continue;
@@ -263,9 +268,11 @@ int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)
 	over(v);
 	resume(v);
 	if (!split) {
-		v->legs[old].link->was_synced = dray_leg_ready(v, &v->legs[old]);
+		if (keep)
+			v->legs[old].link->was_synced = dray_leg_ready(v, &v->legs[old]);
 		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = v->primary, .leg_state = DRAY_LEG_PRIMARY });
-		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = old, .leg_state = v->legs[old].state });
+		if (keep)
+			dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = old, .leg_state = v->legs[old].state });
 	}
 	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
 		if (detached[i]) {
