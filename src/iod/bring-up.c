@@ -3,8 +3,8 @@
  * The life of a volume: brought up, kept whole, put to rest.
  *
  * Bringing up, after a restart or for a new volume:
- *   1. The epoch record says which leg is primary. Legs that share no link with it were let go at a switch whose last
- *      step, forgetting them, a crash cut off: they are forgotten now.
+ *   1. The epoch record says which leg is primary. Legs that share no link with it, and the one that the record names as let
+ *      go, were let go at a switch whose last step, forgetting them, a crash cut off: they are forgotten now.
  *   2. The primary is opened, waiting for its lock: a dray-iod that was killed may still have requests in the kernel, and the lock
  *      is free only once they are done (H6). It must be the storage that was recorded (H2). If it can't be opened the
  *      volume is not served, the reason is told, and it is tried again for as long as the process lives.
@@ -156,7 +156,8 @@ static struct iod_leg *find_primary(struct iod_volume *v)
 		if (v->legs[i]->def->id == v->primary && !v->legs[i]->forgotten)
 			primary = v->legs[i];
 	for (unsigned i = 0; primary && i < v->n_legs; i++)
-		if (v->legs[i] != primary && !iod_legs_linked(v->legs[i]->def, primary->def)) {
+		if (v->legs[i] != primary &&
+			(v->legs[i]->def->id == v->let_go || !iod_legs_linked(v->legs[i]->def, primary->def))) {
 			dray_log(DRAY_LOG_INFO, "leg-forgotten", "%s leg %u was let go at the switch", v->def.name,
 				v->legs[i]->def->id);
 			v->legs[i]->forgotten = forgot = true;
@@ -171,7 +172,8 @@ static struct iod_leg *find_primary(struct iod_volume *v)
 		again = false;
 		for (unsigned i = 0; i < v->n_legs; i++)
 			if (v->legs[i]->forgotten && !again) {
-				iod_map_remove(&v->iod->state, v->def.name, v->legs[i]->def->id, v->legs[i]->def->peer);
+				unsigned id = v->legs[i]->def->id, peer = v->legs[i]->def->peer;
+				iod_map_remove(&v->iod->state, v->def.name, id, id == primary->def->peer ? primary->def->id : peer);
 				iod_volume_leg_drop(v->legs[i]);
 				again = true;
 			}

@@ -12,7 +12,7 @@
  *     16   4  number of entries
  *     20   4  bytes of an entry (160)
  *     24   8  checksum: XXH3-64 over the header with this field zero, then the entries
- *     32      entries:  0 16 uuid · 16 8 epoch · 24 4 primary leg's id · 28 4 zero · 32 128 token, zero-padded
+ *     32      entries:  0 16 uuid · 16 8 epoch · 24 4 primary leg's id · 28 4 id of the leg let go · 32 128 token, zero-padded
  * What follows the last entry is the rest of an older record, and means nothing.
  *
  * Reading: a slot is valid if magic, sizes and checksum are right; the valid one with the higher sequence number is the
@@ -154,6 +154,7 @@ static int table_from(struct iod_epochs *e, const struct slot *slot)
 		memcpy(e->table[i].uuid, p, IOD_UUID_BYTES);
 		e->table[i].epoch = get64(p + 16);
 		e->table[i].primary = get32(p + 24);
+		e->table[i].let_go = get32(p + 28);
 		memcpy(e->table[i].token, p + 32, IOD_TOKEN_MAX);
 	}
 	e->n = slot->n;
@@ -244,6 +245,7 @@ static int write_table(struct iod_epochs *e, const struct iod_epoch *changes, un
 		memcpy(p, table[i].uuid, IOD_UUID_BYTES);
 		put64(p + 16, table[i].epoch);
 		put32(p + 24, table[i].primary);
+		put32(p + 28, table[i].let_go);
 		memcpy(p + 32, table[i].token, strnlen(table[i].token, IOD_TOKEN_MAX));
 	}
 	put64(bytes + 24, slot_sum(bytes, size));

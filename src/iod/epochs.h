@@ -20,6 +20,7 @@ struct iod_epoch {
 	uint8_t uuid[IOD_UUID_BYTES];
 	uint64_t epoch;                /* 1 at first, plus one at each switch; 0 in a change: the volume goes */
 	uint32_t primary;              /* leg id */
+	uint32_t let_go;               /* id of the primary before, if that switch let it go; else 0 */
 	char token[IOD_TOKEN_MAX + 1]; /* of the switch that led here, "" if none did */
 };
 

@@ -124,6 +124,7 @@ static void prepare_on_thread(struct dray_loop_msg *msg)
 	vio->inbox_number = m->number;
 	vio->switch_token = m->group->engine_token;
 	iod_vio_enter(m->v);
+	dray_vol_switch_keep(vio->vol, !m->group->commit);
 	if (m->leg && m->leg->index == DRAY_NO_LEG)
 		iod_inbox_put(vio->inbox, m->number, IOD_PREPARED, -ENOENT, 0, 0);
 	else
@@ -287,6 +288,7 @@ static int write_record(struct iod_group *g)
 		memcpy(changes[i].uuid, m->v->def.uuid, IOD_UUID_BYTES);
 		changes[i].epoch = m->epoch + 1;
 		changes[i].primary = m->leg->def->id;
+		changes[i].let_go = g->commit ? m->old_primary : 0;
 		strcpy(changes[i].token, g->token);
 	}
 	int rc = iod_epochs_write(g->iod->epochs, changes, g->n, &g->record_error);
@@ -298,6 +300,7 @@ static int write_record(struct iod_group *g)
 		struct iod_member *m = &g->members[i];
 		m->v->epoch = m->epoch + 1;
 		m->v->primary = m->leg->def->id;
+		m->v->let_go = g->commit ? m->old_primary : 0;
 		strcpy(m->v->token, g->token);
 		m->v->blackout_us = m->v->suspended_us = -1;
 	}

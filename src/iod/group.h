@@ -28,6 +28,7 @@ struct iod_group {
 	struct iod *iod;
 	const char *token;
 	bool split;
+	bool commit; /* the old primaries are let go at the switch */
 	uint64_t deadline_ns; /* how long a volume may be suspended */
 	unsigned n;
 	struct iod_member *members;

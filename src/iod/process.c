@@ -90,6 +90,7 @@ static void load_volume(void *arg, const char *name)
 	}
 	v->epoch = epoch.epoch;
 	v->primary = epoch.primary;
+	v->let_go = epoch.let_go;
 	memcpy(v->token, epoch.token, sizeof v->token);
 	iod_volume_register(v);
 	iod_volume_start_later(v);

@@ -276,7 +276,7 @@ static json_t *bury_images(struct iod_group *g, struct iod_member *m)
 	for (unsigned i = 0; i < v->n_legs; i++) {
 		struct iod_leg *leg = v->legs[i];
 		unsigned id = leg->def->id;
-		if (g->split ? !leg->splitting : leg->forgotten || id == v->primary || id == m->old_primary)
+		if (g->split ? !leg->splitting : leg->forgotten || id == v->primary || (id == m->old_primary && !g->commit))
 			continue;
 		leg->forgotten = true;
 		leg->splitting = false;
@@ -385,6 +385,7 @@ static json_t *carry_out(struct iod_call *call, bool split, const char *token)
 		return NULL;
 	}
 	g.deadline_ns = ms * 1000000;
+	g.commit = !split && iod_arg_bool(call, "commit", false);
 	if (make_group(call, &g))
 		return NULL;
 	json_t *result = NULL;

@@ -61,6 +61,7 @@ struct iod_volume {
 	struct iod_volume_def def;
 	uint64_t epoch;
 	unsigned primary;           /* leg id */
+	unsigned let_go;            /* id of the primary before, if the last switch let it go; else 0 */
 	char token[IOD_TOKEN_MAX + 1];
 	int64_t blackout_us, suspended_us; /* of the last switch in this life; -1: unknown */
 	struct iod_leg *legs[2 * IOD_LEGS_MAX];

@@ -75,6 +75,7 @@ static void kept(void **state)
 	struct iod_epochs *e = open_epochs();
 	assert_false(iod_epochs_known(e));
 	struct iod_epoch both[2] = { entry(1, 1, 1, ""), entry(2, 7, 3, "token") };
+	both[1].let_go = 1;
 	assert_int_equal(iod_epochs_change(e, both, 2, NULL), 0);
 	assert_true(iod_epochs_known(e));
 	e = again(e);
@@ -83,6 +84,7 @@ static void kept(void **state)
 	assert_true(iod_epochs_get(e, both[1].uuid, &got));
 	assert_int_equal(got.epoch, 7);
 	assert_int_equal(got.primary, 3);
+	assert_int_equal(got.let_go, 1);
 	assert_string_equal(got.token, "token");
 	struct iod_epoch gone = entry(1, 0, 0, "");
 	assert_int_equal(iod_epochs_change(e, &gone, 1, NULL), 0);
