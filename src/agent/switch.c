@@ -12,6 +12,9 @@
  * out once however often it is asked); and after a restart of dray-iod, which forgets tokens, the epochs: all at e
  * means it did not happen, all at e + 1 that it did (H9, H10). A split raises no epoch: its legs are gone, or are there.
  *
+ * With `commit: switched` the old sources are let go with the switch itself: they stay as one image of its instant, and the
+ * commit that follows finds nothing left to give up.
+ *
  * An undo holds back the automatic switch (H19). A failed automatic switch is tried again after a pause, `attempts` times;
  * after that on_failure says: stay synced and wait for a person, or fail.
  */
@@ -79,7 +82,8 @@ static void call_out(struct job *job)
 			vehicle->split_group(&a->rpc, volumes, (const int(*)[9])legs, n, job->s->deadline_ns, job->token, answered,
 				job);
 		else
-			vehicle->switch_group(&a->rpc, members, n, job->s->deadline_ns, job->token, answered, job);
+			vehicle->switch_group(&a->rpc, members, n, job->s->deadline_ns,
+				!is_undo(job) && job->s->commit == DRAY_COMMIT_SWITCHED, job->token, answered, job);
 	}
 	free(members);
 	free(volumes);

@@ -205,15 +205,16 @@ static void verify_start(struct dray_rpc *rpc, const struct dray_pair *p, int le
 }
 
 static void switch_group(struct dray_rpc *rpc, const struct dray_switch_member *members, size_t n, uint64_t deadline_ns,
-	const char *token, dray_vehicle_done *done, void *arg)
+	bool commit, const char *token, dray_vehicle_done *done, void *arg)
 {
 	json_t *list = json_array();
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(list, json_pack("{s:s, s:i, s:I}", "volume", members[i].volume, "leg", members[i].leg,
 						    "epoch", (json_int_t)members[i].epoch));
-	rpc->call(rpc, "switch",
-		json_pack("{s:o, s:I, s:s}", "members", list, "deadline_ms", (json_int_t)(deadline_ns / 1000000), "token", token),
-		done, arg);
+	json_t *params = json_pack("{s:o, s:I, s:s}", "members", list, "deadline_ms", (json_int_t)(deadline_ns / 1000000), "token", token);
+	if (commit)
+		json_object_set_new(params, "commit", json_true());
+	rpc->call(rpc, "switch", params, done, arg);
 }
 
 static void split_group(struct dray_rpc *rpc, const char *const *volumes, const int (*legs)[9], size_t n,

@@ -115,9 +115,10 @@ struct dray_vehicle {
 	/* Required where verify. sample: 1 = all. */
 	void (*verify_start)(struct dray_rpc *rpc, const struct dray_pair *p, int leg, unsigned sample, bool repair,
 		dray_vehicle_done *done, void *arg);
-	/* Required where group. All members or none; the same token again gives the first one's outcome. */
+	/* Required where group. All members or none; the same token again gives the first one's outcome. `commit`: there is to
+	 * be no way back: the old sources are let go, as images of that instant. */
 	void (*switch_group)(struct dray_rpc *rpc, const struct dray_switch_member *members, size_t n, uint64_t deadline_ns,
-		const char *token, dray_vehicle_done *done, void *arg);
+		bool commit, const char *token, dray_vehicle_done *done, void *arg);
 	/* Required where group. Lets all targets of the members go as images of one instant. `legs`: leg ids of each member,
 	 * ended by -1. */
 	void (*split_group)(struct dray_rpc *rpc, const char *const *volumes, const int (*legs)[9], size_t n,

@@ -233,6 +233,8 @@ class FakeIod:
             for x in list(v["legs"]):
                 if x["role"] == "copy":
                     v["legs"].remove(x)
+            if p.get("commit"):
+                v["legs"].remove(old)
             v["primary"] = leg["id"]
             v["epoch"] += 1
             out.append({"volume": v["name"], "epoch": v["epoch"], "primary": leg["id"], "blackout_us": 1234, "suspended_us": 1000})
