@@ -135,6 +135,7 @@ struct agent {
 
 	/* dray-iod's volumes */
 	json_t *volumes;        /* the last list, or NULL */
+	char volumes_by[40];    /* incarnation of the dray-iod that said so */
 	uint64_t lists_asked, list_number; /* number of the last list asked for; of the one in `volumes` */
 	bool list_wanted, list_under_way;
 	uint64_t list_at;       /* monotonic: the next poll */

@@ -221,15 +221,8 @@ static void shut_down(void *arg, const struct dray_error *err, json_t *result)
 	api_reply(call, 202, json_pack("{s:b}", "ending", 1));
 }
 
-void api_shutdown(struct agent *a, struct api_call *call)
+static void shutdown_now(struct agent *a, struct api_call *call)
 {
-	json_t *value;
-	const char *key;
-	json_object_foreach (call->body, key, value)
-		if (strcmp(key, "force")) {
-			api_problem(call, 400, 2, "unknown_key", "shutdown does not take %s", key);
-			return;
-		}
 	bool force = json_is_true(json_object_get(call->body, "force"));
 	supervisor_stop(a->supervisor); /* not started again while it ends */
 	if (!iod_ready(a->iod)) {
@@ -239,4 +232,20 @@ void api_shutdown(struct agent *a, struct api_call *call)
 		return;
 	}
 	iod_call(a->iod, "shutdown", json_pack("{s:b}", "force", force), shut_down, call);
+}
+
+void api_shutdown(struct agent *a, struct api_call *call)
+{
+	json_t *value;
+	const char *key;
+	json_object_foreach (call->body, key, value)
+		if (strcmp(key, "force")) {
+			api_problem(call, 400, 2, "unknown_key", "shutdown does not take %s", key);
+			return;
+		}
+	/* One that is just being started must not outlive us unseen. */
+	if (iod_ready(a->iod) || a->config->no_iod)
+		shutdown_now(a, call);
+	else
+		api_when_listed(a, call, shutdown_now);
 }

@@ -70,7 +70,7 @@ int agent_config_new(struct agent_config **out, struct dray_error *err)
 	if (!c)
 		return dray_error_errno(err, -ENOMEM, "configuration");
 	c->log_level = DRAY_LOG_INFO;
-	c->active_pairs = 4;
+	c->active_pairs = 32;
 	c->rate = UINT64_MAX;
 	c->iod_program = find_iod();
 	int rc = c->iod_program ? directories(c, err) : dray_error_errno(err, -ENOMEM, "configuration");

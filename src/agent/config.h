@@ -16,7 +16,7 @@ struct agent_config {
 	char *iod_program;     /* path of dray-iod */
 	bool no_iod;           /* another one starts dray-iod */
 	enum dray_log_level log_level;
-	unsigned active_pairs; /* of all sessions together; default 4 */
+	unsigned active_pairs; /* of all sessions together; default 32 */
 	uint64_t rate;         /* of all sessions together, bytes per second; UINT64_MAX: no limit */
 	unsigned iod_threads;  /* 0: dray-iod decides */
 	bool allow_faults;     /* tests: dray-iod understands `fault:` resources */

@@ -78,6 +78,7 @@ static void listed(void *arg, const struct dray_error *err, json_t *result)
 	}
 	json_decref(a->volumes);
 	a->volumes = json_incref(result);
+	snprintf(a->volumes_by, sizeof a->volumes_by, "%s", iod_incarnation(a->iod));
 	a->list_number = a->lists_asked; /* one at a time */
 	agent_wake(a);
 }

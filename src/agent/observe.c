@@ -75,16 +75,22 @@ static void note_epochs(struct agent *a)
 	}
 }
 
-/* dray-iod counts from its own start: what earlier ones had counted is added. */
-static void count(struct pair_run *run, uint64_t copied, uint64_t skipped, uint64_t recopied)
+/* dray-iod counts from its own start: what earlier ones had counted is added. Which of them counted is what the list says that
+ * is looked at: one that just went, or came back, has not counted anything new. `done`: what is on the targets; more of it
+ * than anybody was seen to copy was copied after the last look at one that was killed. */
+static void count(struct pair_run *run, uint64_t done, uint64_t copied, uint64_t skipped, uint64_t recopied)
 {
-	const char *incarnation = iod_incarnation(run->job->agent->iod);
+	const char *incarnation = run->job->agent->volumes_by;
 	if (strcmp(run->incarnation, incarnation)) {
+		bool first = !run->incarnation[0];
 		run->base_copied += run->last_copied;
 		run->base_skipped += run->last_skipped;
 		run->base_recopied += run->last_recopied;
 		run->last_copied = run->last_skipped = run->last_recopied = 0;
 		snprintf(run->incarnation, sizeof run->incarnation, "%s", incarnation);
+		uint64_t known = run->base_copied + run->base_skipped + copied + skipped;
+		if (!first && done > known)
+			run->base_copied += done - known;
 	}
 	run->last_copied = copied;
 	run->last_skipped = skipped;
@@ -95,7 +101,7 @@ static void progress(struct pair_run *run)
 {
 	struct dray_pair *p = run_pair(run);
 	const struct dray_pair_view *v = &run->view;
-	uint64_t done = UINT64_MAX, copied = 0, skipped = 0, recopied = 0, dirty = 0;
+	uint64_t done = UINT64_MAX, all_done = 0, copied = 0, skipped = 0, recopied = 0, dirty = 0;
 	bool any = false;
 	for (size_t t = 0; t < v->n_targets; t++) {
 		const struct dray_leg_view *leg = &v->targets[t];
@@ -107,6 +113,7 @@ static void progress(struct pair_run *run)
 		snprintf(p->targets[t].state, sizeof p->targets[t].state, "%s", leg->state);
 		if (!leg->held && leg->done_bytes < done)
 			done = leg->done_bytes;
+		all_done += leg->done_bytes;
 		copied += leg->copied_bytes;
 		skipped += leg->skipped_bytes;
 		recopied += leg->recopied_bytes;
@@ -115,7 +122,7 @@ static void progress(struct pair_run *run)
 	}
 	if (!any)
 		return;
-	count(run, copied, skipped, recopied);
+	count(run, all_done, copied, skipped, recopied);
 	struct dray_progress *g = &p->progress;
 	g->bytes_total = v->size_bytes;
 	if (done != UINT64_MAX)

@@ -370,8 +370,10 @@ static void ask_switch(struct ask *q)
 	}
 	const char *kind = q->verb == DRAY_VERB_UNDO ? "undo" : s->mode == DRAY_MODE_COPY ? "split" : "switch";
 	if (switch_begin(job, kind, q->pairs, q->call->actor, &err)) {
-		if (!strcmp(err.kind, "unsettled") && !q->call->core_note) {
-			/* Something of it was answered a moment ago, and what dray-iod has now is not known yet. */
+		bool soon = !strcmp(err.kind, "unsettled") || !strcmp(err.kind, "unreachable");
+		if (soon && !q->call->core_note) {
+			/* Something of it was answered a moment ago, and what dray-iod has now is not known yet; or dray-iod is
+			 * just being started again. */
 			set_text(&q->call->core_note, "%s", job->s->id);
 			api_when_listed(q->a, q->call, switch_again);
 		} else {

@@ -2,9 +2,13 @@
 /* The commands about volumes and about the agent itself. */
 #include "cli/cli.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 /* ---- volumes ---- */
 
@@ -224,12 +228,37 @@ int cmd_vehicles(const struct args *args)
 	return rc;
 }
 
+static bool answers(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	snprintf(addr.sun_path, sizeof addr.sun_path, "%s", path);
+	bool yes = fd >= 0 && !connect(fd, (struct sockaddr *)&addr, sizeof addr);
+	if (fd >= 0)
+		close(fd);
+	return yes;
+}
+
+/* Both said that they end: until they have, for a while. */
+static void wait_for_end(const struct args *args)
+{
+	char *agent = socket_path(args), *slash = strrchr(agent, '/'), *iod = NULL;
+	if (asprintf(&iod, "%.*siod.sock", slash ? (int)(slash + 1 - agent) : 0, agent) < 0)
+		abort();
+	for (int i = 0; i < 500 && (answers(agent) || answers(iod)); i++)
+		poll(NULL, 0, 20);
+	free(iod);
+	free(agent);
+}
+
 int cmd_shutdown(const struct args *args)
 {
 	const char *body = given(args, OPT_FORCE) ? "{\"force\":true}" : "{\"force\":false}";
 	struct reply reply;
 	struct call call = { .method = "POST", .path = "/v1/shutdown", .body = body, .len = strlen(body) };
 	int rc = request(args, &call, &reply);
+	if (!rc && json_is_true(json_object_get(reply.json, "ending")))
+		wait_for_end(args);
 	if (!rc && args->output == OUTPUT_HUMAN)
 		puts("The agent and dray-iod end.");
 	else if (!rc)

@@ -115,6 +115,10 @@ int fail_problem(const struct args *args, const json_t *problem, const char *whe
 /* A remark on stderr, "dray: ...". */
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* --socket, DRAY_SOCKET, or where drayd puts it: /run/dray for root, else the user's runtime directory, else the state
+ * directory's "run". malloc'ed. */
+char *socket_path(const struct args *args);
+
 /* ---- client.c: the agent's API ---- */
 struct reply {
 	int status;   /* of HTTP; 0: the agent was not reached */

@@ -24,9 +24,7 @@ static char *join(const char *a, const char *b)
 	return strcat(strcpy(s, a), b);
 }
 
-/* --socket, DRAY_SOCKET, or where drayd puts it: /run/dray for root, else the user's runtime directory, else the state
- * directory's "run". */
-static char *socket_path(const struct args *args)
+char *socket_path(const struct args *args)
 {
 	const char *s = args->value[OPT_SOCKET], *env = getenv("DRAY_SOCKET"), *run = getenv("XDG_RUNTIME_DIR"),
 		   *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");

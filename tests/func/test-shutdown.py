@@ -1,0 +1,26 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""dray shutdown returns when both programs have ended, also where dray-iod was just killed and is being started again."""
+import os
+import signal
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from dray import Scratch, wait_for
+from nbdclient import Client
+
+with Scratch() as s:
+    a = s.agent()
+    a.volume("v", s.file("old", "1M"))
+    client = Client(a.nbd_socket, "v")
+    assert "connected" in a.run("shutdown", status=5).stderr
+    client.sock.close()
+    wait_for("the client is gone", lambda: a.json("status")["iod"]["clients"] == 0)
+    for kill in (False, True):
+        if kill:
+            a.start()
+            os.kill(a.iod_pid(), signal.SIGKILL)
+        a.run("shutdown")
+        for sock in ("agent.sock", "nbd.sock", "iod.sock"):
+            assert not os.path.exists(os.path.join(a.run_dir, sock)), sock
+        assert a.process.wait(10) == 0
