@@ -3,6 +3,7 @@
 """dray shutdown returns when both programs have ended, also where dray-iod was just killed and is being started again."""
 import os
 import signal
+import socket
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
@@ -22,5 +23,9 @@ with Scratch() as s:
             os.kill(a.iod_pid(), signal.SIGKILL)
         a.run("shutdown")
         for sock in ("agent.sock", "nbd.sock", "iod.sock"):
-            assert not os.path.exists(os.path.join(a.run_dir, sock)), sock
+            try:
+                socket.socket(socket.AF_UNIX).connect(os.path.join(a.run_dir, sock))
+                raise AssertionError(f"{sock} still answers")
+            except (FileNotFoundError, ConnectionRefusedError):
+                pass
         assert a.process.wait(10) == 0
