@@ -160,6 +160,12 @@ int job_work_load(struct job *job, const char *text)
 json_t *job_document(const struct job *job, bool details)
 {
 	json_t *doc = dray_session_to_json(job->s, details);
+	if (job->s->held_by_undo) { /* H19: an undo sets it */
+		json_t *sw = json_object_get(doc, "switch");
+		if (!sw)
+			json_object_set_new(doc, "switch", sw = json_object());
+		json_object_set_new(sw, "when", json_string("manual"));
+	}
 	json_t *pairs = json_object_get(doc, "pairs");
 	for (size_t i = 0; details && i < job->s->n_pairs; i++) {
 		const struct pair_run *run = &job->runs[i];

@@ -92,6 +92,10 @@ static void count(struct pair_run *run, uint64_t done, uint64_t copied, uint64_t
 		if (!first && done > known)
 			run->base_copied += done - known;
 	}
+	/* A leg that is let go takes its counters along; what it had copied was copied. */
+	run->base_copied += copied < run->last_copied ? run->last_copied - copied : 0;
+	run->base_skipped += skipped < run->last_skipped ? run->last_skipped - skipped : 0;
+	run->base_recopied += recopied < run->last_recopied ? run->last_recopied - recopied : 0;
 	run->last_copied = copied;
 	run->last_skipped = skipped;
 	run->last_recopied = recopied;

@@ -4,10 +4,12 @@
 #include "storage/signature.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The name that a missing file will have: its directory's real path and its last part. */
 static void path_key(const char *resource, char *key, size_t size)
@@ -28,6 +30,19 @@ static void path_key(const char *resource, char *key, size_t size)
 		snprintf(key, size, "path:%.3900s/%.255s", strcmp(real, "/") ? real : "", slash + 1);
 }
 
+/* A file in the directory that path_key names? */
+static int may_make(struct probe *p)
+{
+	char directory[sizeof p->path_key];
+	snprintf(directory, sizeof directory, "%s", p->path_key + strlen("path:"));
+	char *slash = strrchr(directory, '/');
+	slash[slash == directory] = 0;
+	if (!faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS))
+		return 0;
+	int e = errno;
+	return dray_error_kind(&p->err, -e, "not_accessible", "no file can be made in %s: %s", directory, strerror(e));
+}
+
 static void look(const struct dray_resource *r, bool target, bool may_create, bool allow_faults, struct probe *p)
 {
 	struct dray_storage_options o = { .read_only = !target, .no_lock = !target, .allow_faults = allow_faults,
@@ -37,7 +52,7 @@ static void look(const struct dray_resource *r, bool target, bool may_create, bo
 	p->rc = dray_storage_probe(r->resource, &o, &p->info, &p->err);
 	if (p->rc == -ENOENT && target && may_create && p->path_key[0]) {
 		p->missing = true;
-		p->rc = 0;
+		p->rc = may_make(p);
 		return;
 	}
 	/* Held by someone (perhaps a session that the core can name): what it is can be told all the same. */

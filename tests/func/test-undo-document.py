@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""After an undo the document says that a person switches next (H19), and what was copied stays told."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from dray import MiB, Scratch
+
+with Scratch() as s:
+    a = s.agent()
+    a.volume("v", s.file("old", 4 * MiB, True))
+    doc = a.spec({"name": "x", "switch": {"when": "synced"}, "pairs": [{"source": "volume:v", "target": [s.file("b", 4 * MiB), s.file("c", 4 * MiB)]}]},
+                 "--wait")
+    assert doc["state"] == "switched" and doc["pairs"][0]["progress"]["bytes_copied"] == 8 * MiB, doc
+    doc = a.json("undo", "x")
+    for _ in range(2):
+        assert doc["state"] == "synced" and doc["switch"]["when"] == "manual", doc
+        assert doc["pairs"][0]["progress"]["bytes_copied"] == 8 * MiB, doc
+        a.process.kill()
+        a.process.wait()
+        a.start()
+        doc = a.show("x")
+    # Said anew, it is done at once.
+    a.run("set", "x", "switch.when=synced")
+    a.wait("x", "switched")
+    if os.geteuid():
+        os.chmod(s.dir, 0o500)
+        refused = a.json("migrate", s.path("old"), s.path("new"), "--create", "thin", status=3)
+        os.chmod(s.dir, 0o700)
+        assert refused["errors"][-1]["code"] == "not_accessible", refused
