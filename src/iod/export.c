@@ -32,6 +32,7 @@ static void *export_get(void *ctx, const char *name, struct dray_nbd_export_info
 	}
 	if (found) {
 		found->refs++;
+		found->exports++;
 		memset(info, 0, sizeof *info);
 		snprintf(info->name, sizeof info->name, "%s", found->def.name);
 		snprintf(info->description, sizeof info->description, "dray volume");
@@ -55,7 +56,12 @@ static void *export_get(void *ctx, const char *name, struct dray_nbd_export_info
 
 static void export_put(void *ctx, void *handle)
 {
-	iod_volume_put(handle);
+	struct iod *iod = ctx;
+	struct iod_volume *v = handle;
+	pthread_mutex_lock(&iod->lock);
+	v->exports--;
+	pthread_mutex_unlock(&iod->lock);
+	iod_volume_put(v);
 }
 
 static void export_list(void *ctx, void (*each)(void *arg, const char *name, const char *description), void *arg)

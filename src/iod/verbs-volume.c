@@ -185,8 +185,10 @@ static int disconnect(struct iod_volume *v)
 
 static int check_removable(struct iod_volume *v, struct dray_error *err)
 {
-	unsigned clients = atomic_load(&v->clients), legs = 0;
+	unsigned legs = 0;
 	pthread_mutex_lock(&v->iod->lock);
+	/* More than v->clients for a moment: a client that got its answer is counted there on the volume's thread, later. */
+	unsigned clients = v->exports;
 	for (unsigned i = 0; i < v->n_legs; i++)
 		legs += v->legs[i]->def->id != v->primary;
 	pthread_mutex_unlock(&v->iod->lock);

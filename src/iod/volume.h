@@ -67,6 +67,7 @@ struct iod_volume {
 	struct iod_leg *legs[2 * IOD_LEGS_MAX];
 	unsigned n_legs;
 	unsigned refs;              /* exports in use, verbs, openers */
+	unsigned exports;           /* of them, exports in use: a client is being let in, is there, or just left */
 	bool taken;                 /* the verb right */
 	bool served, removed, in_doubt;
 	char reason[480];           /* why it is not served */

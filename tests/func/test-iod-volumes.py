@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import Scratch
+from dray import Scratch, wait_for
 from iod import Iod
 from nbdclient import Client
 
@@ -33,6 +33,12 @@ with Scratch() as s:
     c.write(0, b"x" * 4096)
     assert iod.volume("v")["clients"] == 1
     iod.refused("volume.remove", "connected", name="v")
+    # A client counts from the moment it is let in.
+    for _ in range(20):
+        wait_for("no client", lambda: iod.volume("s1")["clients"] == 0)
+        guest = Client(iod.nbd_socket, "s1")
+        iod.refused("volume.remove", "connected", name="s1")
+        guest.close()
     iod.stop()
 
     iod.start()
