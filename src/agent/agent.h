@@ -79,7 +79,7 @@ struct pair_run {
 	struct dray_limits pushed; /* as last told to dray-iod */
 	bool pushed_valid;
 	bool verifying, verify_asked, verify_repair;
-	unsigned verify_sample;
+	unsigned verify_sample, verify_step; /* asked for; of the one that runs */
 	char incarnation[40];  /* of dray-iod, when the counters below began */
 	uint64_t base_copied, base_skipped, base_recopied; /* of earlier incarnations of dray-iod */
 	uint64_t last_copied, last_skipped, last_recopied;

@@ -46,7 +46,7 @@ int main(int argc, char **argv)
 		{ "version", no_argument, NULL, VERSION },
 		{ 0 },
 	};
-	struct agent_config *config;
+	struct agent_config *config = NULL;
 	struct dray_error err = DRAY_ERROR_INIT;
 	const char *file = NULL, *state = NULL, *run = NULL;
 	bool no_iod = false;
@@ -69,6 +69,7 @@ int main(int argc, char **argv)
 		rc = agent_config_read(config, file, &err);
 	if (rc) {
 		fprintf(stderr, "drayd: %s\n", err.text);
+		agent_config_free(config);
 		return 2;
 	}
 	if (state) {

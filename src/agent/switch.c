@@ -333,6 +333,11 @@ static int check_member(struct job *job, size_t i, const char *kind, struct dray
 		return dray_error_kind(err, -EAGAIN, "not_synced", "pair %u: %llu bytes of the %s are not in sync%s%s", p->id,
 			(unsigned long long)leg->dirty_bytes, undo ? "old source" : "target", leg->error[0] ? ": " : "",
 			leg->error);
+	/* One of the two is wrong, and nobody knows which. */
+	if (p->verified && !strcmp(p->verified, "differs"))
+		return dray_error_kind(err, -EAGAIN, "differs",
+			"pair %u: the last verification found bytes that differ; verify it again, with repair if the %s is right", p->id,
+			undo ? "target" : "source");
 	if (!undo && verify_missing(run))
 		return dray_error_kind(err, -EAGAIN, "not_verified", "pair %u is being verified", p->id);
 	return 0;
@@ -413,6 +418,8 @@ static bool ready(const struct job *job, size_t i)
 {
 	const struct dray_pair *p = &job->s->pairs[i];
 	const struct pair_run *run = &job->runs[i];
+	if (p->verified && !strcmp(p->verified, "differs"))
+		return false;
 	return p->state == DRAY_PAIR_SYNCED && run->goal == GOAL_NONE && run_settled(run) && !run->verifying &&
 	       !run->verify_asked && !verify_missing(run) && run->view.targets[0].synced && !pair_pause_wanted(job, p);
 }

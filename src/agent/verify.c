@@ -34,7 +34,7 @@ bool verify_missing(const struct pair_run *run)
 {
 	const struct job *job = run->job;
 	const struct dray_pair *p = &job->s->pairs[run->index];
-	return job->s->verify != DRAY_VERIFY_NONE && !p->verified;
+	return job->s->verify != DRAY_VERIFY_NONE && (!p->verified || strcmp(p->verified, "clean"));
 }
 
 static void started(struct pair_run *run, const struct dray_error *err)
@@ -53,11 +53,13 @@ bool verify_step(struct pair_run *run)
 	if (!leg->found || !leg->synced)
 		return false;
 	set_verifying(run, true);
+	run->verify_step = 0;
 	if (leg->verify_running)
 		return false; /* adopted */
 	unsigned sample = run->verify_asked ? run->verify_sample
 					    : run->job->s->verify == DRAY_VERIFY_SAMPLE ? SAMPLE_EVERY : 1;
 	bool repair = run->verify_asked ? run->verify_repair : run->job->s->verify_repair;
+	run->verify_step = sample;
 	run->vehicle->verify_start(&run->job->agent->rpc, p, leg->leg, sample, repair, call_done, call_new(run, started));
 	return true;
 }
@@ -71,6 +73,11 @@ void verify_observe(struct pair_run *run)
 	set_verifying(run, false);
 	if (!leg->verify_seen)
 		return; /* dray-iod was restarted: again */
+	/* A range that was written to, a stall or a switch can cut it short: what was not looked at is not verified. */
+	if (run->verify_step < 2 && !leg->verify_differing_bytes && leg->verify_compared_bytes < run->view.size_bytes) {
+		run->retry_at = run->job->agent->now + SECOND;
+		return;
+	}
 	uint64_t left = leg->verify_differing_bytes > leg->verify_repaired_bytes
 				? leg->verify_differing_bytes - leg->verify_repaired_bytes
 				: 0;
