@@ -88,3 +88,18 @@ with AgentTest() as t:
     assert t.refused("POST", "/sessions/slow/pause", {}).exit == 1
     t.wait_states("slow", "paused")
     t.verb("slow", "cancel")
+
+    # A second target that can't be attached, and one that is given up: the first goes on, the document says so.
+    t.iod.fail["leg.attach"] = [None, ("not_accessible", "the second is on fire"), None]
+    t.submit({"name": "fan", "pairs": [{"source": "volume:h", "target": [t.file(f"fan{i}") for i in range(3)]}]})
+    t.wait_states("fan", "copying")
+    targets = t.show("fan")["pairs"][0]["targets"]
+    assert [x["role"] for x in targets] == ["successor", "copy", "copy"] and "on fire" in str(targets[1]), targets
+    third = t.iod.volumes["h"]["legs"][-1]
+    third.update(held=True, state="degraded", error="No space left on device", synced=False)
+    t.iod.sync("h")
+    t.wait_state("fan", "synced")
+    assert "No space" in str(t.show("fan")["pairs"][0]["targets"][2]), t.show("fan")
+    assert t.verb("fan", "switch")["state"] == "switched"
+    assert [e["detail"].split(":")[-1] for e in t.call("GET", "/events?session=fan") if e["event"] == "target-failed"] == [
+        " the second is on fire", " No space left on device"]

@@ -3,6 +3,7 @@
 """drayd killed, dray-iod restarted, an answer lost, at each step: the session goes on from what is there, nothing is done twice."""
 import http.client
 import os
+import sqlite3
 import sys
 import threading
 
@@ -117,3 +118,28 @@ with AgentTest() as t:
     t.wait("told", lambda: "epoch" in (t.show("three")["pairs"][0]["reason"] or ""))
     assert len(t.iod.volumes["a"]["legs"]) == 1
     assert "epoch" in t.call("GET", "/volumes/a")["reason"]
+
+# The host was restarted: running pairs begin again from what is there; one that lost its locks has failed.
+with AgentTest() as t:
+    for n in "ab":
+        t.iod.add(n, "/nowhere/" + n, 1 << 20)
+    t.submit({"name": "boot", "pairs": [{"source": f"volume:{v}", "target": t.file(v)} for v in "ab"]})
+    t.wait_states("boot", "copying", "copying")
+    t.kill()
+    t.iod.restart()
+    db = sqlite3.connect(t.state + "/repository.db")
+    db.execute("UPDATE meta SET value = 'another' WHERE key = 'boot_id'")
+    db.execute("DELETE FROM locks WHERE pair = 2")
+    db.execute("INSERT INTO ids VALUES('s-gone')")
+    db.execute("INSERT INTO sessions(id, name, state, live, document, work) SELECT 's-gone', 'gone', 'canceled', 0, '{}', '{}'")
+    db.execute("INSERT INTO locks(identity, resource, start, end, session, pair, role, since) VALUES('x', 'x', 0, 9, 's-gone', 1, 'target', 1)")
+    db.commit()
+    db.close()
+    t.start()
+    t.wait_states("boot", "copying", "failed")
+    doc = t.show("boot")
+    assert "not locked" in doc["pairs"][1]["reason"], doc
+    steps = [(e["before"], e["after"], e["detail"]) for e in t.call("GET", "/events?session=boot") if e["event"] == "state" and e["pair"] == "1"]
+    assert steps[-2:] == [("copying", "starting", "the host was restarted"), ("starting", "copying", None)], steps
+    assert t.iod.count("leg.attach") == 2
+    assert {lock["session"] for lock in t.call("GET", "/locks")} == {doc["id"]}, "a lock of a session that is over"

@@ -67,13 +67,22 @@ class AgentTest:
                 if os.path.exists(path):
                     with open(path, errors="replace") as f:
                         print(f"--- {name}\n" + "".join(f.readlines()[-60:]), file=sys.stderr)
+        ended = None
+        if kind is None and self.process and self.process.poll() is None:
+            self.process.terminate()  # an orderly end, where the sanitizers look for what was lost
+            try:
+                ended = self.process.wait(20 * SLOW)
+            except subprocess.TimeoutExpired:
+                ended = "too late"
         self.kill()
+        log = self.log() if ended else ""
         for pid in children_using(self.run_dir):
             os.kill(pid, signal.SIGCONT)
             os.kill(pid, signal.SIGKILL)
         if self.iod:
             self.iod.stop()
         shutil.rmtree(self.dir, ignore_errors=True)
+        assert not ended, f"drayd ended with status {ended}: {log[-6000:]}"
 
     # ---- the process ----
     def start(self, *options):
