@@ -100,9 +100,15 @@ static void list(struct agent *a, struct api_call *call)
 		return;
 	json_t *out = json_array(), *v;
 	size_t i;
-	json_array_foreach (a->volumes, i, v)
-		if (!json_is_true(json_object_get(v, "hidden")))
-			json_array_append_new(out, shown(a, v));
+	json_array_foreach (a->volumes, i, v) {
+		if (json_is_true(json_object_get(v, "hidden")))
+			continue;
+		/* By name: dray-iod's order is another one after each of its starts. */
+		size_t at = json_array_size(out);
+		while (at && strcmp(text(json_array_get(out, at - 1), "name"), text(v, "name")) > 0)
+			at--;
+		json_array_insert_new(out, at, shown(a, v));
+	}
 	api_reply(call, 200, out);
 }
 

@@ -153,7 +153,9 @@ static void go_back(struct job *job)
 	job->s = old;
 }
 
-/* Pairs that are left out of the session's state are named in its reason. */
+#define LEFT_OUT "left out, canceled: "
+
+/* Pairs that are left out of the session's state are named in its reason, as long as another is in. */
 static void name_canceled(struct dray_session *s)
 {
 	char names[200] = "";
@@ -164,8 +166,12 @@ static void name_canceled(struct dray_session *s)
 			if (n < sizeof names - 16)
 				n += (size_t)snprintf(names + n, sizeof names - n, "%s%u", n ? ", " : "", s->pairs[i].id);
 		}
-	if (canceled && canceled < s->n_pairs && !s->reason)
-		set_text(&s->reason, "left out, canceled: %s %s", canceled == 1 ? "pair" : "pairs", names);
+	if (s->reason && strncmp(s->reason, LEFT_OUT, strlen(LEFT_OUT)))
+		return; /* a better one */
+	if (canceled && canceled < s->n_pairs)
+		set_text(&s->reason, LEFT_OUT "%s %s", canceled == 1 ? "pair" : "pairs", names);
+	else
+		set_text(&s->reason, NULL);
 }
 
 static void aggregate(struct change *c)

@@ -9,7 +9,9 @@ from agent import AgentTest  # noqa: E402
 from dray import Scratch  # noqa: E402
 
 with AgentTest() as t:
-    t.iod.add("a", "/nowhere/a", 1 << 20)
+    for n in "bca":
+        t.iod.add(n, "/nowhere/" + n, 1 << 20)
+    assert [v["name"] for v in t.call("GET", "/volumes")] == ["a", "b", "c"]
     # The target is refused after the cancel was asked for: canceled all the same, nothing stays locked.
     t.iod.held["leg.attach"] = True
     t.iod.fail["leg.attach"] = [("not_accessible", "it is on fire")]
@@ -24,6 +26,13 @@ with AgentTest() as t:
     t.wait_state("x", "canceled")
     assert t.call("GET", "/locks") == []
     assert not [e for e in t.call("GET", "/events?session=x") if "failed" in (e["before"], e["after"])]
+
+    # A session whose pairs are all canceled left none out.
+    t.submit({"name": "y", "pairs": [{"source": f"volume:{n}", "target": t.file("t" + n)} for n in "abc"]})
+    t.wait_states("y", "copying", "copying", "copying")
+    assert t.verb("y", "cancel", pairs=["2"])["reason"] == "left out, canceled: pair 2"
+    assert t.verb("y", "cancel", pairs=["3"])["reason"] == "left out, canceled: pairs 2, 3"
+    assert t.verb("y", "cancel")["reason"] is None
 
 with Scratch() as s:
     a = s.agent()
