@@ -196,6 +196,9 @@ static void judge(struct pair_run *run)
 	}
 	if ((p->state != DRAY_PAIR_COPYING && p->state != DRAY_PAIR_SYNCED) || run->goal != GOAL_NONE)
 		return;
+	/* A leg on its way to a pause may be set aside because we asked for it; how it is counts when it is resumed. */
+	if (pair_pause_wanted(run->job, p))
+		return;
 	const struct dray_leg_view *first = &run->view.targets[0];
 	if (!first->found) {
 		pair_fail(run, false, "target %s: its leg is gone from dray-iod", p->targets[0].at.resource);

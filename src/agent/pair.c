@@ -159,10 +159,10 @@ static bool pause_legs(struct pair_run *run, bool paused)
 	struct dray_pair *p = run_pair(run);
 	for (size_t t = 0; t < run->view.n_targets; t++) {
 		const struct dray_leg_view *leg = &run->view.targets[t];
-		if (!leg->found || leg->primary || leg->held || leg->paused == paused)
+		bool detach = paused && run->pause_detach;
+		if (!leg->found || leg->primary || leg->held || (leg->paused == paused && !detach))
 			continue;
-		run->vehicle->pause(&run->job->agent->rpc, p, leg->leg, paused, paused && run->pause_detach, call_done,
-			call_new(run, NULL));
+		run->vehicle->pause(&run->job->agent->rpc, p, leg->leg, paused, detach, call_done, call_new(run, NULL));
 		return true;
 	}
 	return false;
