@@ -27,6 +27,8 @@ struct api_call {
 	char *q_session, *q_state; /* query arguments, or NULL */
 	uint64_t q_after, q_limit;
 	bool dry_run, yaml, force;
+	uint64_t ticket;                /* POST /v1/sessions: the order in which they came; else 0 */
+	struct dray_list ticket_node;
 	struct dray_session *submitted; /* POST /v1/sessions: read ... */
 	struct probe_set *probes;       /* ... and probed */
 	struct probe *probe;            /* POST /v1/volumes: of its resource */
@@ -69,11 +71,13 @@ void api_document(struct api_call *call, int status, const struct job *job, json
 void api_when_listed(struct agent *a, struct api_call *call, void (*next)(struct agent *a, struct api_call *call));
 
 /* ---- the HTTP side ---- */
-/* Listens on PATH (mode 0660). The calls go to `hand_over` on the connections' threads. */
+/* Listens on PATH (mode 0660). The calls go to `hand_over` on the connections' threads; `poke` wakes the core. */
 int api_start(struct api **api, const char *path, bool allow_faults, void (*hand_over)(void *ctx, struct api_call *call),
-	void *ctx, struct dray_error *err);
+	void (*poke)(void *ctx), void *ctx, struct dray_error *err);
 /* No new requests, followers end; all calls must have been answered or be answered while this waits. */
 void api_stop(struct api *api);
+/* A submit that came before this ticket has not reached the core yet: its resources are being looked at. */
+bool api_older_pending(struct api *api, uint64_t ticket);
 /* Any thread: wakes those who follow the events. NULL is allowed. */
 void api_events_changed(struct api *api);
 

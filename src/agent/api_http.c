@@ -32,7 +32,10 @@ struct api {
 	char *path;
 	bool allow_faults;
 	void (*hand_over)(void *ctx, struct api_call *call);
+	void (*poke)(void *ctx);
 	void *ctx;
+	uint64_t tickets;
+	struct dray_list pending; /* submits that are being looked at, in the order in which they came */
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	uint64_t changes; /* of the events */
@@ -57,6 +60,7 @@ static struct api_call *call_make(const char *method, const char *path)
 	pthread_mutex_init(&call->lock, NULL);
 	pthread_cond_init(&call->cond, NULL);
 	dray_list_init(&call->node);
+	dray_list_init(&call->ticket_node);
 	return call;
 }
 
@@ -78,9 +82,39 @@ static void call_free(struct api_call *call)
 	free(call);
 }
 
+/* The order of submits is that of their arrival, however long it takes to look at what they name. */
+static void ticket_take(struct api *api, struct api_call *call)
+{
+	pthread_mutex_lock(&api->lock);
+	call->ticket = ++api->tickets;
+	dray_list_add_tail(&api->pending, &call->ticket_node);
+	pthread_mutex_unlock(&api->lock);
+}
+
+/* After the hand-over, so that there is no moment in which neither side knows of it. */
+static void ticket_done(struct api *api, struct api_call *call)
+{
+	pthread_mutex_lock(&api->lock);
+	bool had = !dray_list_empty(&call->ticket_node);
+	dray_list_del(&call->ticket_node);
+	pthread_mutex_unlock(&api->lock);
+	if (had)
+		api->poke(api->ctx);
+}
+
+bool api_older_pending(struct api *api, uint64_t ticket)
+{
+	pthread_mutex_lock(&api->lock);
+	bool older = !dray_list_empty(&api->pending) &&
+		     dray_container(api->pending.next, struct api_call, ticket_node)->ticket < ticket;
+	pthread_mutex_unlock(&api->lock);
+	return older;
+}
+
 static void call_run(struct api *api, struct api_call *call)
 {
 	api->hand_over(api->ctx, call);
+	ticket_done(api, call);
 	pthread_mutex_lock(&call->lock);
 	while (!call->answered)
 		pthread_cond_wait(&call->cond, &call->lock);
@@ -352,6 +386,7 @@ static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *
 {
 	bool post = !strcmp(call->method, "POST");
 	if (post && !strcmp(call->path, "/sessions")) {
+		ticket_take(api, call);
 		/* What is right of a wrong document is looked at, too: all problems are told at once. */
 		dray_session_parse(req->body ? req->body : "", req->len, true, &call->submitted, &call->problems);
 		if (call->submitted && !(call->probes = probe_session(call->submitted, api->allow_faults)))
@@ -538,7 +573,7 @@ static int listen_on(const char *path, struct dray_error *err)
 }
 
 int api_start(struct api **out, const char *path, bool allow_faults, void (*hand_over)(void *ctx, struct api_call *call),
-	void *ctx, struct dray_error *err)
+	void (*poke)(void *ctx), void *ctx, struct dray_error *err)
 {
 	int fd = listen_on(path, err);
 	if (fd < 0)
@@ -551,6 +586,8 @@ int api_start(struct api **out, const char *path, bool allow_faults, void (*hand
 	}
 	api->allow_faults = allow_faults;
 	api->hand_over = hand_over;
+	api->poke = poke;
+	dray_list_init(&api->pending);
 	api->ctx = ctx;
 	pthread_mutex_init(&api->lock, NULL);
 	pthread_cond_init(&api->cond, NULL);

@@ -216,14 +216,28 @@ static bool job_settled(struct agent *a, const char *id)
 	return true;
 }
 
+/* A submit waits for those that came before it: of two that want the same device the first one gets it. */
+static bool waits_its_turn(struct agent *a, const struct api_call *call)
+{
+	if (!call->ticket)
+		return false;
+	dray_list_for_each (n, &a->gated) {
+		const struct api_call *other = dray_container(n, struct api_call, node);
+		if (other->ticket && other->ticket < call->ticket)
+			return true;
+	}
+	return api_older_pending(a->api, call->ticket);
+}
+
 static void go_on(struct agent *a)
 {
 	dray_list_for_each_safe (n, &a->gated) {
 		struct api_call *call = dray_container(n, struct api_call, node);
 		bool listed = iod_ready(a->iod) && a->list_number >= call->core_list;
-		if ((listed && job_settled(a, call->core_note)) || a->now >= call->core_deadline) {
+		if ((listed && job_settled(a, call->core_note) && !waits_its_turn(a, call)) || a->now >= call->core_deadline) {
 			dray_list_del(n);
 			call->core_next(a, call);
+			agent_wake(a); /* others may have waited for this one: another turn */
 		}
 	}
 }
@@ -342,7 +356,7 @@ static int open_all(struct agent *a, int *lock_fd, int *signal_fd, struct dray_e
 		return dray_error_errno(err, -ENOMEM, "the agent");
 	a->rpc.call = rpc_call;
 	snprintf(path, sizeof path, "%s/agent.sock", a->config->run_dir);
-	return api_start(&a->api, path, a->config->allow_faults, queue_put, a->queue, err);
+	return api_start(&a->api, path, a->config->allow_faults, queue_put, queue_poke, a->queue, err);
 }
 
 static void close_all(struct agent *a, int lock_fd, int signal_fd)

@@ -39,6 +39,7 @@ struct iod {
 	size_t in_len, in_size, out_len, out_size;
 	json_t *hello;
 	bool stepping;
+	bool refused_us; /* hello or subscribe failed: another version, or not dray-iod at all */
 };
 
 struct iod *iod_new(const char *path, const struct iod_ops *ops, void *ctx)
@@ -201,6 +202,7 @@ static void on_subscribed(void *arg, const struct dray_error *err, json_t *resul
 	if (err) {
 		if (iod->phase != CLOSED)
 			dray_log(DRAY_LOG_ERROR, "iod-refused", "dray-iod refuses events.subscribe: %s", err->text);
+		iod->refused_us = true;
 		return;
 	}
 	iod->phase = READY;
@@ -214,6 +216,7 @@ static void on_hello(void *arg, const struct dray_error *err, json_t *result)
 	if (err) {
 		if (iod->phase != CLOSED)
 			dray_log(DRAY_LOG_ERROR, "iod-refused", "dray-iod refuses hello: %s", err->text);
+		iod->refused_us = true;
 		return;
 	}
 	json_decref(iod->hello);
@@ -241,6 +244,7 @@ static void connect_now(struct iod *iod, uint64_t now)
 		return;
 	}
 	iod->phase = HELLO;
+	iod->refused_us = false;
 	send_call(iod, "hello", json_pack("{s:i}", "version", 1), on_hello, iod);
 }
 
@@ -341,6 +345,8 @@ void iod_step(struct iod *iod, uint64_t now)
 		transfer(iod, now);
 	if (iod->fd >= 0 && iod->out_len)
 		transfer(iod, now); /* what the callbacks asked for */
+	if (iod->fd >= 0 && iod->refused_us)
+		drop(iod, "refused", now); /* and again after the back-off: it may be replaced by a better one */
 	/* Only those refused before now: a callback may ask again. */
 	struct dray_list old;
 	dray_list_init(&old);

@@ -124,8 +124,9 @@ static void goal_step(struct pair_run *run)
 static void attached(struct pair_run *run, const struct dray_error *err)
 {
 	struct dray_pair *p = run_pair(run);
-	/* Where it is canceled meanwhile, it does not matter any more. */
-	if (!err || p->state != DRAY_PAIR_STARTING || run->goal != GOAL_NONE)
+	/* Where it is canceled meanwhile, it does not matter any more. "busy" means that another call of that volume takes long:
+	 * tried again after the back-off. */
+	if (!err || p->state != DRAY_PAIR_STARTING || run->goal != GOAL_NONE || !strcmp(err->kind, "busy"))
 		return;
 	run->retry_at = run->backoff = 0;
 	for (size_t t = 0; t < p->n_targets; t++) {
@@ -147,7 +148,8 @@ static void attached(struct pair_run *run, const struct dray_error *err)
 
 static void prepared(struct pair_run *run, const struct dray_error *err)
 {
-	if (err && run_pair(run)->state == DRAY_PAIR_STARTING && run->goal == GOAL_NONE) {
+	if (err && run_pair(run)->state == DRAY_PAIR_STARTING && run->goal == GOAL_NONE &&
+		strcmp(err->kind, "busy")) {
 		run->retry_at = run->backoff = 0;
 		pair_fail(run, true, "source %s: %s", run_pair(run)->source.resource, err->text);
 	}

@@ -47,7 +47,6 @@ int queue_fd(const struct queue *q)
 void queue_put(void *ctx, struct api_call *call)
 {
 	struct queue *q = ctx;
-	uint64_t one = 1;
 	pthread_mutex_lock(&q->lock);
 	bool closed = q->closed;
 	if (!closed)
@@ -55,7 +54,15 @@ void queue_put(void *ctx, struct api_call *call)
 	pthread_mutex_unlock(&q->lock);
 	if (closed)
 		api_problem(call, 503, 6, "stopping", "the agent stops");
-	else if (write(q->fd, &one, sizeof one) != sizeof one)
+	else
+		queue_poke(q);
+}
+
+void queue_poke(void *ctx)
+{
+	struct queue *q = ctx;
+	uint64_t one = 1;
+	if (write(q->fd, &one, sizeof one) != sizeof one)
 		abort(); /* an eventfd's counter does not fill up */
 }
 
