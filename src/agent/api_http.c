@@ -154,6 +154,8 @@ static void problem_v(struct api_call *call, int status, int exit_code, const ch
 	if (more)
 		json_object_update(answer, more);
 	json_decref(more);
+	if (!json_object_get(answer, "errors"))
+		json_object_set_new(answer, "errors", json_array());
 	call->type = "application/problem+json";
 	api_reply(call, status, answer);
 }

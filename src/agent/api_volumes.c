@@ -168,6 +168,9 @@ static void add(struct agent *a, struct api_call *call)
 	const char *what = json_is_object(resource) ? text(resource, "resource") : json_string_value(resource);
 	if (what && *what != '/' && !strchr(what, ':'))
 		dray_problems_add(&call->problems, "/resource", 0, "bad_value", what, "an absolute path or a URI", "a path must be absolute");
+	/* What does not answer would take dray-iod as long again. */
+	if (!call->problems.n && call->probe && !strcmp(call->probe->err.kind, "unreachable"))
+		dray_problems_add(&call->problems, "/resource", 0, "unreachable", what, NULL, "%s", call->probe->err.text);
 	if (!call->problems.n && call->probe && !call->probe->rc) {
 		struct dray_repo_lock *lock;
 		struct lock_list locks = { 0 };

@@ -92,6 +92,13 @@ void change_pair(struct change *c, struct pair_run *run, enum dray_pair_state to
 	va_end(ap);
 	note(c, p->id, "state", dray_state_word(p->state), dray_state_word(to), reason ? strdup(reason) : NULL);
 	p->state = to;
+	/* What was measured before was of another state. */
+	bool whole = to == DRAY_PAIR_SYNCED || to == DRAY_PAIR_SWITCHING || to == DRAY_PAIR_SWITCHED || to == DRAY_PAIR_COMPLETED ||
+		     to == DRAY_PAIR_COMMITTED;
+	if (to != DRAY_PAIR_COPYING) {
+		p->progress.rate = whole || to == DRAY_PAIR_PAUSED ? 0 : DRAY_UNKNOWN;
+		p->progress.eta_seconds = whole ? 0 : DRAY_UNKNOWN;
+	}
 	free(p->reason);
 	p->reason = reason;
 }

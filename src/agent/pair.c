@@ -80,7 +80,6 @@ static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock
 	if (p->state != state)
 		change_pair(&c, run, state, reason ? "%s" : NULL, reason);
 	if (state == DRAY_PAIR_CANCELED) {
-		p->progress.rate = p->progress.eta_seconds = DRAY_UNKNOWN;
 		for (size_t t = 0; t < p->n_targets; t++)
 			if (p->targets[t].state[0])
 				snprintf(p->targets[t].state, sizeof p->targets[t].state, "detached");

@@ -72,6 +72,7 @@ with AgentTest() as t:
     assert p.codes() == {"/id": "exists"}, p
 
     assert t.refused("GET", "/sessions/nobody").exit == 4
+    assert t.refused("GET", "/sessions/nobody").body["errors"] == []
     assert t.refused("POST", "/sessions/first/pause", {"pairs": ["7"]}).exit == 4
     assert t.refused("POST", "/sessions/first/fly", {}).exit == 4
     p = t.refused("PATCH", "/sessions/first", {"priority": "high", "limits.rate": "ten"})

@@ -24,6 +24,9 @@ with Scratch() as s:
     # Said anew, it is done at once.
     a.run("set", "x", "switch.when=synced")
     a.wait("x", "switched")
+    # An offline pair that is done has no rate any more.
+    doc = a.json("migrate", s.file("o", 4 * MiB, True), s.path("p"), "--create", "full", "--rate", "16MiB")
+    assert doc["state"] == "completed" and doc["pairs"][0]["progress"]["rate"] == doc["pairs"][0]["progress"]["eta_seconds"] == 0, doc
     if os.geteuid():
         os.chmod(s.dir, 0o500)
         refused = a.json("migrate", s.path("old"), s.path("new"), "--create", "thin", status=3)
