@@ -31,17 +31,11 @@ int cmd_volume_add(const struct args *args)
 	return rc;
 }
 
-/* The resource of the leg that serves reads. */
+/* The resource of the leg that serves reads; of a slice, what it is a slice of. */
 static const char *primary_of(const json_t *volume)
 {
-	size_t i;
-	json_t *leg, *primary = json_object_get(volume, "primary");
-	if (json_is_string(primary))
-		return json_string_value(primary);
-	json_array_foreach(json_object_get(volume, "legs"), i, leg)
-		if (!strcmp(text_of(leg, "state"), "primary"))
-			return text_of(leg, "resource");
-	return "";
+	const json_t *primary = json_object_get(volume, "primary");
+	return json_is_string(primary) ? json_string_value(primary) : text_of(primary, "resource");
 }
 
 int cmd_volume_list(const struct args *args)

@@ -194,6 +194,14 @@ static char *default_name(const char *source, const char *target)
 		if ((unsigned char)*p > ' ' && *p != '/' && *p != 0x7f && (n || *p != '-'))
 			name[n++] = *p;
 	name[n] = 0;
+	/* One that looks like an id can't be a session's name. */
+	if (!strncmp(name, "s-", 2) && name[2] && !name[2 + strspn(name + 2, "0123456789abcdefghijklmnopqrstuvwxyz")]) {
+		char *other = NULL;
+		if (asprintf(&other, "move-%s", name) < 0)
+			abort();
+		free(name);
+		name = other;
+	}
 	return name;
 }
 

@@ -263,7 +263,7 @@ bool dray_check_resource_name(struct dray_check *c, const struct dray_key *key, 
 	if (!why && !strncmp(s, "volume:", 7)) {
 		if (!volumes)
 			why = "a volume can be a source, here must be a plain resource";
-		else if (!name_is_good(s + 7))
+		else if (!name_is_good(s + 7) && !looks_like_id(s + 7)) /* only sessions have ids */
 			why = "this can't be a volume's name";
 	} else if (!why && *s != '/') {
 		/* A relative path would mean another file to the agent than to who wrote it. */

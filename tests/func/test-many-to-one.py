@@ -30,6 +30,7 @@ with Scratch() as s:
     doc = a.spec(spec(8, switch={"when": "synced"}), "--wait")
     assert [p["state"] for p in doc["pairs"]] == ["switched", "switched"], doc
     assert doc["pairs"][1]["targets"][0]["offset"] == 8 * MiB, doc
+    assert big in a.run("volume", "list").stdout
     # Another session may have another part, and no part of these.
     a.json("migrate", s.file("z", 2 * MiB, True), big, "--name", "all", status=3)
     assert a.spec({"name": "z", "pairs": [{"source": s.path("z"), "target": {"resource": big, "offset": "12M"}}]}, "--wait")["state"] == "completed"

@@ -23,6 +23,11 @@ with Scratch() as s:
         refused = a.json("volume", "add", name, resource, status=3)
         e = refused["errors"]
         assert [(x["pointer"], x["code"], x["value"]) for x in e] == [(pointer, code, value)], refused
+    # A volume may be named like a session's id; its session may not.
+    a.volume("s-1", other)
+    doc = a.json("migrate", "volume:s-1", s.file("new-s", "1M"))
+    assert doc["state"] == "switched" and doc["name"] == "move-s-1", doc
+    a.run("commit", "move-s-1")
     # A source without bytes is refused before anything is started.
     refused = a.json("migrate", s.path("empty"), s.path("new"), "--create", "thin", status=3)
     assert refused["errors"][0]["pointer"] == "/pairs/0/source" and a.json("locks") == [] and not os.path.exists(s.path("new")), refused
