@@ -276,6 +276,7 @@ int dray_vol_verify_stop(struct dray_vol *vol, int leg);
 void dray_vol_switch_keep(struct dray_vol *vol, bool keep);
 /* Checks that `leg` could take over and flushes all legs while the application runs. PREPARED follows with error 0, or:
  * -EAGAIN (dirty, doubtful or unsettled ranges), -EIO (its flush failed), -EBUSY (another switch is under way), -ENOENT.
+ * -ETIMEDOUT: its flush took longer than give_up_ns. The others' flushes are not waited for once they look hopeless.
  * `leg` may be DRAY_NO_LEG: a split; every secondary is prepared to be let go at one instant. */
 void dray_vol_switch_prepare(struct dray_vol *vol, int leg, uint64_t token);
 /* Suspends: new requests queue in order; those in flight and copy steps drain; then the new primary is flushed, dirty

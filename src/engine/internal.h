@@ -181,7 +181,9 @@ struct takeover {
 	int leg;
 	uint64_t token, void_token, deadline_ns;
 	int void_leg;
-	unsigned pending;
+	unsigned pending;         /* flushes under way, of legs */
+	unsigned waiting;         /* a bit per leg whose flush is waited for */
+	uint64_t prepare_since_ns;
 	int error;
 	bool primary_flush_failed;
 };

@@ -20,6 +20,8 @@
 
 #include <string.h>
 
+#define OLD_FLUSH_TIMEOUTS 5
+
 static void drained(struct dray_vol *v, int error)
 {
 	dray_emit(v, (struct dray_event){ .kind = DRAY_EV_DRAINED, .leg = v->takeover.leg, .error = error, .token = v->takeover.token });
@@ -55,6 +57,7 @@ static void send_flush(struct dray_vol *v, int leg_no)
 	io->offset = io->length = 0;
 	io->data = NULL;
 	v->takeover.pending++;
+	v->takeover.waiting |= 1u << leg_no;
 	dray_io_send(v, io, ROLE_TAKEOVER, v, leg_no);
 }
 
@@ -79,6 +82,7 @@ void dray_vol_switch_prepare(struct dray_vol *v, int leg_no, uint64_t token)
 	}
 	*t = (struct takeover){ .phase = TK_PREPARING, .leg = leg_no, .token = token, .deadline_ns = DRAY_TIME_NEVER,
 		.void_token = t->void_token, .void_leg = t->void_leg };
+	t->prepare_since_ns = v->now_ns;
 	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
 		if (PLANT(NEW_PRIMARY_NOT_FLUSHED) && i == leg_no)
 			continue;
@@ -155,30 +159,70 @@ bool dray_takeover_pump(struct dray_vol *v)
 	return true;
 }
 
+static void all_flushed(struct dray_vol *v)
+{
+	struct takeover *t = &v->takeover;
+	if (!t->error && !fit(v, t->leg) && !PLANT(H19_UNDO_WITH_DIRTY_LEG) && !PLANT(SWITCH_WITHOUT_RECOUNT))
+		t->error = -EAGAIN;
+	int error = t->error;
+	t->phase = TK_PREPARED;
+	if (error)
+		over(v);
+	prepared(v, t->leg, t->token, error);
+}
+
 void dray_takeover_io_done(struct dray_vol *v, struct dray_io *io)
 {
 	struct takeover *t = &v->takeover;
 	if (io->error && (io->leg == t->leg || (PLANT(H18_OLD_LEG_FLUSH_DECIDES) && io->leg == v->primary)))
 		t->error = io->error;
-	if (--t->pending)
+	t->pending--;
+	if (!(t->waiting >> io->leg & 1))
+		return; /* given up on */
+	t->waiting &= ~(1u << io->leg);
+	if (t->waiting)
 		return;
-	if (t->phase == TK_PREPARING) {
-		if (!t->error && !fit(v, t->leg) && !PLANT(H19_UNDO_WITH_DIRTY_LEG) && !PLANT(SWITCH_WITHOUT_RECOUNT))
-			t->error = -EAGAIN;
-		int error = t->error;
-		t->phase = TK_PREPARED;
-		if (error)
-			over(v);
-		prepared(v, t->leg, t->token, error);
-	} else if (t->phase == TK_FLUSHING) {
+	if (t->phase == TK_PREPARING)
+		all_flushed(v);
+	else if (t->phase == TK_FLUSHING)
 		recount(v);
+}
+
+/* Which flushes are not worth the wait any more: a leg that was set aside meanwhile may not answer for ever. If it is the one
+ * to take over, this is the answer; if not, it decides nothing. The old primary, which may be what is to be got away from, has
+ * a few times leg_timeout; the others give_up_ns. Returns when to look again. */
+static uint64_t look_at_preparing(struct dray_vol *v)
+{
+	struct takeover *t = &v->takeover;
+	uint64_t old_until = t->prepare_since_ns + OLD_FLUSH_TIMEOUTS * v->limits.leg_timeout_ns;
+	uint64_t until = t->prepare_since_ns + v->limits.give_up_ns, next = DRAY_TIME_NEVER;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		uint64_t wait_until = i == v->primary ? old_until : until;
+		if (!(t->waiting >> i & 1))
+			continue;
+		bool late = v->now_ns >= wait_until;
+		if (!late && (i == v->primary || leg_active(&v->legs[i]))) {
+			next = min_u64(next, wait_until);
+			continue;
+		}
+		t->waiting &= ~(1u << i);
+		if (late && (i == t->leg || (t->leg == DRAY_NO_LEG && i != v->primary)))
+			t->error = -ETIMEDOUT;
 	}
+	if (t->leg != DRAY_NO_LEG && !leg_active(&v->legs[t->leg]))
+		t->waiting = 0;
+	if (t->waiting)
+		return next;
+	all_flushed(v);
+	return DRAY_TIME_NEVER;
 }
 
 /* The deadline. Returns when it is. */
 uint64_t dray_takeover_tick(struct dray_vol *v)
 {
 	struct takeover *t = &v->takeover;
+	if (t->phase == TK_PREPARING)
+		return look_at_preparing(v);
 	if (!v->suspended || v->now_ns < t->deadline_ns)
 		return v->suspended ? t->deadline_ns : DRAY_TIME_NEVER;
 	if (t->phase == TK_SEALED) {

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""A switch while a server is stopped is answered, not waited for: refused when it is the target's, given up at its deadline when
+it is the source's. Nothing is stuck after it: the next switch works."""
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from dray import SLOW, Scratch, same
+from iod import Iod, RpcError
+
+
+def one(stopped):
+    with Scratch() as s:
+        iod = Iod(s)
+        disk, file = s.holdback("disk", "8M"), s.file("file", "8M")
+        a, b = (disk.uri, file) if stopped == "source" else (file, disk.uri)
+        iod.call("volume.add", name="v", resource=a)
+        iod.call("copy.set", volume="v", leg_timeout_ms=300 * SLOW)
+        leg = iod.attach("v", b)
+        app = s.stamp(iod.uri(), "app", "--fill", "--rate", "300", "--no-reconnect")
+        app.wait_writes(50)
+        iod.wait_synced("v", leg)
+        disk.stop()
+        began = time.monotonic()
+        try:
+            raise AssertionError(iod.switch("t", ("v", leg), deadline_ms=500))
+        except RpcError as e:
+            assert e.code == -32004, e
+        took = time.monotonic() - began
+        assert took < 5 * SLOW, f"{stopped}: answered after {took:.1f} s"
+        disk.go_on()
+        app.wait_writes(50)
+        iod.wait_synced("v", leg)
+        assert iod.switch("u", ("v", leg))["outcome"] == "switched"
+        app.wait_writes(50)
+        iod.wait_synced("v", 1)
+        app.end()
+        iod.stop()
+        disk.process.terminate()
+        disk.process.wait()
+        assert same(disk.file, file)
+        print(f"{stopped}: answered after {took:.1f} s")
+
+
+one("target")
+one("source")
