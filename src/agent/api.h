@@ -51,6 +51,9 @@ struct api_call {
 	void (*core_next)(struct agent *a, struct api_call *call);
 };
 
+struct api_call *api_call_new(const char *method, const char *path);
+void api_call_free(struct api_call *call);
+
 /* ---- the core's side ---- */
 /* Steals `answer`. */
 void api_reply(struct api_call *call, int status, json_t *answer);

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <microhttpd.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,37 +49,6 @@ struct request {
 };
 
 /* ---- calls ---- */
-
-static struct api_call *call_make(const char *method, const char *path)
-{
-	struct api_call *call = calloc(1, sizeof *call);
-	if (!call || !(call->path = strdup(path)))
-		abort();
-	snprintf(call->method, sizeof call->method, "%s", method);
-	pthread_mutex_init(&call->lock, NULL);
-	pthread_cond_init(&call->cond, NULL);
-	dray_list_init(&call->node);
-	dray_list_init(&call->ticket_node);
-	return call;
-}
-
-static void call_free(struct api_call *call)
-{
-	json_decref(call->body);
-	json_decref(call->answer);
-	dray_session_free(call->submitted);
-	probe_free(call->probes);
-	dray_problems_free(&call->problems);
-	free(call->probe);
-	free(call->path);
-	free(call->q_session);
-	free(call->q_state);
-	free(call->text);
-	free(call->core_note);
-	pthread_mutex_destroy(&call->lock);
-	pthread_cond_destroy(&call->cond);
-	free(call);
-}
 
 /* The order of submits is that of their arrival, however long it takes to look at what they name. */
 static void ticket_take(struct api *api, struct api_call *call)
@@ -121,88 +89,6 @@ static void call_run(struct api *api, struct api_call *call)
 	pthread_mutex_unlock(&call->lock);
 }
 
-static void answered(struct api_call *call)
-{
-	pthread_mutex_lock(&call->lock);
-	call->answered = true;
-	pthread_cond_signal(&call->cond);
-	pthread_mutex_unlock(&call->lock);
-}
-
-void api_reply(struct api_call *call, int status, json_t *answer)
-{
-	call->status = status;
-	call->answer = answer;
-	answered(call);
-}
-
-void api_reply_text(struct api_call *call, int status, const char *type, char *text)
-{
-	call->status = status;
-	call->type = type;
-	call->text = text;
-	answered(call);
-}
-
-static void problem_v(struct api_call *call, int status, int exit_code, const char *code, json_t *more, const char *fmt,
-	va_list ap)
-{
-	char detail[1024];
-	vsnprintf(detail, sizeof detail, fmt, ap);
-	json_t *answer = json_pack("{s:s, s:s, s:i, s:s, s:s, s:i}", "type", "about:blank", "title",
-		MHD_get_reason_phrase_for((unsigned)status), "status", status, "detail", detail, "code", code, "exit", exit_code);
-	if (more)
-		json_object_update(answer, more);
-	json_decref(more);
-	if (!json_object_get(answer, "errors"))
-		json_object_set_new(answer, "errors", json_array());
-	call->type = "application/problem+json";
-	api_reply(call, status, answer);
-}
-
-void api_problem(struct api_call *call, int status, int exit_code, const char *code, const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	problem_v(call, status, exit_code, code, NULL, fmt, ap);
-	va_end(ap);
-}
-
-void api_problem_with(struct api_call *call, int status, int exit_code, const char *code, json_t *more, const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	problem_v(call, status, exit_code, code, more, fmt, ap);
-	va_end(ap);
-}
-
-void api_problems(struct api_call *call, const struct dray_problems *problems)
-{
-	bool syntax = problems->n == 1 && !strcmp(problems->items[0].code, "syntax");
-	const char *first = problems->n ? problems->items[0].detail : "";
-	json_t *more = json_pack("{s:o}", "errors", dray_problems_to_json(problems));
-	const char *code = problems->n == 1 ? problems->items[0].code : "invalid";
-	if (problems->n == 1)
-		api_problem_with(call, syntax ? 400 : 422, 3, code, more, "%s", first);
-	else
-		api_problem_with(call, 422, 3, code, more, "%zu problems, the first: %s", problems->n, first);
-}
-
-void api_document(struct api_call *call, int status, const struct job *job, json_t *more)
-{
-	json_t *doc = job_document(job, true);
-	if (more)
-		json_object_update(doc, more);
-	json_decref(more);
-	if (call->yaml) {
-		char *text = dray_yaml_from_json(doc);
-		json_decref(doc);
-		api_reply_text(call, status, "application/yaml", text);
-	} else {
-		api_reply(call, status, doc);
-	}
-}
-
 /* ---- events' stream ---- */
 
 void api_events_changed(struct api *api)
@@ -234,7 +120,7 @@ static void follower_free(void *arg)
 
 static struct api_call *ask_events(struct follower *f)
 {
-	struct api_call *call = call_make("GET", "/events");
+	struct api_call *call = api_call_new("GET", "/events");
 	call->q_session = f->session ? strdup(f->session) : NULL;
 	call->q_after = f->after;
 	call->q_limit = BATCH;
@@ -294,7 +180,7 @@ static ssize_t follow(void *arg, uint64_t pos, char *buf, size_t max)
 		/* More may be there than one batch. */
 		if (json_array_size(call->answer) == BATCH)
 			f->seen--;
-		call_free(call);
+		api_call_free(call);
 		if (!good)
 			return MHD_CONTENT_READER_END_OF_STREAM;
 		if (!f->len) {
@@ -376,10 +262,10 @@ static void read_peer(struct MHD_Connection *c, char *actor, size_t size)
 
 static enum MHD_Result bad_request(struct MHD_Connection *c, int status, int exit_code, const char *code, const char *detail)
 {
-	struct api_call *call = call_make("", "");
+	struct api_call *call = api_call_new("", "");
 	api_problem(call, status, exit_code, code, "%s", detail);
 	enum MHD_Result rc = send_answer(c, call);
-	call_free(call);
+	api_call_free(call);
 	return rc;
 }
 
@@ -440,14 +326,14 @@ static enum MHD_Result start_follow(struct api *api, struct MHD_Connection *c, s
 	struct api_call *first = ask_events(f);
 	if (first->status != 200) {
 		enum MHD_Result rc = send_answer(c, first);
-		call_free(first);
+		api_call_free(first);
 		follower_free(f);
 		return rc;
 	}
 	take_events(f, first->answer);
 	if (json_array_size(first->answer) == BATCH)
 		f->seen--;
-	call_free(first);
+	api_call_free(first);
 	struct MHD_Response *r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, follow, f, follower_free);
 	if (!r) {
 		follower_free(f);
@@ -473,7 +359,7 @@ static enum MHD_Result serve(struct api *api, struct MHD_Connection *c, const ch
 	bool outside = !strcmp(url, "/metrics") || !strcmp(url, "/healthz");
 	if (!outside && strncmp(url, "/v1/", 4))
 		return bad_request(c, 404, 4, "not_found", "there is nothing here; the API is below /v1");
-	struct api_call *call = call_make(strcmp(method, "HEAD") ? method : "GET", outside ? url : url + 3);
+	struct api_call *call = api_call_new(strcmp(method, "HEAD") ? method : "GET", outside ? url : url + 3);
 	read_query(c, call);
 	read_peer(c, call->actor, sizeof call->actor);
 	enum MHD_Result rc = MHD_YES;
@@ -483,7 +369,7 @@ static enum MHD_Result serve(struct api *api, struct MHD_Connection *c, const ch
 		call_run(api, call);
 		rc = send_answer(c, call);
 	}
-	call_free(call);
+	api_call_free(call);
 	return rc;
 }
 
