@@ -115,12 +115,13 @@ static void rw_start(struct dray_storage *st, struct dray_sio *sio)
 	for (;;) {
 		char *data = sio->priv[BOUNCE] ? sio->priv[BOUNCE] : sio->data;
 		uint64_t at = st->slice_offset + sio->offset + sio->at;
-		sio->iov = (struct iovec){ data + sio->at, sio->length - sio->at };
+		struct iovec iov = { data + sio->at, sio->length - sio->at };
+		sio->iov = iov;
 		sio->ioc.done = rw_done;
 		ssize_t n = -EAGAIN;
 		if (f->in_memory || (!write && !st->info.direct)) {
-			n = write ? pwritev2(f->fd, &sio->iov, 1, (off_t)at, rwf) :
-				    preadv2(f->fd, &sio->iov, 1, (off_t)at, f->in_memory ? 0 : RWF_NOWAIT);
+			n = write ? pwritev2(f->fd, &iov, 1, (off_t)at, rwf) :
+				    preadv2(f->fd, &iov, 1, (off_t)at, f->in_memory ? 0 : RWF_NOWAIT);
 			/* Anything but data, an end of file included, is left for the loop to tell. */
 			if (n > 0) {
 				int rc = rw_advance(sio, (int)n);
