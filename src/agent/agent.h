@@ -101,7 +101,6 @@ struct job {
 	bool switch_called;        /* the call is under way */
 	uint64_t switch_retry_at;  /* monotonic: ask again for an unknown outcome; next automatic attempt */
 	char switch_error[240];    /* why the last one failed, for a waiting verb */
-	int64_t commit_due;        /* seconds since 1970; 0: not by time */
 };
 
 /* A verb that waits until it is done. */
@@ -218,6 +217,19 @@ void limits_push(struct agent *a);
 void switch_wake(struct job *job);
 /* 0, or why not (kind "not_synced" ...) with nothing changed. `pairs`: which. */
 int switch_begin(struct job *job, const char *kind, const bool *pairs, const char *actor, struct dray_error *err);
+
+/* ---- due.c ---- */
+/* Begins the switch that is due, if one is. */
+void switch_due(struct job *job);
+/* Gives the goal to those whose commit is due. */
+void commit_due(struct job *job);
+/* Whether switch.window lets a switch be begun now; `*opens`: when it does. */
+bool switch_in_window(const struct job *job, time_t *opens);
+/* What a synchronized session waits for: false if for nothing but a person. */
+bool switch_waits(const struct job *job, char *why, size_t size);
+
+/* ---- raise.c ---- */
+void raise_call(struct agent *a, struct api_call *call);
 
 /* ---- verbs.c ---- */
 void verb_call(struct agent *a, struct job *job, enum dray_verb verb, struct api_call *call);

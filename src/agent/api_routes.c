@@ -206,6 +206,8 @@ void api_dispatch(struct agent *a, struct api_call *call)
 		api_volumes(a, call, call->path[8] ? call->path + 9 : "");
 	else if (!strcmp(call->path, "/shutdown") && is(call, "POST"))
 		api_shutdown(a, call);
+	else if (!strcmp(call->path, "/events") && is(call, "POST"))
+		raise_call(a, call);
 	else if (!is(call, "GET"))
 		api_problem(call, 404, 4, "not_found", "there is nothing to %s at %s", call->method, call->path);
 	else if (!strcmp(call->path, "/status"))

@@ -84,6 +84,8 @@ static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock
 			if (p->targets[t].state[0])
 				snprintf(p->targets[t].state, sizeof p->targets[t].state, "detached");
 	}
+	if (state == DRAY_PAIR_COMMITTED)
+		change_event(&c, p->id, "committed", NULL, NULL, NULL);
 	change_goal(&c, run, GOAL_NONE);
 	if (unlock)
 		change_unlock(&c, run);

@@ -219,10 +219,8 @@ void set_call(struct agent *a, struct job *job, struct api_call *call)
 	json_object_foreach (call->body, key, value) {
 		char *text = value_text(value);
 		dray_session_set(job->s, key, text ? text : "", &call->problems);
-		if (!strcmp(key, "switch.when"))
-			job->s->held_by_undo = false; /* said anew after the undo */
-		if (!strncmp(key, "switch.", 7))
-			job->s->switch_attempts = 0;
+		for (size_t i = 0; !strncmp(key, "switch.", 7) && i < job->s->n_pairs; i++)
+			job->s->pairs[i].switch_attempts = 0;
 		change_event(&c, 0, "set", NULL, NULL, "%s=%s", key, text ? text : "");
 		free(text);
 	}

@@ -16,7 +16,7 @@
  * commit that follows finds nothing left to give up.
  *
  * An undo holds back the automatic switch (H19). A failed automatic switch is tried again after a pause, `attempts` times;
- * after that on_failure says: stay synced and wait for a person, or fail.
+ * after that on_failure says: stay synced and wait for a person, or fail. When a switch is due by itself: due.c.
  */
 #include "agent/agent.h"
 
@@ -156,6 +156,7 @@ static void done_pair(struct change *c, struct pair_run *run, const json_t *resu
 		return;
 	}
 	note_images(c, p, result); /* the further targets stay as they were at this instant */
+	p->switched_at = wall_ms() / 1000;
 	change_pair(c, run, DRAY_PAIR_SWITCHED, NULL);
 }
 
@@ -164,14 +165,14 @@ static void it_happened(struct job *job, const json_t *result)
 	struct change c;
 	change_begin(&c, job->agent, job, ACTOR_SELF);
 	change_intent_end(&c, "switched");
-	for (size_t i = 0; i < job->s->n_pairs; i++)
-		if (member(job, i))
-			done_pair(&c, &job->runs[i], result_of(result, job->s->pairs[i].iod_volume));
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		if (!member(job, i))
+			continue;
+		job->s->pairs[i].switch_attempts = 0;
+		done_pair(&c, &job->runs[i], result_of(result, job->s->pairs[i].iod_volume));
+	}
 	if (is_undo(job))
 		job->s->held_by_undo = true;
-	else if (!is_split(job))
-		job->s->switched_at = wall_ms() / 1000;
-	job->s->switch_attempts = 0;
 	change_session_reason(&c, NULL);
 	for (size_t i = 0; i < job->s->n_pairs; i++)
 		set_text(&job->s->pairs[i].switch_token, NULL); /* back again with the rest if this is not recorded */
@@ -187,23 +188,24 @@ static void it_happened(struct job *job, const json_t *result)
 static void it_did_not(struct job *job, const char *outcome, const char *why)
 {
 	struct change c;
-	bool undo = is_undo(job), automatic = false;
+	bool undo = is_undo(job), *members = job->pick;
+	unsigned failed = 0;
 	change_begin(&c, job->agent, job, ACTOR_SELF);
 	change_intent_end(&c, outcome);
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
-		if (!member(job, i))
+		members[i] = member(job, i);
+		if (!members[i])
 			continue;
-		automatic |= !job->runs[i].actor[0] || !strcmp(job->runs[i].actor, ACTOR_SELF);
+		bool automatic = !job->runs[i].actor[0] || !strcmp(job->runs[i].actor, ACTOR_SELF);
+		if (automatic && !undo && ++job->s->pairs[i].switch_attempts > failed)
+			failed = job->s->pairs[i].switch_attempts;
 		change_event(&c, job->s->pairs[i].id, "switch-failed", NULL, NULL, "%s %s: %s", job->switch_kind, outcome, why);
 		change_pair(&c, &job->runs[i], undo ? DRAY_PAIR_SWITCHED : DRAY_PAIR_SYNCED, "%s %s: %s", job->switch_kind, outcome,
 			why);
 		set_text(&job->s->pairs[i].switch_token, NULL);
 	}
-	if (automatic && !undo) {
-		job->s->switch_attempts++;
-		if (job->s->switch_attempts >= job->s->attempts)
-			change_session_reason(&c, "the switch failed %u times, last: %s", job->s->switch_attempts, why);
-	}
+	if (failed >= job->s->attempts)
+		change_session_reason(&c, "the switch failed %u times, last: %s", failed, why);
 	if (change_end(&c)) {
 		job->switch_retry_at = job->agent->now + SECOND;
 		return;
@@ -213,10 +215,10 @@ static void it_did_not(struct job *job, const char *outcome, const char *why)
 	job->switch_retry_at = job->agent->now + ATTEMPT_PAUSE;
 	agent_wake_by(job->agent, job->switch_retry_at);
 	look_again(job);
-	if (automatic && !undo && job->s->switch_attempts >= job->s->attempts && job->s->on_failure == DRAY_ON_FAILURE_FAIL)
+	if (failed >= job->s->attempts && job->s->on_failure == DRAY_ON_FAILURE_FAIL)
 		for (size_t i = 0; i < job->s->n_pairs; i++)
-			if (job->s->pairs[i].state == DRAY_PAIR_SYNCED)
-				pair_fail(&job->runs[i], false, "the switch failed %u times, last: %s", job->s->switch_attempts, why);
+			if (members[i] && job->s->pairs[i].state == DRAY_PAIR_SYNCED)
+				pair_fail(&job->runs[i], false, "the switch failed %u times, last: %s", failed, why);
 }
 
 static void answered(void *arg, const struct dray_error *err, json_t *result)
@@ -403,89 +405,6 @@ int switch_begin(struct job *job, const char *kind, const bool *pairs, const cha
 	return 0;
 }
 
-/* ---- what is due ---- */
-
-static void automatic(struct job *job, const char *kind, const bool *pairs)
-{
-	struct dray_error err;
-	/* Not yet is no failure: the next wake-up looks again. */
-	if (switch_begin(job, kind, pairs, ACTOR_SELF, &err) && strcmp(err.kind, "not_synced") && strcmp(err.kind, "busy") &&
-		strcmp(err.kind, "unsettled") && strcmp(err.kind, "not_verified"))
-		dray_log(DRAY_LOG_WARN, "switch-not-begun", "session %s: %s", job->s->id, err.text);
-}
-
-static bool ready(const struct job *job, size_t i)
-{
-	const struct dray_pair *p = &job->s->pairs[i];
-	const struct pair_run *run = &job->runs[i];
-	if (p->verified && !strcmp(p->verified, "differs"))
-		return false;
-	return p->state == DRAY_PAIR_SYNCED && run->goal == GOAL_NONE && run_settled(run) && !run->verifying &&
-	       !run->verify_asked && !verify_missing(run) && run->view.targets[0].synced && !pair_pause_wanted(job, p);
-}
-
-static void due(struct job *job)
-{
-	const struct dray_session *s = job->s;
-	enum dray_when when = job_when(job);
-	const char *kind = s->mode == DRAY_MODE_COPY ? "split" : "switch";
-	bool *pairs = job->pick, all = true, any = false, left_out = false;
-	size_t n = s->n_pairs * sizeof *pairs;
-	for (size_t i = 0; i < s->n_pairs; i++) {
-		const struct dray_pair *p = &s->pairs[i];
-		memset(pairs, 0, n);
-		if (!ready(job, i))
-			continue;
-		/* Nobody writes to an offline source: there is no instant to choose. */
-		if (pair_offline(p) || when == DRAY_WHEN_PAIR) {
-			pairs[i] = true;
-			automatic(job, pair_offline(p) ? "split" : kind, pairs);
-			return; /* one at a time; the next at the next wake-up */
-		}
-	}
-	if (when != DRAY_WHEN_SYNCED)
-		return;
-	for (size_t i = 0; i < s->n_pairs; i++) {
-		const struct dray_pair *p = &s->pairs[i];
-		pairs[i] = false;
-		if (p->state == DRAY_PAIR_FAILED || p->state == DRAY_PAIR_CANCELED)
-			left_out = true;
-		else if (ready(job, i))
-			pairs[i] = any = true;
-		else if (!pair_offline(p) && !dray_state_final(p->state) && p->state != DRAY_PAIR_SWITCHED)
-			all = false;
-	}
-	if (any && all && (!left_out || s->partial))
-		automatic(job, kind, pairs);
-	else if (any && all && !s->reason)
-		set_text(&job->s->reason, "some pairs are failed or canceled: switch.partial=true lets the others be switched");
-}
-
-static void commit_due(struct job *job)
-{
-	const struct dray_session *s = job->s;
-	if (s->commit == DRAY_COMMIT_MANUAL)
-		return;
-	if (s->commit == DRAY_COMMIT_AFTER) {
-		int64_t left = (int64_t)s->switched_at + (int64_t)(s->commit_after_ns / SECOND) - wall_ms() / 1000;
-		if (left > 0) {
-			agent_wake_by(job->agent, job->agent->now + (uint64_t)left * SECOND);
-			return;
-		}
-	}
-	struct change c;
-	bool any = false;
-	for (size_t i = 0; i < s->n_pairs; i++)
-		any |= s->pairs[i].state == DRAY_PAIR_SWITCHED && job->runs[i].goal == GOAL_NONE;
-	if (!any)
-		return;
-	change_begin(&c, job->agent, job, ACTOR_SELF);
-	for (size_t i = 0; i < s->n_pairs; i++)
-		if (job->s->pairs[i].state == DRAY_PAIR_SWITCHED)
-			change_goal(&c, &job->runs[i], GOAL_COMMIT);
-	change_end(&c);
-}
-
 void switch_wake(struct job *job)
 {
 	struct agent *a = job->agent;
@@ -510,6 +429,6 @@ void switch_wake(struct job *job)
 	commit_due(job);
 	if (a->now < job->switch_retry_at)
 		agent_wake_by(a, job->switch_retry_at);
-	else if (job->s->switch_attempts < job->s->attempts)
-		due(job);
+	else
+		switch_due(job);
 }

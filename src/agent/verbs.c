@@ -10,6 +10,7 @@
 
 #include "agent/api.h"
 #include "agent/verify.h"
+#include "base/instant.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -368,6 +369,15 @@ static void ask_switch(struct ask *q)
 		free(q->pairs);
 		return;
 	}
+	time_t opens;
+	char at[40];
+	if (q->verb == DRAY_VERB_SWITCH && !switch_in_window(job, &opens)) {
+		api_problem(q->call, 409, 5, "window",
+			"switch of session %s (%s) is not due: its window (switch.window) opens at %s; set switch.window=none to switch now",
+			s->name, s->id, dray_instant_format(opens, at, sizeof at));
+		free(q->pairs);
+		return;
+	}
 	const char *kind = q->verb == DRAY_VERB_UNDO ? "undo" : s->mode == DRAY_MODE_COPY ? "split" : "switch";
 	if (switch_begin(job, kind, q->pairs, q->call->actor, &err)) {
 		bool soon = !strcmp(err.kind, "unsettled") || !strcmp(err.kind, "unreachable");
@@ -382,7 +392,9 @@ static void ask_switch(struct ask *q)
 		free(q->pairs);
 		return;
 	}
-	job->s->switch_attempts = 0;
+	for (size_t i = 0; i < s->n_pairs; i++)
+		if (q->pairs[i])
+			job->s->pairs[i].switch_attempts = 0;
 	answer_later(q, NULL);
 }
 
@@ -412,11 +424,11 @@ static void ask_retry(struct ask *q)
 		for (size_t t = 0; t < p->n_targets; t++)
 			set_text(&p->targets[t].error, NULL);
 		set_text(&p->verified, NULL);
+		p->switch_attempts = 0;
 		job->runs[i].retry_at = job->runs[i].backoff = 0;
 		change_pair(&c, &job->runs[i], DRAY_PAIR_QUEUED, NULL);
 	}
 	change_session_reason(&c, NULL);
-	job->s->switch_attempts = 0;
 	if (change_end(&c))
 		not_recorded(q, &c);
 	else

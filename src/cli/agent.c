@@ -245,6 +245,28 @@ static void wait_for_end(const struct args *args)
 	free(agent);
 }
 
+int cmd_event(const struct args *args)
+{
+	json_t *body = json_pack("{s:s}", "name", args->positional[0]);
+	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	json_decref(body);
+	if (!text)
+		return fail(args, EXIT_REFUSED, "syntax", "the name is not valid UTF-8");
+	struct reply reply;
+	struct call call = { .method = "POST", .path = "/v1/events", .body = text, .len = strlen(text), .where = "" };
+	int rc = request(args, &call, &reply);
+	size_t n = json_array_size(json_object_get(reply.json, "sessions"));
+	if (!rc && !printed(args, reply.json)) {
+		if (n)
+			printf("%zu %s waited for %s\n", n, n == 1 ? "session" : "sessions", args->positional[0]);
+		else
+			printf("no session waits for %s\n", args->positional[0]);
+	}
+	reply_free(&reply);
+	free(text);
+	return rc;
+}
+
 int cmd_shutdown(const struct args *args)
 {
 	const char *body = given(args, OPT_FORCE) ? "{\"force\":true}" : "{\"force\":false}";

@@ -36,15 +36,17 @@ enum exit_status {
 	X(OVERWRITE, 0, "overwrite", NULL, "allow a target that holds data") \
 	X(VEHICLE, 0, "vehicle", "NAME", "how the bytes are moved: auto or host") \
 	X(COPY, 0, "copy", NULL, "make a copy: the source stays in use") \
-	X(WHEN, 0, "when", "WHEN", "when to switch: synced (default) or manual") \
+	X(WHEN, 0, "when", "WHEN", "when to switch: synced (default), manual, or a time") \
 	X(DEADLINE, 0, "deadline", "TIME", "longest the volume may be suspended by the switch") \
-	X(COMMIT, 0, "commit", "WHEN", "manual (default; undo is possible) or switched (at once)") \
+	X(COMMIT, 0, "commit", "WHEN", "manual (default; undo is possible), switched (at once), or after a time such as 24h") \
 	X(VERIFY, 0, "verify", "HOW", "compare before the switch: none, sample or full") \
 	X(NO_CHECKPOINT, 0, "no-checkpoint", NULL, "keep no record on disk of what is copied") \
 	X(NO_WAIT, 0, "no-wait", NULL, "return once the session has begun") \
 	X(WAIT, 0, "wait", NULL, "wait until the session is switched, or over") \
 	X(PROGRESS, 0, "progress", NULL, "tell the progress, in lines where there is no terminal") \
 	X(PAIR, 'p', "pair", "ID", "this pair only; may be given several times") \
+	X(SAMPLE, 0, "sample", "N", "compare every Nth step only (default: all)") \
+	X(REPAIR, 0, "repair", NULL, "write what differs from the side that is in use") \
 	X(DETACH, 0, "detach", NULL, "stop mirroring as well: the targets are tracked only") \
 	X(YES, 'y', "yes", NULL, "do not ask") \
 	X(TIMEOUT, 't', "timeout", "TIME", "give up after this time: seconds, or 500ms, 10m, 2h") \
@@ -214,6 +216,7 @@ int cmd_events(const struct args *args);
 int cmd_status(const struct args *args);
 int cmd_locks(const struct args *args);
 int cmd_vehicles(const struct args *args);
+int cmd_event(const struct args *args);
 int cmd_shutdown(const struct args *args);
 int cmd_later(const struct args *args);
 

@@ -56,8 +56,8 @@ const struct command commands[] = {
 		LIST(OPT_PAIR), cmd_verb },
 	{ "set", "SESSION KEY=VALUE...", 2, MANY, "change a running session",
 		"Keys: priority, limits.active_pairs, limits.rate, limits.in_flight, limits.step, limits.steps, switch.when,\n"
-		"switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.partial, on_error, verify. `none` lifts a\n"
-		"limit. All are changed, or none.",
+		"switch.window, switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.partial, on_error, verify.\n"
+		"`none` lifts a limit or a window. All are changed, or none.",
 		"dray set orders limits.rate=50MiB priority=high\ndray set orders limits.rate=none\n", LIST(), cmd_set },
 	{ "switch", "SESSION", 1, 1, "let the applications use the targets",
 		"All volumes of the session switch at one instant; each has to be synced. `dray undo` leads back.",
@@ -69,13 +69,17 @@ const struct command commands[] = {
 	{ "retry", "SESSION", 1, 1, "try failed pairs again, from what is there", NULL, "dray retry orders --pair 2\n",
 		LIST(OPT_PAIR), cmd_verb },
 	{ "verify", "SESSION", 1, 1, "compare the targets with the source, while in use",
-		"Exit status 1 if anything differs.", "dray verify orders\n", LIST(OPT_PAIR), cmd_verify },
+		"Exit status 1 if anything differs, also where it was repaired.", "dray verify orders\ndray verify orders --sample 64\n", LIST(OPT_PAIR, OPT_SAMPLE, OPT_REPAIR), cmd_verify },
 	{ "wait", "SESSION STATE", 2, 2, "wait until a session has reached a state",
 		"Status 0 when the state is reached, or passed on the normal path; 1 once it can't be reached any more; 7 when the time\n"
 		"is over.",
 		"dray wait orders synced --timeout 2h\n", LIST(OPT_TIMEOUT), cmd_wait },
 	{ "events", "[SESSION]", 0, 1, "tell what happened", NULL, "dray events orders --follow\n", LIST(OPT_FOLLOW, OPT_AFTER),
 		cmd_events },
+	{ "event", "NAME", 1, 1, "tell the sessions that wait for an event that it came",
+		"Those whose switch.when is {event: NAME} are switched once they are in sync. It is for the sessions that are there when\n"
+		"it comes; nothing is kept of it for later ones.",
+		"dray event batch-done\n", LIST(), cmd_event },
 	{ "status", "", 0, 0, "tell how the agent and dray-iod are", NULL, "dray status\n", LIST(), cmd_status },
 	{ "locks", "", 0, 0, "list the locked devices and the sessions that hold them", NULL, "dray locks\n", LIST(), cmd_locks },
 	{ "vehicles", "", 0, 0, "list the ways in which data can be moved", NULL, "dray vehicles\n", LIST(), cmd_vehicles },

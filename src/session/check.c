@@ -121,7 +121,7 @@ int dray_check_word(struct dray_check *c, const struct dray_key *key, unsigned l
 
 static int parse_text(const struct dray_key *key, const char *s, uint64_t *n)
 {
-	if (key->type == DRAY_T_DURATION)
+	if (key->type == DRAY_T_DURATION || key->type == DRAY_T_COMMIT)
 		return dray_duration_parse(s, n);
 	if (key->type == DRAY_T_SIZE || key->type == DRAY_T_RATE)
 		return dray_size_parse(s, n);
@@ -137,7 +137,8 @@ bool dray_check_number(struct dray_check *c, const struct dray_key *key, unsigne
 		json_int_t i = json_integer_value(v);
 		*n = (uint64_t)i;
 		rc = i < 0 ? -ERANGE : 0;
-		if (!rc && key->type == DRAY_T_DURATION && __builtin_mul_overflow(*n, UINT64_C(1000000000), n))
+		if (!rc && (key->type == DRAY_T_DURATION || key->type == DRAY_T_COMMIT) &&
+			__builtin_mul_overflow(*n, UINT64_C(1000000000), n))
 			rc = -ERANGE;
 	} else if (s) {
 		if ((key->flags & DRAY_K_NONE) && !strcmp(s, "none")) {
@@ -159,7 +160,7 @@ bool dray_check_number(struct dray_check *c, const struct dray_key *key, unsigne
 	if (rc == -EINVAL) {
 		bool unit = s && isdigit((unsigned char)*s) && key->type != DRAY_T_COUNT && key->type != DRAY_T_COUNT32;
 		dray_check_fail(c, line, unit ? "bad_unit" : "bad_value", v, legal, "\"%s\" is not %s", s,
-			key->type == DRAY_T_DURATION ? "a whole number of ms, s, m, h or d" :
+			key->type == DRAY_T_DURATION || key->type == DRAY_T_COMMIT ? "a whole number of ms, s, m, h or d" :
 				key->type == DRAY_T_COUNT || key->type == DRAY_T_COUNT32 ?
 						       "a whole number" :
 						       "a whole number of bytes, or of K, M, G, T or P (KiB, MiB ...)");
@@ -219,6 +220,12 @@ static bool name_is_good(const char *s)
 	return true;
 }
 
+bool dray_event_name_good(const char *s)
+{
+	size_t n = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+	return n && n <= 64 && !s[n];
+}
+
 bool dray_check_text(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v)
 {
 	if (!json_is_string(v)) {
@@ -230,6 +237,12 @@ bool dray_check_text(struct dray_check *c, const struct dray_key *key, unsigned 
 		if (!strcmp(s, "auto") || !strcmp(s, "host"))
 			return true;
 		dray_check_fail(c, line, "vehicle", v, key->legal, "there is no vehicle \"%s\"", s);
+		return false;
+	}
+	if (key->type == DRAY_T_EVENT) {
+		if (dray_event_name_good(s))
+			return true;
+		dray_check_fail(c, line, "bad_value", v, key->legal, "this can't be the name of an event");
 		return false;
 	}
 	if (key->type == DRAY_T_ID ? looks_like_id(s) && strlen(s) <= 64 : name_is_good(s))
@@ -274,6 +287,64 @@ bool dray_check_resource_name(struct dray_check *c, const struct dray_key *key, 
 	if (why)
 		dray_check_fail(c, line, "bad_value", v, key->legal, "%s", why);
 	return !why;
+}
+
+void dray_check_windows(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
+	struct dray_windows *into)
+{
+	unsigned line = lines ? lines->line : 0;
+	bool list = json_is_array(v);
+	size_t n = list ? json_array_size(v) : 1, problems = c->problems->n;
+	if (!list && json_is_string(v) && (key->flags & DRAY_K_NONE) && !strcmp(json_string_value(v), "none")) {
+		free(into->list);
+		*into = (struct dray_windows){ 0 };
+		return;
+	}
+	if (!list && !json_is_string(v)) {
+		dray_check_wrong_type(c, key, line, v);
+		return;
+	}
+	if (!n || n > DRAY_WINDOWS_MOST) {
+		dray_check_fail(c, line, "out_of_range", v, "1 to 64 windows", n ? "too many windows" : "no window is given");
+		return;
+	}
+	struct dray_windows found = { calloc(n, sizeof *found.list), n };
+	if (!found.list)
+		abort();
+	for (size_t i = 0; i < n; i++) {
+		const json_t *one = list ? json_array_get(v, i) : v;
+		size_t before = list ? dray_pointer_index(&c->at, i) : 0;
+		unsigned at = list && lines ? lines->child[i].line : line;
+		if (!json_is_string(one))
+			dray_check_wrong_type(c, key, at, one);
+		else if (dray_window_parse(json_string_value(one), &found.list[i]))
+			dray_check_fail(c, at, "bad_value", one, key->legal, "this is no window of time");
+		if (list)
+			dray_pointer_cut(&c->at, before);
+	}
+	if (c->problems->n > problems) {
+		free(found.list);
+		return;
+	}
+	free(into->list);
+	*into = found;
+}
+
+void dray_check_commit(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
+	struct dray_session *s)
+{
+	const char *text = json_string_value(v);
+	uint64_t ns;
+	if (json_is_integer(v) || (text && isdigit((unsigned char)*text))) {
+		if (dray_check_number(c, key, lines ? lines->line : 0, v, &ns)) {
+			s->commit = DRAY_COMMIT_AFTER;
+			s->commit_after_ns = ns;
+		}
+		return;
+	}
+	int word = dray_check_word(c, key, lines ? lines->line : 0, v);
+	if (word >= 0)
+		s->commit = (enum dray_commit)word;
 }
 
 static char settable[1024];

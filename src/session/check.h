@@ -36,6 +36,13 @@ bool dray_check_pair_id(struct dray_check *c, unsigned line, const json_t *v);
 /* What a resource may be called; whether it is there is not looked at. */
 bool dray_check_resource_name(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v,
 	bool volumes);
+struct dray_windows;
+struct dray_session;
+/* Replace what `into`, and the session, have only when all is right. */
+void dray_check_windows(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
+	struct dray_windows *into);
+void dray_check_commit(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
+	struct dray_session *s);
 /* The keys that dray_session_set takes, for error messages. Static text. */
 const char *dray_settable_words(void);
 

@@ -6,13 +6,14 @@
  * place, and its resources can still be looked at. The walk carries the pointer of where it is and the lines that belong
  * to it; documents that were not text have no lines (NULL), their problems have line 0.
  */
-#include "base/units.h"
+#include "base/instant.h"
 #include "session/check.h"
 #include "session/reader.h"
 #include "session/schema.h"
 #include "session/session.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,33 @@ static void check_verify(struct dray_check *c, const struct dray_key *key, const
 	s->verify_repair = found.verify_repair;
 }
 
+static void check_when(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
+	struct dray_session *s)
+{
+	const char *text = json_string_value(v);
+	if (json_is_object(v)) {
+		size_t problems = c->problems->n;
+		struct dray_session found = { 0 };
+		check_map(c, "switch.when", v, lines, &found);
+		if (c->problems->n == problems) {
+			free(s->when_event);
+			s->when_event = found.when_event;
+			s->when = DRAY_WHEN_EVENT;
+		} else {
+			free(found.when_event);
+		}
+	} else if (text && isdigit((unsigned char)*text)) {
+		if (dray_instant_parse(text, &s->when_time))
+			dray_check_fail(c, lines ? lines->line : 0, "bad_value", v, key->legal, "this is no time as RFC 3339 has it");
+		else
+			s->when = DRAY_WHEN_TIME;
+	} else {
+		int word = dray_check_word(c, key, lines ? lines->line : 0, v);
+		if (word >= 0)
+			s->when = (enum dray_when)word;
+	}
+}
+
 static void pair_init(struct dray_pair *pair, size_t index)
 {
 	*pair = (struct dray_pair){
@@ -164,6 +192,9 @@ static void check_value(struct dray_check *c, const struct dray_key *key, const 
 	case DRAY_T_MAP: check_map(c, key->name, v, lines, field); break;
 	case DRAY_T_PAIRS: check_pairs(c, v, lines, base); break;
 	case DRAY_T_VERIFY: check_verify(c, key, v, lines, base); break;
+	case DRAY_T_WHEN: check_when(c, key, v, lines, base); break;
+	case DRAY_T_COMMIT: dray_check_commit(c, key, v, lines, base); break;
+	case DRAY_T_WINDOWS: dray_check_windows(c, key, v, lines, field); break;
 	case DRAY_T_SOURCE: check_resource(c, key, v, lines, field); break;
 	case DRAY_T_TARGET: check_targets(c, key, v, lines, base); break;
 	case DRAY_T_LATER:
@@ -177,6 +208,7 @@ static void check_value(struct dray_check *c, const struct dray_key *key, const 
 		break;
 	case DRAY_T_NAME:
 	case DRAY_T_ID:
+	case DRAY_T_EVENT:
 	case DRAY_T_VEHICLE:
 		if (dray_check_text(c, key, line, v)) {
 			free(*(char **)field);
@@ -405,6 +437,16 @@ static json_t *place(json_t *doc, const char *key, const char **own, bool make)
 	return map;
 }
 
+/* Of an empty map nothing is printed. */
+static void drop_map(json_t *doc, const char *key)
+{
+	char *map_name = strndup(key, (size_t)(strchr(key, '.') - key));
+	if (!map_name)
+		abort();
+	json_object_del(doc, map_name);
+	free(map_name);
+}
+
 int dray_session_set(struct dray_session *session, const char *key, const char *value, struct dray_problems *problems)
 {
 	const struct dray_key *row = NULL;
@@ -447,13 +489,13 @@ int dray_session_set(struct dray_session *session, const char *key, const char *
 			json_object_set(map, own, v);
 		} else if (map) {
 			json_object_del(map, own);
-			if (!json_object_size(map))
-				json_object_del(session->doc, "limits");
+			if (map != session->doc && !json_object_size(map))
+				drop_map(session->doc, key);
 		}
 		dray_lines_free(session->lines); /* the text it was parsed from is another one now */
 		session->lines = NULL;
 		if (!strcmp(key, "switch.when"))
-			session->held_by_undo = false; /* the operator has decided anew (H19) */
+			session->held_by_undo = session->event_seen = false; /* the operator has decided anew (H19) */
 	}
 	json_decref(v);
 	json_decref(given);
@@ -492,6 +534,8 @@ void dray_session_free(struct dray_session *session)
 	free(session->name);
 	free(session->id);
 	free(session->reason);
+	free(session->when_event);
+	free(session->switch_window.list);
 	json_decref(session->doc);
 	dray_lines_free(session->lines);
 	free(session);

@@ -2,6 +2,7 @@
 /*
  * The document as it is shown: what was submitted, in its order, then what the agent knows. Unknown is null.
  */
+#include "base/instant.h"
 #include "session/session.h"
 
 #include <stdio.h>
@@ -22,10 +23,26 @@ static json_t *number_or_null(uint64_t n)
 static json_t *time_or_null(time_t t)
 {
 	char buf[32];
-	struct tm tm;
-	if (!t || !gmtime_r(&t, &tm) || !strftime(buf, sizeof buf, "%Y-%m-%dT%H:%M:%SZ", &tm))
-		return json_null();
-	return json_string(buf);
+	return t && *dray_instant_format(t, buf, sizeof buf) ? json_string(buf) : json_null();
+}
+
+time_t dray_pair_commit_due(const struct dray_session *s, const struct dray_pair *p)
+{
+	if (p->state != DRAY_PAIR_SWITCHED || s->commit != DRAY_COMMIT_AFTER || !p->switched_at)
+		return 0;
+	return p->switched_at + (time_t)(s->commit_after_ns / UINT64_C(1000000000));
+}
+
+/* The first of its pairs. */
+static time_t commit_due(const struct dray_session *s)
+{
+	time_t first = 0;
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		time_t t = dray_pair_commit_due(s, &s->pairs[i]);
+		if (t && (!first || t < first))
+			first = t;
+	}
+	return first;
 }
 
 static json_t *pause_reasons(unsigned reasons)
@@ -127,6 +144,8 @@ static void add_pair_output(json_t *doc, const struct dray_session *s, const str
 	json_object_set_new(doc, "blackout_us", number_or_null(p->blackout_us));
 	json_object_set_new(doc, "predicted_blackout_us", number_or_null(p->predicted_blackout_us));
 	json_object_set_new(doc, "verified", text_or_null(p->verified));
+	if (dray_pair_commit_due(s, p))
+		json_object_set_new(doc, "commit_due", time_or_null(dray_pair_commit_due(s, p)));
 	json_t *targets = json_array();
 	for (size_t i = 0; i < p->n_targets; i++)
 		json_array_append_new(targets, target(&p->targets[i]));
@@ -148,6 +167,8 @@ json_t *dray_session_to_json(const struct dray_session *session, bool details)
 	json_object_set_new(doc, "started", time_or_null(session->started));
 	json_object_set_new(doc, "finished", time_or_null(session->finished));
 	json_object_set_new(doc, "reason", text_or_null(session->reason));
+	if (commit_due(session))
+		json_object_set_new(doc, "commit_due", time_or_null(commit_due(session)));
 	json_object_set_new(doc, "progress", progress(&sum));
 	if (!details) {
 		json_object_del(doc, "pairs");

@@ -44,13 +44,18 @@ const struct dray_key dray_keys[] = {
 	{ "verify.mode", DRAY_T_WORD, DRAY_K_REQUIRED, .words = "none|sample|full", .field = S(verify) },
 	{ "verify.repair", DRAY_T_BOOL, .field = S(verify_repair) },
 	{ "switch", DRAY_T_MAP },
-	{ "switch.when", DRAY_T_WORD, DRAY_K_SET, .words = "manual|synced", .later = "pair|*", .field = S(when) },
-	{ "switch.window", DRAY_T_LATER, .legal = NONE_YET },
+	{ "switch.when", DRAY_T_WHEN, DRAY_K_SET, .words = "manual|synced|pair",
+		.legal = "manual, synced, pair, a time such as 2027-01-01T02:00:00Z, or {event: NAME}", .field = S(when) },
+	{ "switch.when.event", DRAY_T_EVENT, DRAY_K_REQUIRED, .legal = DRAY_EVENT_LEGAL, .field = S(when_event) },
+	{ "switch.window", DRAY_T_WINDOWS, DRAY_K_SET | DRAY_K_NONE,
+		.legal = "a list such as [\"02:00-04:00\", \"Sat,Sun 00:00-24:00\"], or none", .field = S(switch_window) },
 	{ "switch.deadline", DRAY_T_DURATION, DRAY_K_SET, .legal = "a duration from 1ms to 10m", .field = S(deadline_ns),
 		.min = SECOND / 1000, .max = 600 * SECOND },
 	{ "switch.attempts", DRAY_T_COUNT32, DRAY_K_SET, .legal = "1 to 1000", .field = S(attempts), .min = 1, .max = 1000 },
 	{ "switch.on_failure", DRAY_T_WORD, DRAY_K_SET, .words = "wait|fail", .field = S(on_failure) },
-	{ "switch.commit", DRAY_T_WORD, DRAY_K_SET, .words = "manual|switched", .later = "*", .field = S(commit) },
+	{ "switch.commit", DRAY_T_COMMIT, DRAY_K_SET, .words = "manual|switched",
+		.legal = "manual, switched, or a duration from 1s to 1000d such as 24h", .field = S(commit), .min = SECOND,
+		.max = 86400000 * SECOND },
 	{ "switch.retire", DRAY_T_WORD, .words = "none", .later = "read-only|offline|discard|zero|delete|rename",
 		.field = DRAY_NO_FIELD },
 	{ "switch.partial", DRAY_T_BOOL, DRAY_K_SET, .field = S(partial) },
@@ -86,7 +91,7 @@ const size_t dray_keys_n = sizeof dray_keys / sizeof dray_keys[0];
 
 static const char *const output_keys[] = { "id", "state", "created", "started", "finished", "reason", "progress",
 	"pause_reasons", "blackout_us", "predicted_blackout_us", "verified", "dirty_bytes", "undo_dirty_bytes", "phase",
-	"targets", "not_paused", "generations", "errors" };
+	"targets", "not_paused", "generations", "errors", "commit_due" };
 
 /* The part of a row's name behind its map, or NULL if the row is not of the map. */
 static const char *own_name(const struct dray_key *key, const char *map)

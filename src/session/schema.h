@@ -22,6 +22,10 @@ enum dray_key_type {
 	DRAY_T_COUNT32,  /* unsigned */
 	DRAY_T_DURATION, /* uint64_t, nanoseconds */
 	DRAY_T_VERIFY,   /* a word, or a map of the rows below it */
+	DRAY_T_WHEN,     /* a word, a time, or {event: NAME} */
+	DRAY_T_COMMIT,   /* a word, or a duration */
+	DRAY_T_WINDOWS,  /* struct dray_windows: a list of texts, or one */
+	DRAY_T_EVENT,    /* char *: the name of an event */
 	DRAY_T_VEHICLE,  /* char * */
 	DRAY_T_SOURCE,   /* struct dray_resource */
 	DRAY_T_TARGET,   /* resources, one or a list */

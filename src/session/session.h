@@ -12,6 +12,7 @@
 
 #include "session/state.h"
 #include "session/problem.h"
+#include "session/window.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -22,7 +23,7 @@
 
 enum dray_mode { DRAY_MODE_MOVE, DRAY_MODE_COPY };
 enum dray_verify { DRAY_VERIFY_NONE, DRAY_VERIFY_SAMPLE, DRAY_VERIFY_FULL };
-enum dray_when { DRAY_WHEN_MANUAL, DRAY_WHEN_SYNCED, DRAY_WHEN_PAIR };
+enum dray_when { DRAY_WHEN_MANUAL, DRAY_WHEN_SYNCED, DRAY_WHEN_PAIR, DRAY_WHEN_TIME, DRAY_WHEN_EVENT };
 enum dray_commit { DRAY_COMMIT_MANUAL, DRAY_COMMIT_SWITCHED, DRAY_COMMIT_AFTER };
 enum dray_on_error { DRAY_ON_ERROR_PAIR, DRAY_ON_ERROR_SESSION };
 enum dray_on_failure { DRAY_ON_FAILURE_WAIT, DRAY_ON_FAILURE_FAIL };
@@ -78,6 +79,8 @@ struct dray_pair {
 	uint64_t epoch_before;  /* intent of a switch (H9) */
 	char *switch_token;     /* or NULL */
 	int reverse_leg;        /* after the switch: the old source's leg; -1 */
+	unsigned switch_attempts; /* automatic ones that failed, one after the other */
+	time_t switched_at;     /* 0: not switched */
 	void *agent;            /* the agent's own, not saved */
 };
 
@@ -93,6 +96,9 @@ struct dray_session {
 	enum dray_verify verify;
 	bool verify_repair;
 	enum dray_when when;
+	time_t when_time;    /* of DRAY_WHEN_TIME */
+	char *when_event;    /* of DRAY_WHEN_EVENT, else NULL or any */
+	struct dray_windows switch_window;
 	uint64_t deadline_ns;
 	unsigned attempts;
 	enum dray_on_failure on_failure;
@@ -106,8 +112,8 @@ struct dray_session {
 	/* state */
 	enum dray_session_state state; /* derived: dray_session_aggregate */
 	bool held_by_undo;             /* an undo set switch.when to manual (H19) */
-	unsigned switch_attempts;      /* failed so far */
-	time_t created, started, finished, switched_at; /* 0: not yet */
+	bool event_seen;               /* the event of switch.when came */
+	time_t created, started, finished; /* 0: not yet */
 	unsigned pause_reasons;
 	char *reason;                  /* or NULL */
 	uint64_t seq;                  /* order of submission */
@@ -134,6 +140,12 @@ void dray_session_free(struct dray_session *session);
  * fields. Which keys can be changed in a running session is decided here; others are problems. `value` is a JSON value or a string in YAML
  * flow form. All or nothing per call. */
 int dray_session_set(struct dray_session *session, const char *key, const char *value, struct dray_problems *problems);
+
+/* When the pair is committed by itself, switch.commit being a duration; 0: it is not. */
+time_t dray_pair_commit_due(const struct dray_session *session, const struct dray_pair *pair);
+/* A name that events may have. */
+#define DRAY_EVENT_LEGAL "1 to 64 of the characters A-Z a-z 0-9 . _ -"
+bool dray_event_name_good(const char *name);
 
 /* The document completed with its output keys; `details` false: without `pairs`. New reference. */
 json_t *dray_session_to_json(const struct dray_session *session, bool details);

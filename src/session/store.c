@@ -89,6 +89,8 @@ static json_t *save_pair(const struct dray_pair *p)
 	put_number(o, "epoch_before", p->epoch_before);
 	put_text(o, "switch_token", p->switch_token);
 	json_object_set_new(o, "reverse_leg", json_integer(p->reverse_leg));
+	put_number(o, "switch_attempts", p->switch_attempts);
+	put_number(o, "switched_at", (uint64_t)p->switched_at);
 	for (size_t i = 0; i < p->n_targets; i++)
 		json_array_append_new(targets, save_target(&p->targets[i]));
 	json_object_set_new(o, "targets", targets);
@@ -123,6 +125,8 @@ static int load_pair(const json_t *o, struct dray_pair *p)
 	p->switch_token = get_text(o, "switch_token");
 	json_t *reverse = json_object_get(o, "reverse_leg");
 	p->reverse_leg = json_is_integer(reverse) ? (int)json_integer_value(reverse) : -1;
+	p->switch_attempts = (unsigned)get_number_or(o, "switch_attempts", 0);
+	p->switched_at = (time_t)get_number_or(o, "switched_at", 0);
 	for (size_t i = 0; i < p->n_targets; i++)
 		load_target(json_array_get(targets, i), &p->targets[i]);
 	return 0;
@@ -138,11 +142,10 @@ json_t *dray_session_save(const struct dray_session *s)
 	put_text(o, "id", s->id);
 	put_text(o, "state", dray_state_word((enum dray_pair_state)s->state));
 	json_object_set_new(o, "held_by_undo", json_boolean(s->held_by_undo));
-	put_number(o, "switch_attempts", s->switch_attempts);
+	json_object_set_new(o, "event_seen", json_boolean(s->event_seen));
 	put_number(o, "created", (uint64_t)s->created);
 	put_number(o, "started", (uint64_t)s->started);
 	put_number(o, "finished", (uint64_t)s->finished);
-	put_number(o, "switched_at", (uint64_t)s->switched_at);
 	put_number(o, "pause_reasons", s->pause_reasons);
 	put_text(o, "reason", s->reason);
 	put_number(o, "seq", s->seq);
@@ -175,11 +178,10 @@ int dray_session_load(const json_t *o, struct dray_session **session)
 	}
 	s->state = (enum dray_session_state)state;
 	s->held_by_undo = json_is_true(json_object_get(o, "held_by_undo"));
-	s->switch_attempts = (unsigned)get_number_or(o, "switch_attempts", 0);
+	s->event_seen = json_is_true(json_object_get(o, "event_seen"));
 	s->created = (time_t)get_number_or(o, "created", 0);
 	s->started = (time_t)get_number_or(o, "started", 0);
 	s->finished = (time_t)get_number_or(o, "finished", 0);
-	s->switched_at = (time_t)get_number_or(o, "switched_at", 0);
 	s->pause_reasons = (unsigned)get_number_or(o, "pause_reasons", 0);
 	s->reason = get_text(o, "reason");
 	s->seq = get_number_or(o, "seq", 0);

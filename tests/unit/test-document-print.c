@@ -154,7 +154,9 @@ static void saved_and_loaded(void **state)
 {
 	struct dray_session *s = running(), *again;
 	s->held_by_undo = true;
-	s->switch_attempts = 2;
+	s->event_seen = true;
+	s->pairs[0].switch_attempts = 2;
+	s->pairs[0].switched_at = 1700000000;
 	s->seq = 9;
 	s->pairs[0].iod_volume = strdup("a");
 	s->pairs[0].switch_token = strdup("t-1");
@@ -169,7 +171,8 @@ static void saved_and_loaded(void **state)
 	assert_true(json_equal(shown, reshown));
 	assert_int_equal(again->pairs[0].targets[1].iod_leg, 3);
 	assert_int_equal(again->pairs[0].epoch_before, 4);
-	assert_true(again->held_by_undo);
+	assert_true(again->held_by_undo && again->event_seen);
+	assert_true(again->pairs[0].switch_attempts == 2 && again->pairs[0].switched_at == 1700000000);
 	json_decref(shown);
 	json_decref(reshown);
 	json_object_set_new(saved, "version", json_integer(2));

@@ -79,6 +79,13 @@ static void none_lifts(void **state)
 	assert_null(json_object_get(s->doc, "limits"));
 	set(s, "limits.steps", "none");
 	assert_null(json_object_get(s->doc, "limits"));
+	set(s, "switch.window", "['02:00-04:00', 'Sat,Sun 00:00-24:00']");
+	assert_int_equal(s->switch_window.n, 2);
+	set(s, "switch.window", "22:00-06:00");
+	assert_true(s->switch_window.n == 1 && s->switch_window.list[0].from == 22 * 60);
+	set(s, "switch.window", "none");
+	assert_int_equal(s->switch_window.n, 0);
+	assert_null(json_object_get(s->doc, "switch"));
 	dray_session_free(s);
 }
 
@@ -97,7 +104,11 @@ static void refusals(void **state)
 	refused(s, "pairs", "[]", "not_settable", "/pairs");
 	refused(s, "resource.offset", "1", "unknown_key", "/resource/offset");
 	refused(s, "priority", "10", "out_of_range", "/priority");
-	refused(s, "switch.when", "pair", "unsupported", "/switch/when");
+	refused(s, "switch.when", "2027-02-29T00:00:00Z", "bad_value", "/switch/when");
+	refused(s, "switch.when", "{event: a b}", "bad_value", "/switch/when/event");
+	refused(s, "switch.when.event", "x", "not_settable", "/switch/when/event");
+	refused(s, "switch.window", "['02:00-04:00', '04:00']", "bad_value", "/switch/window/1");
+	refused(s, "switch.commit", "1ms", "out_of_range", "/switch/commit");
 	refused(s, "priority", "none", "bad_value", "/priority");
 	assert_true(s->limits.rate == 1 << 20 && s->limits.active_pairs == DRAY_UNKNOWN && s->priority == 5);
 	dray_session_free(s);

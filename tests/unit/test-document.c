@@ -123,7 +123,7 @@ static void all_at_once(void **state)
 				     "  active_pairs: 0\n"                          /* 6 */
 				     "  rtae: 1\n"                                  /* 7 */
 				     "switch:\n"                                    /* 8 */
-				     "  when: 2027-01-01T00:00:00Z\n"               /* 9 */
+				     "  when: 2027-01-01T25:00:00Z\n"               /* 9 */
 				     "  retire: delete\n"                           /* 10 */
 				     "  deadline: 2w\n"                             /* 11 */
 				     "  on_failure: panic\n"                        /* 12 */
@@ -148,8 +148,8 @@ static void all_at_once(void **state)
 	assert_string_equal(q->value, "10MB");
 	has(&p, "out_of_range", "/limits/active_pairs", 6);
 	has(&p, "unknown_key", "/limits/rtae", 7);
-	q = has(&p, "unsupported", "/switch/when", 9);
-	assert_string_equal(q->legal, "manual or synced");
+	q = has(&p, "bad_value", "/switch/when", 9);
+	assert_non_null(strstr(q->legal, "manual, synced, pair, a time"));
 	has(&p, "unsupported", "/switch/retire", 10);
 	has(&p, "bad_unit", "/switch/deadline", 11);
 	q = has(&p, "bad_value", "/switch/on_failure", 12);
@@ -168,6 +168,31 @@ static void all_at_once(void **state)
 	has(&p, "bad_value", "/pairs/4/target", 22);
 	assert_int_equal(p.n, 21);
 	dray_problems_free(&p);
+}
+
+static void when_to_switch(void **state)
+{
+	static const char *const form = "name: a\nswitch: {%s}\npairs: [{source: /dev/a, target: /dev/b}]\n";
+	static const struct {
+		const char *text;
+		enum dray_when when;
+		enum dray_commit commit;
+	} cases[] = {
+		{ "when: pair", DRAY_WHEN_PAIR, DRAY_COMMIT_MANUAL },
+		{ "when: 2027-01-01T02:00:00+02:00, commit: 24h", DRAY_WHEN_TIME, DRAY_COMMIT_AFTER },
+		{ "when: {event: night.1}, commit: 86400", DRAY_WHEN_EVENT, DRAY_COMMIT_AFTER },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		char text[256];
+		snprintf(text, sizeof text, form, cases[i].text);
+		struct dray_session *s = good(text);
+		assert_true(s->when == cases[i].when && s->commit == cases[i].commit);
+		assert_true(s->when != DRAY_WHEN_TIME || s->when_time == 1798761600);
+		assert_true(s->commit != DRAY_COMMIT_AFTER || s->commit_after_ns == UINT64_C(86400000000000));
+		if (s->when == DRAY_WHEN_EVENT)
+			assert_string_equal(s->when_event, "night.1");
+		dray_session_free(s);
+	}
 }
 
 /* Values, each alone, with the code that refuses it. */
@@ -204,11 +229,20 @@ static void one_value(void **state)
 		{ "verify: twice", "bad_value", "/verify" },
 		{ "verify: {repair: true}", "missing", "/verify/mode" },
 		{ "verify: {mode: full, repair: 1}", "wrong_type", "/verify/repair" },
-		{ "switch: {when: pair}", "unsupported", "/switch/when" },
-		{ "switch: {when: {event: x}}", "unsupported", "/switch/when" },
-		{ "switch: {window: ['02:00-04:00']}", "unsupported", "/switch/window" },
-		{ "switch: {commit: 24h}", "unsupported", "/switch/commit" },
-		{ "switch: {commit: 24}", "unsupported", "/switch/commit" },
+		{ "switch: {when: late}", "bad_value", "/switch/when" },
+		{ "switch: {when: 5}", "wrong_type", "/switch/when" },
+		{ "switch: {when: '2027-01-01'}", "bad_value", "/switch/when" },
+		{ "switch: {when: {}}", "missing", "/switch/when/event" },
+		{ "switch: {when: {event: ''}}", "bad_value", "/switch/when/event" },
+		{ "switch: {when: {event: x, at: y}}", "unknown_key", "/switch/when/at" },
+		{ "switch: {window: []}", "out_of_range", "/switch/window" },
+		{ "switch: {window: 5}", "wrong_type", "/switch/window" },
+		{ "switch: {window: ['02:00-02:00']}", "bad_value", "/switch/window/0" },
+		{ "switch: {window: ['Sat-Sun']}", "bad_value", "/switch/window/0" },
+		{ "switch: {window: ['Someday 02:00-04:00']}", "bad_value", "/switch/window/0" },
+		{ "switch: {commit: 0}", "out_of_range", "/switch/commit" },
+		{ "switch: {commit: 24w}", "bad_unit", "/switch/commit" },
+		{ "switch: {commit: [24h]}", "wrong_type", "/switch/commit" },
 		{ "switch: {commit: soon}", "bad_value", "/switch/commit" },
 		{ "switch: {attempts: 1.5}", "bad_value", "/switch/attempts" },
 		{ "on_error: ignore", "bad_value", "/on_error" },
@@ -333,6 +367,7 @@ int main(void)
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(everything),
 		cmocka_unit_test(all_at_once),
+		cmocka_unit_test(when_to_switch),
 		cmocka_unit_test(one_value),
 		cmocka_unit_test(syntax),
 		cmocka_unit_test(duplicates),

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What is due by itself: switches as switch.when says, and commits as switch.commit says.
+ *
+ *   manual   a person says so
+ *   synced   all pairs together, when each is synchronized; those that come late are waited for
+ *   a time   as synced, but not before it
+ *   event    as synced, but not before the event was told (raise.c)
+ *   pair     each pair for itself, as it is ready
+ *
+ * A window holds all of them, and the command, too; outside of it nothing is switched. An undo is no switch in this sense: the way
+ * back is open at any hour. What only waits for its hour says so in the document (switch_waits); nothing of it is kept.
+ */
+#include "agent/agent.h"
+
+#include "agent/verify.h"
+#include "base/instant.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A wait by the clock on the wall, which may be set: looked at again after this. */
+#define LOOK_AGAIN (10 * SECOND)
+
+static void wake_at_wall(struct agent *a, time_t when, time_t now)
+{
+	uint64_t left = when > now ? (uint64_t)(when - now) * SECOND : 0;
+	agent_wake_by(a, a->now + (left < LOOK_AGAIN ? left : LOOK_AGAIN));
+}
+
+static time_t wall(void)
+{
+	return (time_t)(wall_ms() / 1000);
+}
+
+/* switch.when, now: what has not come yet counts as manual. */
+static enum dray_when when_now(const struct job *job, time_t now)
+{
+	const struct dray_session *s = job->s;
+	enum dray_when when = job_when(job);
+	if (when == DRAY_WHEN_TIME)
+		return now >= s->when_time ? DRAY_WHEN_SYNCED : DRAY_WHEN_MANUAL;
+	if (when == DRAY_WHEN_EVENT)
+		return s->event_seen ? DRAY_WHEN_SYNCED : DRAY_WHEN_MANUAL;
+	return when;
+}
+
+bool switch_in_window(const struct job *job, time_t *opens)
+{
+	time_t now = wall();
+	*opens = dray_windows_opening(&job->s->switch_window, now);
+	return *opens <= now;
+}
+
+static void automatic(struct job *job, const char *kind, const bool *pairs)
+{
+	struct dray_error err;
+	/* Not yet is no failure: the next wake-up looks again. */
+	if (switch_begin(job, kind, pairs, ACTOR_SELF, &err) && strcmp(err.kind, "not_synced") && strcmp(err.kind, "busy") &&
+		strcmp(err.kind, "unsettled") && strcmp(err.kind, "not_verified"))
+		dray_log(DRAY_LOG_WARN, "switch-not-begun", "session %s: %s", job->s->id, err.text);
+}
+
+static bool ready(const struct job *job, size_t i)
+{
+	const struct dray_pair *p = &job->s->pairs[i];
+	const struct pair_run *run = &job->runs[i];
+	if (p->verified && !strcmp(p->verified, "differs"))
+		return false;
+	return p->state == DRAY_PAIR_SYNCED && run->goal == GOAL_NONE && run_settled(run) && !run->verifying &&
+	       !run->verify_asked && !verify_missing(run) && run->view.targets[0].synced && !pair_pause_wanted(job, p) &&
+	       p->switch_attempts < job->s->attempts;
+}
+
+/* Pairs that are switched one at a time: the others follow at the next wake-ups. */
+static bool single_due(struct job *job, enum dray_when when, bool open)
+{
+	const struct dray_session *s = job->s;
+	bool *pairs = job->pick;
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		const struct dray_pair *p = &s->pairs[i];
+		/* Nobody writes to an offline source: there is no instant to choose. */
+		bool offline = pair_offline(p);
+		if (!ready(job, i) || (!offline && (when != DRAY_WHEN_PAIR || !open)))
+			continue;
+		memset(pairs, 0, s->n_pairs * sizeof *pairs);
+		pairs[i] = true;
+		automatic(job, offline || s->mode == DRAY_MODE_COPY ? "split" : "switch", pairs);
+		return true;
+	}
+	return false;
+}
+
+/* All that are to be switched together. `late`: some are not ready yet; `left_out`: some are failed or canceled. */
+static bool pick_group(const struct job *job, bool *pairs, bool *late, bool *left_out)
+{
+	const struct dray_session *s = job->s;
+	bool any = false;
+	*late = *left_out = false;
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		const struct dray_pair *p = &s->pairs[i];
+		bool is_ready = ready(job, i);
+		if (pairs)
+			pairs[i] = is_ready;
+		any |= is_ready;
+		if (p->state == DRAY_PAIR_FAILED || p->state == DRAY_PAIR_CANCELED)
+			*left_out = true;
+		else if (!is_ready && !pair_offline(p) && !dray_state_final(p->state) && p->state != DRAY_PAIR_SWITCHED)
+			*late = true;
+	}
+	return any;
+}
+
+void switch_due(struct job *job)
+{
+	const struct dray_session *s = job->s;
+	time_t now = wall(), opens;
+	bool late, left_out;
+	enum dray_when when = when_now(job, now);
+	bool open = switch_in_window(job, &opens);
+	if (job_when(job) == DRAY_WHEN_TIME && when == DRAY_WHEN_MANUAL)
+		wake_at_wall(job->agent, s->when_time, now);
+	if (!open)
+		wake_at_wall(job->agent, opens, now);
+	if (single_due(job, when, open) || when != DRAY_WHEN_SYNCED || !open)
+		return;
+	if (pick_group(job, job->pick, &late, &left_out) && !late && (!left_out || s->partial))
+		automatic(job, s->mode == DRAY_MODE_COPY ? "split" : "switch", job->pick);
+}
+
+bool switch_waits(const struct job *job, char *why, size_t size)
+{
+	const struct dray_session *s = job->s;
+	time_t now = wall(), opens;
+	char at[40];
+	bool late, left_out;
+	enum dray_when when = job_when(job);
+	if (s->state != DRAY_SESSION_SYNCED || when == DRAY_WHEN_MANUAL)
+		return false;
+	if (when == DRAY_WHEN_TIME && now < s->when_time)
+		snprintf(why, size, "to be switched at %s", dray_instant_format(s->when_time, at, sizeof at));
+	else if (when == DRAY_WHEN_EVENT && !s->event_seen)
+		snprintf(why, size, "waits for the event %s to be switched", s->when_event);
+	else if (!switch_in_window(job, &opens))
+		snprintf(why, size, "waits for its window (switch.window) to be switched: it opens at %s",
+			dray_instant_format(opens, at, sizeof at));
+	else if (when != DRAY_WHEN_PAIR && pick_group(job, NULL, &late, &left_out) && !late && left_out && !s->partial)
+		snprintf(why, size, "some pairs are failed or canceled: switch.partial=true lets the others be switched");
+	else
+		return false;
+	return true;
+}
+
+void commit_due(struct job *job)
+{
+	const struct dray_session *s = job->s;
+	time_t now = wall();
+	bool any = false, *pairs = job->pick;
+	if (s->commit == DRAY_COMMIT_MANUAL)
+		return;
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		time_t when = dray_pair_commit_due(s, &s->pairs[i]);
+		pairs[i] = s->pairs[i].state == DRAY_PAIR_SWITCHED && job->runs[i].goal == GOAL_NONE;
+		if (pairs[i] && when > now) {
+			wake_at_wall(job->agent, when, now);
+			pairs[i] = false;
+		}
+		any |= pairs[i];
+	}
+	if (!any)
+		return;
+	struct change c;
+	change_begin(&c, job->agent, job, ACTOR_SELF);
+	for (size_t i = 0; i < s->n_pairs; i++)
+		if (pairs[i])
+			change_goal(&c, &job->runs[i], GOAL_COMMIT);
+	change_end(&c);
+}
