@@ -4,7 +4,7 @@ B ?= build
 WERROR ?= false
 export CFLAGS ?=
 
-.PHONY: all setup check demo asan tsan sim sim-teeth fuzz soak bench-quick install format clean help
+.PHONY: all setup check demo asan tsan sim sim-teeth fuzz soak vm-check bench-quick install format clean help
 
 all: setup            ## build everything into build/
 	@scripts/build.sh $(B) -Dwerror=$(WERROR)
@@ -38,6 +38,10 @@ fuzz:                 ## libFuzzer on everything that reads from outside, FUZZ_S
 
 soak: all             ## the crash tests with 50 kills each, and the simulator for SOAK_SECONDS (default 600)
 	@scripts/soak.sh $(B)
+
+vm-check: all         ## real LVM, SCSI, loop and NBD devices and loss of power, in emulated machines (VM="part of a name" ...)
+	@scripts/packages.sh vm
+	@scripts/vm-check.sh $(B) $(VM)
 
 bench-quick: all      ## the I/O path beside its peers, under 5 minutes
 	@bench/quick.sh

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The one list of what dray needs from Debian 12, and its installation. Does nothing when all is there.
-# Usage: packages.sh [fuzz|ci]     also what only `make fuzz` or .ci/run needs
+# Usage: packages.sh [fuzz|ci|vm]  also what only `make fuzz`, .ci/run or `make vm-check` needs
+#        packages.sh guest         prints what the emulated machine is made of (vm-guest.sh unpacks it; it is never installed)
 set -eu
 build="gcc make meson ninja-build pkg-config libc6-dev liburing-dev libnbd-dev libblkid-dev libjansson-dev
   libfyaml-dev libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev libsystemd-dev libxxhash-dev libcmocka-dev"
@@ -8,9 +9,18 @@ build="gcc make meson ninja-build pkg-config libc6-dev liburing-dev libnbd-dev l
 peers="libnbd-bin nbdkit nbdkit-plugin-dev qemu-utils qemu-system-common fio mandoc python3 sqlite3 curl procps e2fsprogs util-linux"
 fuzz="clang llvm libclang-rt-14-dev"
 ci="shellcheck"
+vm="qemu-system-x86 cpio kmod"
+guest="busybox-static bash coreutils util-linux mount kmod libkmod2 e2fsprogs fdisk libfdisk1 udev libsystemd-shared procps grep sed diffutils
+  lvm2 dmsetup libdevmapper1.02.1 libdevmapper-event1.02.1 libaio1 libedit2 libbsd0 libmd0 mdadm nbd-client libnl-3-200 libnl-genl-3-200"
 case ${1:-} in
   fuzz) more=$fuzz ;;
   ci) more=$ci ;;
+  vm) more=$vm ;;
+  guest)
+    # shellcheck disable=SC2086
+    echo $guest
+    exit 0
+    ;;
   *) more= ;;
 esac
 
