@@ -66,6 +66,8 @@ struct pair_run {
 	char actor[32];        /* who set the goal */
 
 	/* memory only */
+	bool touched;          /* by the change under way (change.c) */
+	uint64_t recorded;     /* a hash of what was last recorded, where DRAY_CHECK_RECORD wants it; 0: none */
 	const struct dray_vehicle *vehicle; /* NULL until chosen */
 	unsigned busy;         /* calls under way */
 	uint64_t list_needed;  /* judged only by a list of this number or later */
@@ -91,7 +93,7 @@ struct job {
 	struct dray_session *s;
 	struct pair_run *runs; /* s->n_pairs */
 	bool *pick;            /* s->n_pairs: scratch for choosing some of them */
-	char *saved_document, *saved_work; /* as last committed: what memory goes back to when a record fails */
+	char *saved_document;  /* the head as last committed: what memory goes back to when a record fails */
 
 	/* a switch, undo or split under way, or with an unknown outcome (also recorded as an intent) */
 	char *token;
@@ -159,8 +161,9 @@ void job_free(struct job *job);
 struct job *job_find(struct agent *a, const char *id_or_name);
 bool job_live(const struct job *job); /* some pair may still change */
 struct dray_pair *run_pair(struct pair_run *run);
-char *job_work_text(const struct job *job);
-int job_work_load(struct job *job, const char *text);
+/* What is recorded of a run beside its pair, and back. New reference. */
+json_t *run_work(const struct pair_run *run);
+void run_work_load(struct pair_run *run, const json_t *work);
 /* The document as it is answered: output keys and the agent's additions. New reference. */
 json_t *job_document(const struct job *job, bool details);
 /* switch.when as it is in force (H19; the default of a copy). */
@@ -174,12 +177,14 @@ struct change {
 	struct job *job;
 	const char *actor;
 	struct dray_error err; /* set by the first failure; later steps do nothing */
-	bool touched;
 	struct change_event *events;
-	size_t n_events;
+	struct change_pair *pairs;
+	size_t n_events, n_pairs;
 };
 /* Begins a transaction. A change that could not begin can still be "made": change_end tells. */
 void change_begin(struct change *c, struct agent *a, struct job *job, const char *actor);
+/* Call it before anything of this pair or its run that must not be forgotten is set by hand; the functions below call it. */
+void change_touch(struct change *c, struct pair_run *run);
 /* The checked setter. The text becomes the pair's reason (NULL: none) and the event's detail. */
 void change_pair(struct change *c, struct pair_run *run, enum dray_pair_state to, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -192,6 +197,11 @@ void change_intent(struct change *c, const char *kind, const char *members);
 void change_intent_end(struct change *c, const char *outcome);
 /* Records everything; 0 when it is durable. On failure memory is as it was at change_begin, and c->err says why. */
 int change_end(struct change *c);
+/* For those who record without a change (submit.c): inside a transaction. `*saved` gets the text, to become saved_document once it
+ * is durable; free it otherwise. */
+int job_record_head(struct job *job, char **saved, struct dray_error *err);
+int run_record(struct pair_run *run, struct dray_error *err);
+void job_check_record(struct job *job);
 /* An event of no session: its own transaction. */
 void agent_event(struct agent *a, const char *actor, const char *event, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

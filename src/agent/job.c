@@ -44,7 +44,6 @@ void job_free(struct job *job)
 	free(job->runs);
 	free(job->pick);
 	free(job->saved_document);
-	free(job->saved_work);
 	free(job->token);
 	dray_session_free(job->s);
 	free(job);
@@ -99,21 +98,12 @@ enum dray_when job_when(const struct job *job)
 
 /* ---- the agent's own notes, saved beside the document ---- */
 
-char *job_work_text(const struct job *job)
+json_t *run_work(const struct pair_run *run)
 {
-	json_t *pairs = json_array();
-	for (size_t i = 0; i < job->s->n_pairs; i++) {
-		const struct pair_run *run = &job->runs[i];
-		json_array_append_new(pairs,
-			json_pack("{s:s, s:b, s:s, s:s, s:[I,I,I,I,I,I]}", "goal", goal_words[run->goal], "pause_detach",
-				run->pause_detach, "actor", run->actor, "incarnation", run->incarnation, "counters",
-				(json_int_t)run->base_copied, (json_int_t)run->base_skipped, (json_int_t)run->base_recopied,
-				(json_int_t)run->last_copied, (json_int_t)run->last_skipped, (json_int_t)run->last_recopied));
-	}
-	json_t *work = json_pack("{s:o}", "pairs", pairs);
-	char *text = json_dumps(work, JSON_COMPACT);
-	json_decref(work);
-	return text;
+	return json_pack("{s:s, s:b, s:s, s:s, s:[I,I,I,I,I,I]}", "goal", goal_words[run->goal], "pause_detach", run->pause_detach,
+		"actor", run->actor, "incarnation", run->incarnation, "counters", (json_int_t)run->base_copied,
+		(json_int_t)run->base_skipped, (json_int_t)run->base_recopied, (json_int_t)run->last_copied,
+		(json_int_t)run->last_skipped, (json_int_t)run->last_recopied);
 }
 
 static uint64_t counter(const json_t *list, size_t at)
@@ -122,37 +112,25 @@ static uint64_t counter(const json_t *list, size_t at)
 	return v > 0 ? (uint64_t)v : 0;
 }
 
-int job_work_load(struct job *job, const char *text)
+void run_work_load(struct pair_run *run, const json_t *work)
 {
-	json_t *work = json_loads(text, 0, NULL);
-	if (!json_is_object(work)) {
-		json_decref(work);
-		return -EUCLEAN;
-	}
-	const json_t *pairs = json_object_get(work, "pairs");
-	for (size_t i = 0; i < job->s->n_pairs; i++) {
-		struct pair_run *run = &job->runs[i];
-		const json_t *p = json_array_get(pairs, i);
-		const char *goal = json_string_value(json_object_get(p, "goal"));
-		const char *actor = json_string_value(json_object_get(p, "actor"));
-		const char *incarnation = json_string_value(json_object_get(p, "incarnation"));
-		const json_t *counters = json_object_get(p, "counters");
-		run->goal = GOAL_NONE;
-		for (int g = 0; goal && g < GOAL_COUNT; g++)
-			if (!strcmp(goal, goal_words[g]))
-				run->goal = (enum pair_goal)g;
-		run->pause_detach = json_is_true(json_object_get(p, "pause_detach"));
-		snprintf(run->actor, sizeof run->actor, "%s", actor ? actor : "");
-		snprintf(run->incarnation, sizeof run->incarnation, "%s", incarnation ? incarnation : "");
-		run->base_copied = counter(counters, 0);
-		run->base_skipped = counter(counters, 1);
-		run->base_recopied = counter(counters, 2);
-		run->last_copied = counter(counters, 3);
-		run->last_skipped = counter(counters, 4);
-		run->last_recopied = counter(counters, 5);
-	}
-	json_decref(work);
-	return 0;
+	const char *goal = json_string_value(json_object_get(work, "goal"));
+	const char *actor = json_string_value(json_object_get(work, "actor"));
+	const char *incarnation = json_string_value(json_object_get(work, "incarnation"));
+	const json_t *counters = json_object_get(work, "counters");
+	run->goal = GOAL_NONE;
+	for (int g = 0; goal && g < GOAL_COUNT; g++)
+		if (!strcmp(goal, goal_words[g]))
+			run->goal = (enum pair_goal)g;
+	run->pause_detach = json_is_true(json_object_get(work, "pause_detach"));
+	snprintf(run->actor, sizeof run->actor, "%s", actor ? actor : "");
+	snprintf(run->incarnation, sizeof run->incarnation, "%s", incarnation ? incarnation : "");
+	run->base_copied = counter(counters, 0);
+	run->base_skipped = counter(counters, 1);
+	run->base_recopied = counter(counters, 2);
+	run->last_copied = counter(counters, 3);
+	run->last_skipped = counter(counters, 4);
+	run->last_recopied = counter(counters, 5);
 }
 
 /* ---- the answer ---- */

@@ -158,6 +158,7 @@ static void judge_targets(struct pair_run *run)
 			continue;
 		struct change c;
 		change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
+		change_touch(&c, run);
 		if (leg->held) {
 			set_text(&target->error, "%s", leg->error[0] ? leg->error : "given up");
 			change_event(&c, run_pair(run)->id, "target-failed", NULL, leg->state, "target %s: %s",
@@ -217,6 +218,7 @@ static void judge(struct pair_run *run)
 	if (is) {
 		change_pair(&c, run, DRAY_PAIR_SYNCED, NULL);
 	} else {
+		change_touch(&c, run);
 		set_text(&p->verified, NULL);
 		verify_forget(run);
 		change_pair(&c, run, DRAY_PAIR_COPYING, "%s", first->error[0] ? first->error : "a target has to catch up");
@@ -284,6 +286,9 @@ void observe_record(struct agent *a)
 		job->counted_at = a->now;
 		struct change c;
 		change_begin(&c, a, job, ACTOR_SELF);
+		for (size_t i = 0; i < job->s->n_pairs; i++)
+			if (job->s->pairs[i].state == DRAY_PAIR_COPYING)
+				change_touch(&c, &job->runs[i]);
 		change_end(&c);
 	}
 }

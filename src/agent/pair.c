@@ -76,6 +76,7 @@ static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock
 	char actor[32];
 	snprintf(actor, sizeof actor, "%s", run->actor[0] ? run->actor : ACTOR_SELF);
 	change_begin(&c, run->job->agent, run->job, actor);
+	change_touch(&c, run);
 	struct dray_pair *p = run_pair(run);
 	if (p->state != state)
 		change_pair(&c, run, state, reason ? "%s" : NULL, reason);
@@ -140,6 +141,7 @@ static void attached(struct pair_run *run, const struct dray_error *err)
 		}
 		struct change c;
 		change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
+		change_touch(&c, run);
 		set_text(&p->targets[t].error, "%s", err->text);
 		change_event(&c, p->id, "target-failed", NULL, NULL, "target %s: %s", p->targets[t].at.resource, err->text);
 		change_end(&c);
@@ -249,6 +251,7 @@ static void resume_step(struct pair_run *run)
 	if (synced && pause_legs(run, false))
 		return;
 	change_begin(&c, run->job->agent, run->job, run->actor[0] ? run->actor : ACTOR_SELF);
+	change_touch(&c, run);
 	run->pause_detach = false;
 	change_pair(&c, run, synced ? DRAY_PAIR_SYNCED : DRAY_PAIR_QUEUED, NULL);
 	change_end(&c);
@@ -318,6 +321,7 @@ static void admit(struct pair_run *run)
 	struct dray_pair *p = run_pair(run);
 	struct change c;
 	change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
+	change_touch(&c, run);
 	if (!p->iod_volume)
 		p->iod_volume = run->vehicle->volume_name(run->job->s, p);
 	change_pair(&c, run, DRAY_PAIR_STARTING, NULL);

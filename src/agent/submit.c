@@ -47,19 +47,14 @@ static int record(struct agent *a, struct job *job, const struct lock_list *lock
 	if (rc)
 		return rc;
 	struct dray_repo_session row = { .id = s->id, .name = s->name, .state = dray_state_word((enum dray_pair_state)s->state),
-		.live = true, .document = "{}", .work = "{}" };
+		.live = true, .open = true, .document = "{}", .work = "{}" };
 	rc = dray_repo_session_add(a->repo, &row, err);
 	if (!rc) {
 		s->seq = row.seq;
-		json_t *saved = dray_session_save(s);
-		job->saved_document = saved ? json_dumps(saved, JSON_COMPACT) : NULL;
-		job->saved_work = job_work_text(job);
-		json_decref(saved);
-		row.document = job->saved_document;
-		row.work = job->saved_work;
-		rc = row.document && row.work ? dray_repo_session_save(a->repo, &row, err)
-					      : dray_error_errno(err, -ENOMEM, "session %s", s->name);
+		rc = job_record_head(job, &job->saved_document, err);
 	}
+	for (size_t i = 0; !rc && i < s->n_pairs; i++)
+		rc = run_record(&job->runs[i], err);
 	if (!rc)
 		rc = dray_repo_locks_take(a->repo, locks->locks, locks->n, NULL, NULL, err);
 	struct dray_repo_event event = { .time_ms = wall_ms(), .session = s->id, .event = "submitted", .actor = actor,
@@ -219,8 +214,12 @@ void set_call(struct agent *a, struct job *job, struct api_call *call)
 	json_object_foreach (call->body, key, value) {
 		char *text = value_text(value);
 		dray_session_set(job->s, key, text ? text : "", &call->problems);
-		for (size_t i = 0; !strncmp(key, "switch.", 7) && i < job->s->n_pairs; i++)
+		for (size_t i = 0; !strncmp(key, "switch.", 7) && i < job->s->n_pairs; i++) {
+			if (!job->s->pairs[i].switch_attempts)
+				continue;
+			change_touch(&c, &job->runs[i]);
 			job->s->pairs[i].switch_attempts = 0;
+		}
 		change_event(&c, 0, "set", NULL, NULL, "%s=%s", key, text ? text : "");
 		free(text);
 	}

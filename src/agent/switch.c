@@ -136,6 +136,8 @@ static void done_pair(struct change *c, struct pair_run *run, const json_t *resu
 {
 	struct job *job = run->job;
 	struct dray_pair *p = run_pair(run);
+	change_touch(c, run);
+	set_text(&p->switch_token, NULL); /* back again with the rest if this is not recorded */
 	if (is_split(job)) {
 		note_images(c, p, result);
 		if (pair_offline(p))
@@ -168,14 +170,13 @@ static void it_happened(struct job *job, const json_t *result)
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
 		if (!member(job, i))
 			continue;
+		change_touch(&c, &job->runs[i]);
 		job->s->pairs[i].switch_attempts = 0;
 		done_pair(&c, &job->runs[i], result_of(result, job->s->pairs[i].iod_volume));
 	}
 	if (is_undo(job))
 		job->s->held_by_undo = true;
 	change_session_reason(&c, NULL);
-	for (size_t i = 0; i < job->s->n_pairs; i++)
-		set_text(&job->s->pairs[i].switch_token, NULL); /* back again with the rest if this is not recorded */
 	if (change_end(&c) == 0) {
 		set_text(&job->token, NULL);
 		job->switch_error[0] = 0;
@@ -196,6 +197,7 @@ static void it_did_not(struct job *job, const char *outcome, const char *why)
 		members[i] = member(job, i);
 		if (!members[i])
 			continue;
+		change_touch(&c, &job->runs[i]);
 		bool automatic = !job->runs[i].actor[0] || !strcmp(job->runs[i].actor, ACTOR_SELF);
 		if (automatic && !undo && ++job->s->pairs[i].switch_attempts > failed)
 			failed = job->s->pairs[i].switch_attempts;
@@ -378,6 +380,9 @@ int switch_begin(struct job *job, const char *kind, const bool *pairs, const cha
 		struct dray_pair *p = &job->s->pairs[i];
 		if (!pairs[i])
 			continue;
+		change_touch(&c, run);
+		if (strcmp(actor, ACTOR_SELF))
+			p->switch_attempts = 0; /* a person's command begins anew */
 		set_text(&p->switch_token, "%s", job->token);
 		p->epoch_before = run->view.epoch;
 		if (!strcmp(kind, "switch"))

@@ -209,6 +209,7 @@ static void ask_pause(struct ask *q)
 			q->pairs[i] = false;
 			continue;
 		}
+		change_touch(&c, &job->runs[i]);
 		if (q->named)
 			job->s->pairs[i].pause_reasons |= DRAY_PAUSE_USER;
 		job->runs[i].pause_detach = q->detach;
@@ -243,10 +244,12 @@ static void ask_resume(struct ask *q)
 	for (size_t i = 0; i < s->n_pairs; i++) {
 		struct dray_pair *p = &s->pairs[i];
 		if (q->pairs[i]) {
+			change_touch(&c, &job->runs[i]);
 			p->pause_reasons &= ~(unsigned)DRAY_PAUSE_USER;
 			snprintf(job->runs[i].actor, sizeof job->runs[i].actor, "%s", q->call->actor);
 			job->runs[i].op_error[0] = 0;
 		} else if (whole && !dray_state_final(p->state)) {
+			change_touch(&c, &job->runs[i]);
 			p->pause_reasons |= DRAY_PAUSE_USER; /* the others stay as they are */
 		}
 		if (p->state != DRAY_PAIR_PAUSED || pair_pause_wanted(job, p))
@@ -392,9 +395,6 @@ static void ask_switch(struct ask *q)
 		free(q->pairs);
 		return;
 	}
-	for (size_t i = 0; i < s->n_pairs; i++)
-		if (q->pairs[i])
-			job->s->pairs[i].switch_attempts = 0;
 	answer_later(q, NULL);
 }
 
@@ -421,6 +421,7 @@ static void ask_retry(struct ask *q)
 		struct dray_pair *p = &job->s->pairs[i];
 		if (legal(q, i) != DRAY_LEGAL || job->runs[i].goal != GOAL_NONE)
 			continue;
+		change_touch(&c, &job->runs[i]);
 		for (size_t t = 0; t < p->n_targets; t++)
 			set_text(&p->targets[t].error, NULL);
 		set_text(&p->verified, NULL);
@@ -454,13 +455,24 @@ static void ask_verify(struct ask *q)
 		free(q->pairs);
 		return;
 	}
+	struct change c;
+	change_begin(&c, q->a, job, q->call->actor);
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		if (!q->pairs[i])
+			continue;
+		change_touch(&c, &job->runs[i]);
+		set_text(&job->s->pairs[i].verified, NULL);
+	}
+	if (change_end(&c)) {
+		not_recorded(q, &c);
+		return;
+	}
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
 		if (!q->pairs[i])
 			continue;
 		job->runs[i].verify_asked = true;
 		job->runs[i].verify_sample = q->sample;
 		job->runs[i].verify_repair = q->repair;
-		set_text(&job->s->pairs[i].verified, NULL);
 	}
 	answer_later(q, NULL);
 }

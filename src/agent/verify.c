@@ -83,6 +83,7 @@ void verify_observe(struct pair_run *run)
 				: 0;
 	struct change c;
 	change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
+	change_touch(&c, run);
 	set_text(&p->verified, "%s", left ? "differs" : "clean");
 	change_event(&c, p->id, left ? "verify-failed" : "verified", NULL, p->verified,
 		"%llu bytes compared, %llu differing, %llu repaired", (unsigned long long)leg->verify_compared_bytes,

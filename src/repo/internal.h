@@ -7,6 +7,8 @@
 
 #include <sqlite3.h>
 
+#define REPO_SESSION_COLUMNS "seq, id, name, state, live, open, finished, document, work, summary"
+
 /* Every statement, prepared at its first use and kept. */
 #define REPO_STATEMENTS(X)                                                                                      \
 	X(BEGIN, "BEGIN IMMEDIATE")                                                                             \
@@ -15,10 +17,21 @@
 	X(ID_ADD, "INSERT INTO ids(id) VALUES(?1)")                                                             \
 	X(ID_USED, "SELECT 1 FROM ids WHERE id = ?1")                                                           \
 	X(NAME_LIVE, "SELECT id FROM sessions WHERE name = ?1 AND live")                                        \
-	X(SESSION_ADD, "INSERT INTO sessions(id, name, state, live, document, work) VALUES(?1, ?2, ?3, ?4, ?5, ?6)") \
-	X(SESSION_SAVE, "UPDATE sessions SET state = ?2, live = ?3, document = ?4, work = ?5 WHERE id = ?1")    \
-	X(SESSIONS, "SELECT seq, id, name, state, live, document, work FROM sessions ORDER BY seq")             \
-	X(SESSION_GET, "SELECT seq, id, name, state, live, document, work FROM sessions WHERE id = ?1")         \
+	X(SESSION_ADD,                                                                                          \
+		"INSERT INTO sessions(id, name, state, live, open, finished, document, work, summary) "         \
+		"VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")                                                   \
+	X(SESSION_SAVE,                                                                                         \
+		"UPDATE sessions SET state = ?3, live = ?4, open = ?5, finished = ?6, document = ?7, work = ?8, " \
+		"summary = ?9 WHERE id = ?1 AND name = ?2")                                                     \
+	X(SESSIONS, "SELECT " REPO_SESSION_COLUMNS " FROM sessions ORDER BY seq")                               \
+	X(SESSIONS_OPEN, "SELECT " REPO_SESSION_COLUMNS " FROM sessions WHERE open ORDER BY seq")               \
+	X(SESSION_GET, "SELECT " REPO_SESSION_COLUMNS " FROM sessions WHERE id = ?1")                           \
+	X(SESSION_NAMED, "SELECT " REPO_SESSION_COLUMNS " FROM sessions WHERE name = ?1 ORDER BY seq DESC LIMIT 1") \
+	X(PAIR_SAVE,                                                                                            \
+		"INSERT INTO pairs(session, pair, state, document, work) VALUES(?1, ?2, ?3, ?4, ?5) "           \
+		"ON CONFLICT(session, pair) DO UPDATE SET state = excluded.state, document = excluded.document, " \
+		"work = excluded.work")                                                                         \
+	X(PAIRS, "SELECT pair, state, document, work FROM pairs WHERE session = ?1 ORDER BY pair")              \
 	X(LOCK_COLLISIONS,                                                                                      \
 		"SELECT identity, resource, start, end, session, pair, role, since FROM locks "                 \
 		"WHERE identity = ?1 AND start < ?3 AND end > ?2 ORDER BY id")                                  \
@@ -26,7 +39,8 @@
 		"INSERT INTO locks(identity, resource, start, end, session, pair, role, since) "                \
 		"VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")                                                       \
 	X(LOCKS, "SELECT identity, resource, start, end, session, pair, role, since FROM locks ORDER BY id")    \
-	X(LOCKS_FREE, "DELETE FROM locks WHERE session = ?1 AND (?2 = 0 OR pair = ?2)")                         \
+	X(LOCKS_FREE, "DELETE FROM locks WHERE session = ?1")                                                   \
+	X(LOCKS_FREE_PAIR, "DELETE FROM locks WHERE session = ?1 AND pair = ?2")                                \
 	X(EVENT_ADD,                                                                                            \
 		"INSERT INTO events(time_ms, session, pair, event, actor, before, after, detail) "              \
 		"VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")                                                       \
@@ -74,5 +88,9 @@ int repo_run(struct dray_repo *repo, sqlite3_stmt *st, struct dray_error *err, c
 void repo_bind_text(sqlite3_stmt *st, int at, const char *text);
 void repo_bind_u64(sqlite3_stmt *st, int at, uint64_t value);
 const char *repo_text(sqlite3_stmt *st, int column);
+int repo_exec(struct dray_repo *repo, const char *sql, struct dray_error *err, const char *what);
+
+/* upgrade.c: makes the tables, or brings them up to this program's version. Inside a transaction. */
+int repo_upgrade(struct dray_repo *repo, struct dray_error *err);
 
 #endif

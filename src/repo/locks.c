@@ -98,11 +98,12 @@ int dray_repo_locks_take(struct dray_repo *repo, const struct dray_repo_lock *lo
 int dray_repo_locks_free(struct dray_repo *repo, const char *session, unsigned pair, struct dray_error *err)
 {
 	assert(repo->in_transaction);
-	sqlite3_stmt *st = repo_stmt(repo, REPO_LOCKS_FREE, err);
+	sqlite3_stmt *st = repo_stmt(repo, pair ? REPO_LOCKS_FREE_PAIR : REPO_LOCKS_FREE, err);
 	if (!st)
 		return -EIO;
 	repo_bind_text(st, 1, session);
-	repo_bind_u64(st, 2, pair);
+	if (pair)
+		repo_bind_u64(st, 2, pair);
 	return repo_run(repo, st, err, "free locks");
 }
 

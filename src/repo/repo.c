@@ -1,43 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The database file, its schema and its transactions.
+ * The database file and its transactions; its schema is in upgrade.c.
  *
  * WAL with synchronous=FULL: a commit has returned only after the log was flushed, and a kill or power loss leaves
  * either the whole transaction or nothing of it. Writers take the write lock when they begin (BEGIN IMMEDIATE): what a
  * transaction reads is what it changes, so of two that want the same lock one waits, then sees the other's.
  *
- * The schema has a version in `meta`; older ones are brought up step by step, newer ones are refused. Rows that an agent
- * writes carry nothing that only this host could read, so that the same tables can later be shared by several agents.
+ * Rows that an agent writes carry nothing that only this host could read, so that the same tables can later be shared by several
+ * agents.
  */
 #include "repo/internal.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SCHEMA_VERSION 1
-
-/* `ids` is apart from `sessions` because an id stays used even if its session's record is one day removed. */
-static const char schema_1[] =
-	"CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
-	"CREATE TABLE ids(id TEXT PRIMARY KEY) WITHOUT ROWID;"
-	"CREATE TABLE sessions(seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE REFERENCES ids(id),"
-	" name TEXT NOT NULL, state TEXT NOT NULL, live INTEGER NOT NULL, document TEXT NOT NULL, work TEXT NOT NULL);"
-	"CREATE UNIQUE INDEX sessions_live_name ON sessions(name) WHERE live;"
-	"CREATE TABLE locks(id INTEGER PRIMARY KEY AUTOINCREMENT, identity TEXT NOT NULL, resource TEXT NOT NULL,"
-	" start INTEGER NOT NULL, end INTEGER NOT NULL CHECK(end > start), session TEXT NOT NULL REFERENCES sessions(id),"
-	" pair INTEGER NOT NULL, role TEXT NOT NULL, since INTEGER NOT NULL, UNIQUE(identity, start));"
-	"CREATE INDEX locks_session ON locks(session);"
-	"CREATE TABLE events(seq INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER NOT NULL, session TEXT,"
-	" pair INTEGER NOT NULL, event TEXT NOT NULL, actor TEXT NOT NULL, before TEXT, after TEXT, detail TEXT);"
-	"CREATE INDEX events_session ON events(session, seq);"
-	"CREATE TABLE intents(token TEXT PRIMARY KEY, session TEXT NOT NULL REFERENCES sessions(id), kind TEXT NOT NULL,"
-	" members TEXT NOT NULL, outcome TEXT, since INTEGER NOT NULL) WITHOUT ROWID;"
-	"CREATE INDEX intents_open ON intents(since) WHERE outcome IS NULL;"
-	"CREATE TABLE volumes(name TEXT PRIMARY KEY, uuid TEXT NOT NULL, epoch INTEGER NOT NULL) WITHOUT ROWID;"
-	"INSERT INTO meta VALUES('schema', '1');";
 
 static const char *const sql_texts[] = {
 #define X(name, sql) sql,
@@ -144,47 +121,18 @@ void dray_repo_rollback(struct dray_repo *repo)
 
 /* ---- opening ---- */
 
-static int exec(struct dray_repo *repo, const char *sql, struct dray_error *err, const char *what)
+int repo_exec(struct dray_repo *repo, const char *sql, struct dray_error *err, const char *what)
 {
 	int rc = sqlite3_exec(repo->db, sql, NULL, NULL, NULL);
 	return rc == SQLITE_OK ? 0 : repo_fail(repo, rc, err, what);
 }
 
-static int has_meta(struct dray_repo *repo, bool *yes, struct dray_error *err)
-{
-	sqlite3_stmt *st;
-	int rc = sqlite3_prepare_v2(repo->db, "SELECT count(*) FROM sqlite_master WHERE name = 'meta'", -1, &st, NULL);
-	if (rc == SQLITE_OK)
-		rc = sqlite3_step(st);
-	int result = 0;
-	if (rc == SQLITE_ROW)
-		*yes = sqlite3_column_int(st, 0) > 0;
-	else
-		result = repo_fail(repo, rc, err, "read the schema");
-	sqlite3_finalize(st);
-	return result;
-}
-
 static int upgrade(struct dray_repo *repo, struct dray_error *err)
 {
 	int rc = dray_repo_begin(repo, err);
-	if (rc)
-		return rc;
-	bool made = false;
-	rc = has_meta(repo, &made, err);
-	if (!rc && !made)
-		rc = exec(repo, schema_1, err, "make the tables");
-	char version[16];
-	if (!rc)
-		rc = dray_repo_meta_get(repo, "schema", version, sizeof version, err);
-	if (!rc && atoi(version) != SCHEMA_VERSION)
-		rc = dray_error_kind(err, -EPROTO, "repository",
-			"repository: its schema has version %s, this program knows %d", version, SCHEMA_VERSION);
-	if (rc) {
+	if (!rc && (rc = repo_upgrade(repo, err)))
 		dray_repo_rollback(repo);
-		return rc;
-	}
-	return dray_repo_commit(repo, err);
+	return rc ? rc : dray_repo_commit(repo, err);
 }
 
 int dray_repo_open(struct dray_repo **out, const char *path, struct dray_error *err)
@@ -200,9 +148,9 @@ int dray_repo_open(struct dray_repo **out, const char *path, struct dray_error *
 		return rc;
 	}
 	sqlite3_busy_timeout(repo->db, 1000); /* nobody else should be in it; somebody's sqlite3 may be, for a moment */
-	rc = exec(repo, "PRAGMA journal_mode = WAL", err, path);
+	rc = repo_exec(repo, "PRAGMA journal_mode = WAL", err, path);
 	if (!rc)
-		rc = exec(repo, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF", err, path);
+		rc = repo_exec(repo, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF", err, path);
 	if (!rc)
 		rc = upgrade(repo, err);
 	if (rc) {

@@ -43,23 +43,45 @@ struct dray_repo_session {
 	const char *id, *name;
 	const char *state;    /* the session's state, a word */
 	bool live;            /* not over: its name is taken */
-	const char *document; /* JSON text: the document and its state */
+	bool open;            /* the agent has something to do with it still, at the least if it is live */
+	int64_t finished;     /* seconds since 1970; 0: not over */
+	const char *document; /* JSON text: the document and its state, without the pairs */
 	const char *work;     /* JSON text: the agent's own notes */
+	const char *summary;  /* JSON text: what a list shows of one that is over; NULL: not known */
 };
 
 /* A new session; sets row->seq. -EEXIST with kind "id_used" (an id is used once for ever, whatever became of its session)
  * or "name_used" (a live session has that name). */
 int dray_repo_session_add(struct dray_repo *repo, struct dray_repo_session *row, struct dray_error *err);
-/* Replaces state, live, document and work. -ENOENT: no such session. */
+/* Replaces all but seq, id and name. -ENOENT: no such session. */
 int dray_repo_session_save(struct dray_repo *repo, const struct dray_repo_session *row, struct dray_error *err);
 typedef int dray_repo_session_each(void *arg, const struct dray_repo_session *row);
 /* In order of submission. */
 int dray_repo_sessions(struct dray_repo *repo, dray_repo_session_each *each, void *arg, struct dray_error *err);
+/* Those that are open, in order of submission. */
+int dray_repo_sessions_open(struct dray_repo *repo, dray_repo_session_each *each, void *arg, struct dray_error *err);
 /* -ENOENT: no such session. */
 int dray_repo_session_get(struct dray_repo *repo, const char *id, dray_repo_session_each *each, void *arg,
 	struct dray_error *err);
+/* The newest of that name. -ENOENT: no such session. */
+int dray_repo_session_named(struct dray_repo *repo, const char *name, dray_repo_session_each *each, void *arg,
+	struct dray_error *err);
 /* 1: the id was used, 0: never. */
 int dray_repo_id_used(struct dray_repo *repo, const char *id, struct dray_error *err);
+
+/* ---- pairs of a session, by its seq ---- */
+
+struct dray_repo_pair {
+	unsigned pair; /* its id: 1 .. */
+	const char *state;    /* a word */
+	const char *document; /* JSON text: what the document says of it, and its state */
+	const char *work;     /* JSON text: the agent's own notes */
+};
+/* Adds or replaces it. */
+int dray_repo_pair_save(struct dray_repo *repo, uint64_t session, const struct dray_repo_pair *row, struct dray_error *err);
+typedef int dray_repo_pair_each(void *arg, const struct dray_repo_pair *row);
+/* All of them, in order. */
+int dray_repo_pairs(struct dray_repo *repo, uint64_t session, dray_repo_pair_each *each, void *arg, struct dray_error *err);
 
 /* ---- locks ---- */
 

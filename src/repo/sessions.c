@@ -33,6 +33,19 @@ static int name_free(struct dray_repo *repo, const char *name, struct dray_error
 	return result;
 }
 
+static void bind_session(sqlite3_stmt *st, const struct dray_repo_session *row)
+{
+	repo_bind_text(st, 1, row->id);
+	repo_bind_text(st, 2, row->name);
+	repo_bind_text(st, 3, row->state);
+	sqlite3_bind_int(st, 4, row->live);
+	sqlite3_bind_int(st, 5, row->live || row->open);
+	sqlite3_bind_int64(st, 6, row->finished);
+	repo_bind_text(st, 7, row->document);
+	repo_bind_text(st, 8, row->work);
+	repo_bind_text(st, 9, row->summary);
+}
+
 int dray_repo_session_add(struct dray_repo *repo, struct dray_repo_session *row, struct dray_error *err)
 {
 	assert(repo->in_transaction);
@@ -53,12 +66,7 @@ int dray_repo_session_add(struct dray_repo *repo, struct dray_repo_session *row,
 	st = repo_stmt(repo, REPO_SESSION_ADD, err);
 	if (!st)
 		return -EIO;
-	repo_bind_text(st, 1, row->id);
-	repo_bind_text(st, 2, row->name);
-	repo_bind_text(st, 3, row->state);
-	sqlite3_bind_int(st, 4, row->live);
-	repo_bind_text(st, 5, row->document);
-	repo_bind_text(st, 6, row->work);
+	bind_session(st, row);
 	rc = repo_run(repo, st, err, "record a session");
 	if (!rc)
 		row->seq = (uint64_t)sqlite3_last_insert_rowid(repo->db);
@@ -71,11 +79,7 @@ int dray_repo_session_save(struct dray_repo *repo, const struct dray_repo_sessio
 	sqlite3_stmt *st = repo_stmt(repo, REPO_SESSION_SAVE, err);
 	if (!st)
 		return -EIO;
-	repo_bind_text(st, 1, row->id);
-	repo_bind_text(st, 2, row->state);
-	sqlite3_bind_int(st, 3, row->live);
-	repo_bind_text(st, 4, row->document);
-	repo_bind_text(st, 5, row->work);
+	bind_session(st, row);
 	int rc = repo_run(repo, st, err, "record a session");
 	if (!rc && !sqlite3_changes(repo->db))
 		rc = dray_error_set(err, -ENOENT, "repository: no session %s", row->id);
@@ -93,8 +97,11 @@ static int walk(struct dray_repo *repo, sqlite3_stmt *st, dray_repo_session_each
 			.name = repo_text(st, 2),
 			.state = repo_text(st, 3),
 			.live = sqlite3_column_int(st, 4) != 0,
-			.document = repo_text(st, 5),
-			.work = repo_text(st, 6),
+			.open = sqlite3_column_int(st, 5) != 0,
+			.finished = sqlite3_column_int64(st, 6),
+			.document = repo_text(st, 7),
+			.work = repo_text(st, 8),
+			.summary = repo_text(st, 9),
 		};
 		++*found;
 		result = each(arg, &row);
@@ -112,14 +119,71 @@ int dray_repo_sessions(struct dray_repo *repo, dray_repo_session_each *each, voi
 	return st ? walk(repo, st, each, arg, &found, err) : -EIO;
 }
 
-int dray_repo_session_get(struct dray_repo *repo, const char *id, dray_repo_session_each *each, void *arg,
+int dray_repo_sessions_open(struct dray_repo *repo, dray_repo_session_each *each, void *arg, struct dray_error *err)
+{
+	unsigned found = 0;
+	sqlite3_stmt *st = repo_stmt(repo, REPO_SESSIONS_OPEN, err);
+	return st ? walk(repo, st, each, arg, &found, err) : -EIO;
+}
+
+static int get_one(struct dray_repo *repo, enum repo_statement which, const char *key, dray_repo_session_each *each, void *arg,
 	struct dray_error *err)
 {
 	unsigned found = 0;
-	sqlite3_stmt *st = repo_stmt(repo, REPO_SESSION_GET, err);
+	sqlite3_stmt *st = repo_stmt(repo, which, err);
 	if (!st)
 		return -EIO;
-	repo_bind_text(st, 1, id);
+	repo_bind_text(st, 1, key);
 	int rc = walk(repo, st, each, arg, &found, err);
-	return rc || found ? rc : dray_error_set(err, -ENOENT, "repository: no session %s", id);
+	return rc || found ? rc : dray_error_set(err, -ENOENT, "repository: no session %s", key);
+}
+
+int dray_repo_session_get(struct dray_repo *repo, const char *id, dray_repo_session_each *each, void *arg,
+	struct dray_error *err)
+{
+	return get_one(repo, REPO_SESSION_GET, id, each, arg, err);
+}
+
+int dray_repo_session_named(struct dray_repo *repo, const char *name, dray_repo_session_each *each, void *arg,
+	struct dray_error *err)
+{
+	return get_one(repo, REPO_SESSION_NAMED, name, each, arg, err);
+}
+
+/* ---- pairs ---- */
+
+int dray_repo_pair_save(struct dray_repo *repo, uint64_t session, const struct dray_repo_pair *row, struct dray_error *err)
+{
+	assert(repo->in_transaction);
+	sqlite3_stmt *st = repo_stmt(repo, REPO_PAIR_SAVE, err);
+	if (!st)
+		return -EIO;
+	repo_bind_u64(st, 1, session);
+	repo_bind_u64(st, 2, row->pair);
+	repo_bind_text(st, 3, row->state);
+	repo_bind_text(st, 4, row->document);
+	repo_bind_text(st, 5, row->work);
+	return repo_run(repo, st, err, "record a pair");
+}
+
+int dray_repo_pairs(struct dray_repo *repo, uint64_t session, dray_repo_pair_each *each, void *arg, struct dray_error *err)
+{
+	sqlite3_stmt *st = repo_stmt(repo, REPO_PAIRS, err);
+	if (!st)
+		return -EIO;
+	repo_bind_u64(st, 1, session);
+	int rc, result = 0;
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW && !result) {
+		struct dray_repo_pair row = {
+			.pair = (unsigned)sqlite3_column_int(st, 0),
+			.state = repo_text(st, 1),
+			.document = repo_text(st, 2),
+			.work = repo_text(st, 3),
+		};
+		result = each(arg, &row);
+	}
+	if (!result && rc != SQLITE_DONE)
+		result = repo_fail(repo, rc, err, "read pairs");
+	sqlite3_reset(st);
+	return result;
 }

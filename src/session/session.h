@@ -157,6 +157,11 @@ char *dray_yaml_from_json(const json_t *json);
 /* For the repository: everything, the fields of state included, and back. */
 json_t *dray_session_save(const struct dray_session *session);
 int dray_session_load(const json_t *saved, struct dray_session **session);
+/* The same in parts, so that a change of one pair need not write the others: the head has no pairs; a pair has its part of the
+ * document, too. `pairs` is an array of all of them, in order. New references; -EINVAL: they are not what was saved. */
+json_t *dray_session_save_head(const struct dray_session *session);
+json_t *dray_pair_save(const struct dray_session *session, size_t index);
+int dray_session_load_parts(const json_t *head, const json_t *pairs, struct dray_session **session);
 
 /* The one setter of a pair's state, checked against the transition table: 0 (also if it is in that state already), or -EPROTO
  * and nothing changed. */

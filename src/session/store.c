@@ -2,6 +2,10 @@
 /*
  * A session as the repository keeps it: {version, doc, state, pairs}. The settings are not saved beside the document:
  * they are read from it again, so the two can't differ. Unknown numbers are left out.
+ *
+ * A session may have ten thousand pairs, and most changes concern one of them. So it comes apart: the head is the same without
+ * `pairs` and with an empty list of pairs in `doc` (at its place among the keys), and a pair is {doc, state, ...} with what the
+ * document says of it. Both forms are read; whole ones are what the first version of the repository has.
  */
 #include "session/session.h"
 
@@ -132,10 +136,18 @@ static int load_pair(const json_t *o, struct dray_pair *p)
 	return 0;
 }
 
-json_t *dray_session_save(const struct dray_session *s)
+json_t *dray_pair_save(const struct dray_session *s, size_t i)
 {
-	json_t *o = json_object(), *pairs = json_array(), *doc = json_deep_copy(s->doc);
-	if (!o || !pairs || !doc)
+	json_t *o = save_pair(&s->pairs[i]), *doc = json_array_get(json_object_get(s->doc, "pairs"), i);
+	json_object_set_new(o, "doc", doc ? json_deep_copy(doc) : json_null());
+	return o;
+}
+
+/* With `doc`, which is taken over. */
+static json_t *save_head(const struct dray_session *s, json_t *doc)
+{
+	json_t *o = json_object();
+	if (!o || !doc)
 		abort();
 	json_object_set_new(o, "version", json_integer(VERSION));
 	json_object_set_new(o, "doc", doc);
@@ -149,6 +161,20 @@ json_t *dray_session_save(const struct dray_session *s)
 	put_number(o, "pause_reasons", s->pause_reasons);
 	put_text(o, "reason", s->reason);
 	put_number(o, "seq", s->seq);
+	return o;
+}
+
+json_t *dray_session_save_head(const struct dray_session *s)
+{
+	json_t *doc = json_copy(s->doc);
+	if (json_object_get(doc, "pairs"))
+		json_object_set_new(doc, "pairs", json_array());
+	return save_head(s, doc);
+}
+
+json_t *dray_session_save(const struct dray_session *s)
+{
+	json_t *o = save_head(s, json_deep_copy(s->doc)), *pairs = json_array();
 	for (size_t i = 0; i < s->n_pairs; i++)
 		json_array_append_new(pairs, save_pair(&s->pairs[i]));
 	json_object_set_new(o, "pairs", pairs);
@@ -157,15 +183,35 @@ json_t *dray_session_save(const struct dray_session *s)
 
 int dray_session_load(const json_t *o, struct dray_session **session)
 {
+	return dray_session_load_parts(o, json_object_get(o, "pairs"), session);
+}
+
+/* The document, whole again. New reference. */
+static json_t *whole_doc(const json_t *head, const json_t *pairs)
+{
+	size_t i;
+	json_t *pair, *doc = json_copy(json_object_get(head, "doc"));
+	if (!json_is_object(json_object_get(json_array_get(pairs, 0), "doc")))
+		return doc; /* it was saved whole */
+	json_t *list = json_array();
+	json_array_foreach (pairs, i, pair)
+		json_array_append(list, json_object_get(pair, "doc"));
+	json_object_set_new(doc, "pairs", list);
+	return doc;
+}
+
+int dray_session_load_parts(const json_t *o, const json_t *pairs, struct dray_session **session)
+{
 	struct dray_problems problems = DRAY_PROBLEMS_INIT;
-	const json_t *pairs = json_object_get(o, "pairs");
 	const char *word = json_string_value(json_object_get(o, "state"));
 	int state = word ? dray_state_from_word(word) : -1;
 	*session = NULL;
 	if (get_number(o, "version") != VERSION || state < 0)
 		return -EINVAL;
 	struct dray_session *s = NULL;
-	int rc = dray_session_from_json(json_object_get(o, "doc"), false, &s, &problems);
+	json_t *doc = whole_doc(o, pairs);
+	int rc = dray_session_from_json(doc, false, &s, &problems);
+	json_decref(doc);
 	dray_problems_free(&problems);
 	if (rc) {
 		dray_session_free(s);

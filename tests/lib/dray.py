@@ -21,6 +21,7 @@ BUILD = os.path.abspath(os.environ.get("DRAY_BUILD") or os.path.join(os.path.dir
 if BUILD not in os.environ["PATH"].split(":"):
     os.environ["PATH"] = f"{BUILD}:{BUILD}/tests:" + os.environ["PATH"]
 os.environ.setdefault("DRAY_IOD", os.path.join(BUILD, "dray-iod"))
+os.environ.setdefault("DRAY_CHECK_RECORD", "1")  # drayd ends where something changed that was not recorded (change.c)
 # Sanitizers make everything slower; bounded waits are stretched by this.
 SLOW = 5 if any(os.path.exists(os.path.join(BUILD, f)) for f in ("slow",)) or "-asan" in BUILD or "-tsan" in BUILD else 1
 MiB = 1 << 20
