@@ -68,11 +68,24 @@ class Failed(Exception):
         super().__init__(f"{' '.join(args)}: status {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 
 
+def room(directory):
+    """The free bytes there that we may write; 0: it is no directory of ours."""
+    if not os.access(directory, os.W_OK):
+        return 0
+    st = os.statvfs(directory)
+    return st.f_bavail * st.f_frsize
+
+
 class Scratch:
-    """A directory under /tmp (or DRAY_TEST_DIR) and the processes started from it; all gone at the end."""
+    """A directory under /tmp (or DRAY_TEST_DIR) and the processes started from it; all gone at the end. `mem`: a directory for what
+    stands in for a disk of a speed of its own, in memory where there is room: how fast the machine's disk is today, and who else
+    writes to it, is no part of such a test."""
 
     def __init__(self, keep=bool(os.environ.get("DRAY_TEST_KEEP"))):
         self.dir = tempfile.mkdtemp(prefix="dray-test-", dir=os.environ.get("DRAY_TEST_DIR"))
+        self.mem = self.dir
+        if not os.environ.get("DRAY_TEST_DIR") and room("/dev/shm") > 1 << 30:
+            self.mem = tempfile.mkdtemp(prefix="dray-test-", dir="/dev/shm")
         self.keep, self.processes, self.agents = keep, [], []
 
     def __enter__(self):
@@ -92,9 +105,10 @@ class Scratch:
                 p.kill()
             p.wait()
         if self.keep:
-            print(f"kept: {self.dir}", file=sys.stderr)
+            print(f"kept: {self.dir} {self.mem}", file=sys.stderr)
         else:
             shutil.rmtree(self.dir, ignore_errors=True)
+            shutil.rmtree(self.mem, ignore_errors=True)
 
     def path(self, name):
         return os.path.join(self.dir, name)
@@ -138,11 +152,12 @@ class Holdback:
     """An nbd-holdback server: a disk with a volatile cache."""
 
     def __init__(self, scratch, name, bytes_, options):
-        self.s, self.socket, self.file = scratch, scratch.path(name + ".sock"), scratch.path(name + ".img")
+        self.s, self.socket, self.file = scratch, scratch.path(name + ".sock"), os.path.join(scratch.mem, name + ".img")
         self.control = scratch.path(name + ".control")
         self.name, self.options, self.uri = name, options, f"nbd+unix:///?socket={self.socket}"
         if not os.path.exists(self.file):
-            scratch.file(name + ".img", bytes_)
+            with open(self.file, "wb") as f:
+                f.truncate(size(bytes_))
         self.start()
 
     def start(self):
