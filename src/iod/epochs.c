@@ -34,7 +34,7 @@
  */
 #include "iod/epochs.h"
 
-#include "iod/crash.h"
+#include "base/crash.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -192,10 +192,10 @@ static int apply_changes(struct iod_epoch *table, unsigned *n, const struct iod_
 static int slot_write(int fd, const unsigned char *bytes, size_t size, bool copy)
 {
 	if (!copy)
-		iod_stall_point("epoch-write");
-	int rc = copy ? 0 : iod_fault_point("epoch-write");
+		dray_stall_point("epoch-write");
+	int rc = copy ? 0 : dray_fault_point("epoch-write");
 	if (!copy)
-		iod_crash_point("epoch-before");
+		dray_crash_point("epoch-before");
 	/* In two halves, so that a test can leave a torn one. */
 	size_t at = 0, half = size / 2;
 	while (!rc && at < size) {
@@ -205,12 +205,12 @@ static int slot_write(int fd, const unsigned char *bytes, size_t size, bool copy
 		rc = w < 0 ? -errno : w == 0 ? -EIO : 0;
 		at += w > 0 ? (size_t)w : 0;
 		if (at == half && !copy)
-			iod_crash_point("epoch-torn");
+			dray_crash_point("epoch-torn");
 	}
 	if (!rc && fdatasync(fd) < 0)
 		rc = -errno;
 	if (!rc && !copy)
-		iod_crash_point("epoch-after");
+		dray_crash_point("epoch-after");
 	return rc;
 }
 

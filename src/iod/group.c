@@ -21,7 +21,7 @@
 #include "iod/group.h"
 
 #include "base/log.h"
-#include "iod/crash.h"
+#include "base/crash.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -237,9 +237,9 @@ static void op_record(void *ctx, bool to_new)
 static void op_apply(void *ctx, unsigned i)
 {
 	struct iod_group *g = ctx;
-	iod_crash_point("apply-before");
+	dray_crash_point("apply-before");
 	post(g, i, M_APPLY, apply_on_thread);
-	iod_crash_point("apply-after");
+	dray_crash_point("apply-after");
 }
 
 static void op_abort(void *ctx, unsigned i)

@@ -9,7 +9,7 @@
 #include "iod/volume.h"
 
 #include "base/log.h"
-#include "iod/crash.h"
+#include "base/crash.h"
 #include "iod/mapfile.h"
 
 #include <errno.h>
@@ -210,7 +210,7 @@ int iod_leg_forget(struct iod_leg *leg, struct dray_error *err)
 		set_forgotten(leg, false);
 		return rc;
 	}
-	iod_crash_point("detach-forgotten");
+	dray_crash_point("detach-forgotten");
 	struct letting l = { leg, 0 };
 	iod_thread_call(v->thread, let_go, &l);
 	if (l.rc) {

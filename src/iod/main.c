@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "base/log.h"
-#include "iod/crash.h"
+#include "base/crash.h"
 #include "iod/process.h"
 
 #include <errno.h>
@@ -120,7 +120,7 @@ int main(int argc, char **argv)
 		iod.options.run_dir = root ? "/run/dray" : user_dir("XDG_RUNTIME_DIR", NULL, "");
 	iod.options.threads = (unsigned)threads;
 	dray_log_init("dray-iod", (enum dray_log_level)level);
-	iod_crash_init();
+	dray_crash_init();
 
 	/* Before any thread is there: all inherit it, and the signals come to the main loop alone. */
 	sigset_t set;

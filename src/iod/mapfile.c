@@ -19,7 +19,7 @@
  */
 #include "iod/mapfile.h"
 
-#include "iod/crash.h"
+#include "base/crash.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -95,7 +95,7 @@ int iod_map_create(struct iod_state *state, const struct iod_volume_def *def, un
 		unlinkat(state->volumes_fd, name, 0);
 		return dray_error_errno(err, rc, "make region map %s", name);
 	}
-	iod_crash_point("map-create-after");
+	dray_crash_point("map-create-after");
 	return fd;
 }
 

@@ -26,7 +26,7 @@
  */
 #include "iod/state.h"
 
-#include "iod/crash.h"
+#include "base/crash.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -264,12 +264,12 @@ int iod_state_volume_write(struct iod_state *state, const struct iod_volume_def 
 	if (fd < 0)
 		rc = -errno;
 	if (!rc)
-		rc = iod_fault_point("volume-json-write");
+		rc = dray_fault_point("volume-json-write");
 	if (!rc)
 		rc = write_all(fd, text, strlen(text));
 	if (!rc && fsync(fd) < 0)
 		rc = -errno;
-	iod_crash_point("volume-json-before");
+	dray_crash_point("volume-json-before");
 	if (!rc && renameat(dir, "volume.json.new", dir, "volume.json") < 0)
 		rc = -errno;
 	if (!rc && fsync(dir) < 0)
@@ -277,7 +277,7 @@ int iod_state_volume_write(struct iod_state *state, const struct iod_volume_def 
 	if (rc)
 		dray_error_errno(err, rc, "volume %s: write %s/volumes/%s/volume.json", def->name, state->path, def->name);
 	else
-		iod_crash_point("volume-json-after");
+		dray_crash_point("volume-json-after");
 	if (fd >= 0)
 		close(fd);
 	close(dir);

@@ -2,7 +2,7 @@
 #include "iod/verbs.h"
 
 #include "base/log.h"
-#include "iod/crash.h"
+#include "base/crash.h"
 #include "iod/mapfile.h"
 
 #include <errno.h>

@@ -11,7 +11,7 @@
 #include "iod/verbs.h"
 
 #include "base/log.h"
-#include "iod/crash.h"
+#include "base/crash.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -314,7 +314,7 @@ static json_t *bury_images(struct iod_group *g, struct iod_member *m)
 
 static json_t *switched(struct iod_group *g)
 {
-	iod_crash_point("switched");
+	dray_crash_point("switched");
 	json_t *members = json_array();
 	for (unsigned i = 0; i < g->n; i++) {
 		struct iod_member *m = &g->members[i];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The two slots: what is read after writes, torn slots, failed and superseded records. */
-#include "iod/crash.h"
+#include "base/crash.h"
 #include "iod/epochs.h"
 
 #include <errno.h>
@@ -142,7 +142,7 @@ static void superseded(void **state)
 	assert_int_equal(iod_epochs_change(e, &one, 1, NULL), 0);
 	assert_int_equal(iod_epochs_begin(e, 0, NULL), 0);
 	setenv("DRAY_FAULT_AT", "epoch-write", 1);
-	iod_crash_init();
+	dray_crash_init();
 	struct dray_error err = DRAY_ERROR_INIT;
 	assert_int_equal(iod_epochs_write(e, &two, 1, &err), -EIO);
 	assert_string_equal(err.kind, "record_failed");

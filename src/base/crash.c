@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "iod/crash.h"
+#include "base/crash.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@ static void point_init(struct point *p, const char *variable)
 	atomic_store(&p->left, count > 0 ? count : 1);
 }
 
-void iod_crash_init(void)
+void dray_crash_init(void)
 {
 	point_init(&crash_at, "DRAY_CRASH_AT");
 	point_init(&fault_at, "DRAY_FAULT_AT");
@@ -38,18 +39,24 @@ static bool struck(struct point *p, const char *name)
 	return p->name[0] && strcmp(p->name, name) == 0 && atomic_fetch_sub(&p->left, 1) == 1;
 }
 
-void iod_crash_point(const char *name)
+void dray_crash_point(const char *name)
 {
-	if (struck(&crash_at, name))
+	if (!struck(&crash_at, name))
+		return;
+	const char *into = getenv("DRAY_CRASH_INTO");
+	int fd = into ? open(into, O_WRONLY | O_CLOEXEC) : -1;
+	if (fd < 0 || write(fd, "c", 1) != 1)
 		_exit(137);
+	for (;;)
+		pause();
 }
 
-int iod_fault_point(const char *name)
+int dray_fault_point(const char *name)
 {
 	return struck(&fault_at, name) ? -EIO : 0;
 }
 
-void iod_stall_point(const char *name)
+void dray_stall_point(const char *name)
 {
 	const char *s = getenv("DRAY_STALL_AT");
 	size_t n = strlen(name);

@@ -3,12 +3,14 @@
  * Named points at which the tests end the process, or make a write fail.
  *
  *   DRAY_CRASH_AT=NAME[:COUNT]  _exit(137) the COUNTth time (default 1) that NAME is reached
+ *   DRAY_CRASH_INTO=FILE        instead of that, writes "c" to FILE and waits for ever: with /proc/sysrq-trigger the whole
+ *                               machine stops there
  *   DRAY_FAULT_AT=NAME[:COUNT]  the COUNTth arrival at NAME, and that one alone, fails with EIO
  *   DRAY_STALL_AT=NAME:FILE     whoever arrives at NAME waits for as long as FILE is there
  *
  * Nothing is read from anywhere else, and an unset variable costs one comparison; no point lies on the data path.
  *
- * Crash points, in the order in which the verbs pass them:
+ * Crash points of dray-iod, in the order in which the verbs pass them:
  *   volume-json-before  the temporary file of a volume.json is durable, not yet renamed
  *   volume-json-after   the new volume.json is durable under its name
  *   map-create-after    a new map file is durable, no volume.json names its leg yet
@@ -21,16 +23,16 @@
  *   detach-forgotten    a leg is durably forgotten, its storage still open
  * Fault points: epoch-write, volume-json-write. Stall point: epoch-write.
  */
-#ifndef DRAY_IOD_CRASH_H
-#define DRAY_IOD_CRASH_H
+#ifndef DRAY_BASE_CRASH_H
+#define DRAY_BASE_CRASH_H
 
 /* Before threads start. */
-void iod_crash_init(void);
+void dray_crash_init(void);
 /* Any thread. */
-void iod_crash_point(const char *name);
+void dray_crash_point(const char *name);
 /* Any thread. 0 or -EIO. */
-int iod_fault_point(const char *name);
+int dray_fault_point(const char *name);
 /* Any thread that may wait. */
-void iod_stall_point(const char *name);
+void dray_stall_point(const char *name);
 
 #endif
