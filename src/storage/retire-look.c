@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What can be done to retire a storage, here and now. Changes nothing, takes no lock: what is found may be outdated when it is
+ * acted on, and everything that matters is looked at again then.
+ */
+#include "storage/retire.h"
+
+#include "storage/driver.h"
+#include "storage/identity.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* As long as the ids that are given are; for a look before there is one. */
+#define USUAL_SESSION "s-00000000"
+
+static void stands(struct dray_retire_facts *f, enum dray_retire_way way, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static void stands(struct dray_retire_facts *f, enum dray_retire_way way, const char *fmt, ...)
+{
+	va_list ap;
+	if (f->no[way][0])
+		return;
+	va_start(ap, fmt);
+	vsnprintf(f->no[way], sizeof f->no[way], fmt, ap);
+	va_end(ap);
+}
+
+/* ---- kinds ---- */
+
+static bool sys_has(dev_t dev, const char *name)
+{
+	char path[160];
+	snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s", major(dev), minor(dev), name);
+	return !access(path, F_OK);
+}
+
+static bool sys_text(dev_t dev, const char *name, char *buf, size_t size)
+{
+	char path[160];
+	snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s", major(dev), minor(dev), name);
+	FILE *f = fopen(path, "re");
+	bool good = f && fgets(buf, (int)size, f);
+	if (f)
+		fclose(f);
+	if (good)
+		buf[strcspn(buf, "\n")] = 0;
+	return good;
+}
+
+int dray_retire_scsi_state(uint64_t device, char *buf, size_t size)
+{
+	dev_t dev = (dev_t)device;
+	char path[160], to[PATH_MAX];
+	snprintf(path, sizeof path, "/sys/dev/block/%u:%u/device/subsystem", major(dev), minor(dev));
+	ssize_t n = readlink(path, to, sizeof to - 1);
+	if (n <= 0)
+		return -ENOENT;
+	to[n] = 0;
+	/* An NVMe namespace has a device with a state, too, which is another matter. */
+	if (strcmp(basename(to), "scsi"))
+		return -ENOENT;
+	snprintf(buf, size, "/sys/dev/block/%u:%u/device/state", major(dev), minor(dev));
+	return access(buf, F_OK) ? -ENOENT : 0;
+}
+
+static bool is_lv(const char *uuid)
+{
+	if (strncmp(uuid, "LVM-", 4) || strlen(uuid) != 4 + 64)
+		return false; /* with a word behind: a layer inside of one */
+	for (const char *p = uuid + 4; *p; p++)
+		if (!isalnum((unsigned char)*p))
+			return false;
+	return true;
+}
+
+int dray_retire_kind_of_fd(int fd, enum dray_retire_kind *kind)
+{
+	struct stat st;
+	char uuid[200], state[160];
+	if (fstat(fd, &st))
+		return -errno;
+	if (S_ISREG(st.st_mode)) {
+		*kind = DRAY_RETIRE_KIND_FILE;
+		return 0;
+	}
+	if (!S_ISBLK(st.st_mode))
+		return -EINVAL;
+	dev_t dev = st.st_rdev;
+	if (sys_has(dev, "partition"))
+		*kind = DRAY_RETIRE_KIND_PARTITION;
+	else if (sys_text(dev, "dm/uuid", uuid, sizeof uuid))
+		*kind = is_lv(uuid)                       ? DRAY_RETIRE_KIND_LV :
+			!strncmp(uuid, "mpath-", 6) ? DRAY_RETIRE_KIND_MULTIPATH :
+			!strncmp(uuid, "part", 4)   ? DRAY_RETIRE_KIND_PARTITION :
+						      DRAY_RETIRE_KIND_DISK;
+	else if (sys_has(dev, "loop/backing_file"))
+		*kind = DRAY_RETIRE_KIND_LOOP;
+	else if (sys_has(dev, "md"))
+		*kind = DRAY_RETIRE_KIND_MD;
+	else if (!dray_retire_scsi_state(dev, state, sizeof state))
+		*kind = DRAY_RETIRE_KIND_SCSI;
+	else
+		*kind = DRAY_RETIRE_KIND_DISK;
+	return 0;
+}
+
+/* ---- what stands against it ---- */
+
+static void look_at_writing(struct dray_retire_facts *f, bool can_write, const char *why, bool can_discard)
+{
+	if (!can_write) {
+		stands(f, DRAY_RETIRE_ZERO, "it can't be written: %s", why);
+		stands(f, DRAY_RETIRE_DISCARD, "it can't be written: %s", why);
+	}
+	if (!can_discard)
+		stands(f, DRAY_RETIRE_DISCARD, "%s", f->kind == DRAY_RETIRE_KIND_FILE ? "its file system punches no holes" :
+			f->kind == DRAY_RETIRE_KIND_NBD                                ? "its server takes no discards (trim)" :
+											 "it takes no discards");
+}
+
+static void look_at_file(struct dray_retire_facts *f, const struct stat *st, const char *session)
+{
+	char directory[PATH_MAX], name[PATH_MAX];
+	snprintf(directory, sizeof directory, "%s", f->path);
+	const char *dir = dirname(directory);
+	if (geteuid() != 0 && geteuid() != st->st_uid) {
+		stands(f, DRAY_RETIRE_READ_ONLY, "only its owner and root can change its permissions");
+		stands(f, DRAY_RETIRE_OFFLINE, "only its owner and root can change its permissions");
+	}
+	for (int i = 0; i < 2; i++) {
+		enum dray_retire_way way = i ? DRAY_RETIRE_RENAME : DRAY_RETIRE_DELETE;
+		if (st->st_nlink > 1)
+			stands(f, way, "it has %u names (hard links): its data would stay accessible by the others",
+				(unsigned)st->st_nlink);
+		if (faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS))
+			stands(f, way, "no name can be changed in %.80s: %s", dir, strerror(errno));
+	}
+	if (dray_retire_new_name(f->path, session ? session : USUAL_SESSION, name, sizeof name))
+		stands(f, DRAY_RETIRE_RENAME, "its new name would be too long");
+}
+
+static void look_at_device(struct dray_retire_facts *f)
+{
+	if (geteuid() != 0)
+		for (int way = DRAY_RETIRE_READ_ONLY; way < DRAY_RETIRE_COUNT; way++)
+			if (way != DRAY_RETIRE_ZERO && way != DRAY_RETIRE_DISCARD)
+				stands(f, (enum dray_retire_way)way, "only root can");
+	if (f->kind == DRAY_RETIRE_KIND_LV && geteuid() == 0)
+		dray_retire_lvm_look(f);
+}
+
+static int look_at_path(const struct dray_retire_look *look, struct dray_retire_facts *f, struct dray_error *err)
+{
+	const char *path = dray_storage_path(look->resource);
+	struct stat st;
+	struct dray_storage_info info;
+	struct dray_storage_options o = { .no_lock = true, .offset = look->offset, .length = look->length };
+	struct dray_error read_only = DRAY_ERROR_INIT;
+	if (!realpath(path, f->path) || stat(f->path, &st))
+		return dray_error_kind(err, -errno, errno == EACCES ? "not_accessible" : "not_found", "%s: %s", path, strerror(errno));
+	/* Opened for writing only where that leaves no trace. */
+	o.read_only = S_ISBLK(st.st_mode);
+	int rc = dray_storage_probe(f->path, &o, &info, err);
+	if ((rc == -EACCES || rc == -EROFS) && !o.read_only) {
+		read_only = *err;
+		o.read_only = true;
+		rc = dray_storage_probe(f->path, &o, &info, err);
+	}
+	if (rc)
+		return rc;
+	int fd = open(f->path, O_PATH | O_CLOEXEC);
+	rc = fd < 0 ? -errno : dray_retire_kind_of_fd(fd, &f->kind);
+	if (fd >= 0)
+		close(fd);
+	if (rc)
+		return dray_error_errno(err, rc, "%s", path);
+	snprintf(f->identity, sizeof f->identity, "%s", info.identity);
+	f->stable_identity = info.stable_identity;
+	bool block = S_ISBLK(st.st_mode);
+	bool can_write = block ? !faccessat(AT_FDCWD, f->path, W_OK, AT_EACCESS) : !read_only.code;
+	look_at_writing(f, can_write, strerror(block ? errno : -read_only.code), info.can_discard || (!block && !can_write));
+	if (block)
+		look_at_device(f);
+	else
+		look_at_file(f, &st, look->session);
+	return 0;
+}
+
+static int look_at_other(const struct dray_retire_look *look, struct dray_retire_facts *f, struct dray_error *err)
+{
+	struct dray_storage_info info;
+	struct dray_storage_options o = { .no_lock = true, .allow_faults = look->allow_faults, .offset = look->offset,
+		.length = look->length };
+	bool nbd = dray_storage_nbd.matches(look->resource);
+	f->kind = nbd ? DRAY_RETIRE_KIND_NBD : DRAY_RETIRE_KIND_OTHER;
+	snprintf(f->path, sizeof f->path, "%s", look->resource);
+	if (nbd && look->no_connect) {
+		look_at_writing(f, true, "", look->can_discard);
+		return 0;
+	}
+	int rc = dray_storage_probe(look->resource, &o, &info, err);
+	bool can_write = rc != -EROFS;
+	if (!can_write) {
+		o.read_only = true;
+		rc = dray_storage_probe(look->resource, &o, &info, err);
+	}
+	if (rc)
+		return rc;
+	snprintf(f->identity, sizeof f->identity, "%s", info.identity);
+	f->stable_identity = info.stable_identity;
+	look_at_writing(f, can_write && !info.read_only, strerror(EROFS), info.can_discard);
+	return 0;
+}
+
+int dray_retire_look(const struct dray_retire_look *look, struct dray_retire_facts *facts, struct dray_error *err)
+{
+	*facts = (struct dray_retire_facts){ .slice = look->offset || look->length };
+	if (dray_storage_fault.matches(look->resource) || dray_storage_nbd.matches(look->resource))
+		return look_at_other(look, facts, err);
+	if (!dray_storage_file.matches(look->resource))
+		return dray_error_kind(err, -EINVAL, "bad_resource", "%s: not a storage", look->resource);
+	return look_at_path(look, facts, err);
+}
+
+/* ---- for people ---- */
+
+static const char *against(const struct dray_retire_facts *f, enum dray_retire_way way)
+{
+	const char *no = dray_retire_cell(f->kind, f->slice, way)->no;
+	return no ? no : f->no[way][0] ? f->no[way] : NULL;
+}
+
+int dray_retire_possible(const struct dray_retire_facts *f, enum dray_retire_way way, struct dray_error *err)
+{
+	const char *no = against(f, way);
+	if (!no)
+		return 0;
+	return dray_error_kind(err, -ENOTSUP, "retire", "%s (%s) can't be retired by \"%s\": %s", f->path,
+		f->slice ? "a slice" : dray_retire_kind_word(f->kind), dray_retire_word(way), no);
+}
+
+char *dray_retire_legal(const struct dray_retire_facts *f, char *buf, size_t size)
+{
+	int left = 0;
+	size_t n = 0;
+	for (int way = 0; way < DRAY_RETIRE_COUNT; way++)
+		left += !against(f, (enum dray_retire_way)way);
+	buf[0] = 0;
+	for (int way = 0; way < DRAY_RETIRE_COUNT && n < size; way++)
+		if (!against(f, (enum dray_retire_way)way)) {
+			left--;
+			n += (size_t)snprintf(buf + n, size - n, "%s%s", dray_retire_word((enum dray_retire_way)way),
+				left > 1 ? ", " : left ? " or " : "");
+		}
+	return buf;
+}
+
+char *dray_retire_plan(const struct dray_retire_facts *f, enum dray_retire_way way, const char *resource, const char *session,
+	char *buf, size_t size)
+{
+	const struct dray_retire_cell *cell = dray_retire_cell(f->kind, f->slice, way);
+	if (way == DRAY_RETIRE_RENAME)
+		snprintf(buf, size, "source %s will be renamed to %s.retired-%s", resource, f->path, session ? session : "SESSIONID");
+	else
+		snprintf(buf, size, "source %s will be retired by %s: %s", resource, dray_retire_word(way),
+			cell->does ? cell->does : "not possible");
+	return buf;
+}
