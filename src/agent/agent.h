@@ -138,6 +138,7 @@ struct agent {
 	json_t *volumes;        /* the last list, or NULL */
 	char volumes_by[40];    /* incarnation of the dray-iod that said so */
 	uint64_t lists_asked, list_number; /* number of the last list asked for; of the one in `volumes` */
+	uint64_t list_viewed;   /* of the one that the pairs' views were made from: an answer may come between the two */
 	bool list_wanted, list_under_way;
 	uint64_t list_at;       /* monotonic: the next poll */
 	json_t *seen;           /* name -> {uuid, epoch}: as in the repository (H9) */

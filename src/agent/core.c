@@ -233,7 +233,7 @@ static void go_on(struct agent *a)
 {
 	dray_list_for_each_safe (n, &a->gated) {
 		struct api_call *call = dray_container(n, struct api_call, node);
-		bool listed = iod_ready(a->iod) && a->list_number >= call->core_list;
+		bool listed = iod_ready(a->iod) && a->list_viewed >= call->core_list;
 		if ((listed && job_settled(a, call->core_note) && !waits_its_turn(a, call)) || a->now >= call->core_deadline) {
 			dray_list_del(n);
 			call->core_next(a, call);

@@ -23,7 +23,7 @@
 bool run_settled(const struct pair_run *run)
 {
 	const struct agent *a = run->job->agent;
-	return !run->busy && run->view_valid && iod_ready(a->iod) && a->list_number >= run->list_needed;
+	return !run->busy && run->view_valid && iod_ready(a->iod) && a->list_viewed >= run->list_needed;
 }
 
 bool volume_trusted(const struct agent *a, const struct dray_pair_view *view, const char *name, char *why, size_t size)
@@ -251,6 +251,7 @@ void observe_all(struct agent *a)
 	if (!a->volumes)
 		return;
 	note_epochs(a);
+	a->list_viewed = a->list_number;
 	dray_list_for_each (n, &a->jobs) {
 		struct job *job = dray_container(n, struct job, node);
 		for (size_t i = 0; i < job->s->n_pairs; i++) {
