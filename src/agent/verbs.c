@@ -224,14 +224,21 @@ static void ask_pause(struct ask *q)
 	answer_later(q, not_paused);
 }
 
+/* Paused, or on its way there. What is switched or failed is not held by a pause of the session. */
+static bool may_resume(const struct job *job, const struct dray_pair *p)
+{
+	if (dray_verb_legal(DRAY_VERB_RESUME, p->state) == DRAY_LEGAL)
+		return true;
+	return pair_pause_wanted(job, p) && (p->state == DRAY_PAIR_QUEUED || dray_verb_legal(DRAY_VERB_PAUSE, p->state) == DRAY_LEGAL);
+}
+
 static void ask_resume(struct ask *q)
 {
 	struct job *job = q->job;
 	struct dray_session *s = job->s;
 	bool any = false;
 	for (size_t i = 0; i < s->n_pairs; i++)
-		any |= q->pairs[i] && !dray_state_final(s->pairs[i].state) &&
-		       (s->pairs[i].state == DRAY_PAIR_PAUSED || pair_pause_wanted(job, &s->pairs[i]));
+		any |= q->pairs[i] && may_resume(job, &s->pairs[i]);
 	if (!any) {
 		refuse(q, NULL);
 		free(q->pairs);
