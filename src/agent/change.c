@@ -198,23 +198,38 @@ static void go_back(struct change *c)
 		run_work_load(&job->runs[c->pairs[i].index], c->pairs[i].work);
 }
 
-#define LEFT_OUT "left out, canceled: "
+#define LEFT_OUT "left out, "
+
+/* "failed: pairs 1, 3", behind what is in buf. Returns how many there are. */
+static size_t name_pairs(const struct dray_session *s, enum dray_pair_state state, char *buf, size_t size)
+{
+	size_t found = 0, named = 0, n = strlen(buf);
+	for (size_t i = 0; i < s->n_pairs; i++)
+		found += s->pairs[i].state == state;
+	if (found)
+		n += (size_t)snprintf(buf + n, size - n, "%s%s: pair%s", n ? "; " : "", dray_state_word(state), found == 1 ? "" : "s");
+	for (size_t i = 0; i < s->n_pairs && named < found; i++) {
+		if (s->pairs[i].state != state)
+			continue;
+		if (n > size - 40) {
+			snprintf(buf + n, size - n, " and %zu more", found - named);
+			break;
+		}
+		n += (size_t)snprintf(buf + n, size - n, "%s %u", named++ ? "," : "", s->pairs[i].id);
+	}
+	return found;
+}
 
 /* Pairs that are left out of the session's state are named in its reason, as long as another is in. */
-static void name_canceled(struct dray_session *s)
+static void name_left_out(struct dray_session *s)
 {
-	char names[200] = "";
-	size_t n = 0, canceled = 0;
-	for (size_t i = 0; i < s->n_pairs; i++)
-		if (s->pairs[i].state == DRAY_PAIR_CANCELED) {
-			canceled++;
-			if (n < sizeof names - 16)
-				n += (size_t)snprintf(names + n, sizeof names - n, "%s%u", n ? ", " : "", s->pairs[i].id);
-		}
+	char names[300] = "";
+	size_t failed = name_pairs(s, DRAY_PAIR_FAILED, names, sizeof names / 2);
+	size_t n = failed + name_pairs(s, DRAY_PAIR_CANCELED, names, sizeof names);
 	if (s->reason && strncmp(s->reason, LEFT_OUT, strlen(LEFT_OUT)))
 		return; /* a better one */
-	if (canceled && canceled < s->n_pairs)
-		set_text(&s->reason, LEFT_OUT "%s %s", canceled == 1 ? "pair" : "pairs", names);
+	if (n && n < s->n_pairs)
+		set_text(&s->reason, LEFT_OUT "%s", names);
 	else
 		set_text(&s->reason, NULL);
 }
@@ -228,7 +243,7 @@ static void aggregate(struct change *c)
 		for (size_t i = 0; i < s->n_pairs; i++)
 			if (s->pairs[i].state == DRAY_PAIR_STARTING || s->pairs[i].state == DRAY_PAIR_COPYING)
 				s->started = wall_ms() / 1000;
-	name_canceled(s);
+	name_left_out(s);
 	s->finished = job_live(c->job) ? 0 : s->finished ? s->finished : wall_ms() / 1000;
 	if (s->state != was)
 		note(c, 0, "session", dray_state_word((enum dray_pair_state)was),
