@@ -258,8 +258,9 @@ int job_record_head(struct job *job, char **saved, struct dray_error *err)
 	json_decref(head);
 	if (!document)
 		return dray_error_errno(err, -ENOMEM, "session %s", job->s->id);
-	*saved = document;
-	if (job->saved_document && !strcmp(document, job->saved_document))
+	bool same = job->saved_document && !strcmp(document, job->saved_document);
+	*saved = document; /* may be saved_document itself */
+	if (same)
 		return 0;
 	json_t *shown = live ? NULL : job_document(job, false);
 	char *summary = shown ? json_dumps(shown, JSON_COMPACT) : NULL;
