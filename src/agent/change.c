@@ -15,6 +15,7 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "base/crash.h"
 #include "base/log.h"
 
 #include <assert.h>
@@ -362,8 +363,11 @@ int change_end(struct change *c)
 	if (!c->err.code)
 		aggregate(c);
 	int rc = c->err.code;
-	if (!rc)
+	if (!rc) {
+		dray_crash_point("record-before");
 		rc = record(c, &document);
+		dray_crash_point("record-after");
+	}
 	if (rc) {
 		dray_repo_rollback(c->a->repo);
 		dray_log(DRAY_LOG_ERROR, "record-failed", "session %s: %s", c->job->s->id, c->err.text);

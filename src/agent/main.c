@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "agent/agent.h"
 
+#include "base/crash.h"
 #include "base/log.h"
 
 #include <getopt.h>
@@ -98,6 +99,7 @@ int main(int argc, char **argv)
 		*dirs[i] = full;
 	}
 	dray_log_init("drayd", config->log_level);
+	dray_crash_init();
 	struct agent agent = { .config = config };
 	rc = agent_run(&agent, &err);
 	if (rc)
