@@ -24,13 +24,10 @@ class Disks:
     """What Holdback needs of a scratch directory."""
 
     def __init__(self, t):
-        self.t, self.processes = t, []
+        self.t, self.mem, self.processes = t, t.dir, []
 
     def path(self, name):
         return os.path.join(self.t.dir, name)
-
-    def file(self, name, size):
-        return self.t.file(name, size)
 
     def start(self, *args, log):
         import subprocess
