@@ -269,6 +269,22 @@ static enum MHD_Result bad_request(struct MHD_Connection *c, int status, int exi
 	return rc;
 }
 
+/* dray-iod's volumes, as the core lists them; NULL: it can't, or the document is of none. New reference. */
+static json_t *volumes_for(struct api *api, const struct api_call *call)
+{
+	bool any = false;
+	for (size_t i = 0; i < call->submitted->n_pairs; i++)
+		any |= !strncmp(call->submitted->pairs[i].source.resource, "volume:", 7);
+	if (!any)
+		return NULL;
+	struct api_call *list = api_call_new("GET", "/volumes");
+	snprintf(list->actor, sizeof list->actor, "%s", call->actor);
+	call_run(api, list);
+	json_t *volumes = list->status == 200 ? json_incref(list->answer) : NULL;
+	api_call_free(list);
+	return volumes;
+}
+
 /* Reads the body where it is JSON, and looks at what it names: all that may block. */
 static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *call, const struct request *req)
 {
@@ -277,8 +293,13 @@ static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *
 		ticket_take(api, call);
 		/* What is right of a wrong document is looked at, too: all problems are told at once. */
 		dray_session_parse(req->body ? req->body : "", req->len, true, &call->submitted, &call->problems);
-		if (call->submitted && !(call->probes = probe_session(call->submitted, api->allow_faults)))
-			abort();
+		if (call->submitted) {
+			json_t *volumes = volumes_for(api, call);
+			call->probes = probe_session(call->submitted, volumes, api->allow_faults);
+			json_decref(volumes);
+			if (!call->probes)
+				abort();
+		}
 		return true;
 	}
 	if (req->len) {
@@ -292,20 +313,14 @@ static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *
 	if (post && !strcmp(call->path, "/volumes")) {
 		json_t *r = json_object_get(call->body, "resource");
 		json_t *name = json_is_object(r) ? json_object_get(r, "resource") : r;
-		struct dray_storage_options o = { .read_only = true, .no_lock = true, .allow_faults = api->allow_faults };
-		if (json_is_object(r)) {
-			json_int_t offset = json_integer_value(json_object_get(r, "offset"));
-			json_int_t length = json_integer_value(json_object_get(r, "length"));
-			o.offset = offset > 0 ? (uint64_t)offset : 0;
-			o.length = length > 0 ? (uint64_t)length : 0;
-		}
+		json_int_t offset = json_integer_value(json_object_get(r, "offset"));
+		json_int_t length = json_integer_value(json_object_get(r, "length"));
 		call->probe = calloc(1, sizeof *call->probe);
 		if (!call->probe)
 			abort();
-		if (json_is_string(name)) {
-			call->probe->looked = true;
-			call->probe->rc = dray_storage_probe(json_string_value(name), &o, &call->probe->info, &call->probe->err);
-		}
+		if (json_is_string(name))
+			probe_volume(json_string_value(name), offset > 0 ? (uint64_t)offset : 0, length > 0 ? (uint64_t)length : 0,
+				api->allow_faults, call->probe);
 	}
 	return true;
 }

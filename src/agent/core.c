@@ -30,6 +30,7 @@
 #define POLL_ACTIVE (SECOND / 2)   /* how often dray-iod is asked while something moves */
 #define POLL_IDLE   (10 * SECOND)
 #define LIST_PATIENCE (5 * SECOND) /* a request waits so long for dray-iod, which may be starting */
+#define TURN_PATIENCE (60 * SECOND) /* a submit waits so long for an earlier one whose resources don't answer */
 
 uint64_t mono_now(void)
 {
@@ -234,7 +235,9 @@ static void go_on(struct agent *a)
 	dray_list_for_each_safe (n, &a->gated) {
 		struct api_call *call = dray_container(n, struct api_call, node);
 		bool listed = iod_ready(a->iod) && a->list_viewed >= call->core_list;
-		if ((listed && job_settled(a, call->core_note) && !waits_its_turn(a, call)) || a->now >= call->core_deadline) {
+		bool ready = (listed && job_settled(a, call->core_note)) || a->now >= call->core_deadline;
+		bool turn = !waits_its_turn(a, call) || a->now >= call->core_deadline + TURN_PATIENCE;
+		if (ready && turn) {
 			dray_list_del(n);
 			call->core_next(a, call);
 			agent_wake(a); /* others may have waited for this one: another turn */

@@ -7,6 +7,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/advise.h"
 #include "agent/call.h"
 #include "agent/schedule.h"
 #include "agent/verify.h"
@@ -88,6 +89,8 @@ static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock
 	if (state == DRAY_PAIR_COMMITTED)
 		change_event(&c, p->id, "committed", NULL, NULL, NULL);
 	change_goal(&c, run, GOAL_NONE);
+	if (state == DRAY_PAIR_COMPLETED || state == DRAY_PAIR_COMMITTED)
+		advise_done(&c, run);
 	if (unlock)
 		change_unlock(&c, run);
 	change_end(&c);

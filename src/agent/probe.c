@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "agent/probe.h"
 
-#include "storage/signature.h"
+#include "storage/identity.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,64 +9,165 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-/* The name that a missing file will have: its directory's real path and its last part. */
-static void path_key(const char *resource, char *key, size_t size)
+/* ---- files that are not there yet ---- */
+
+/* The directory that a path's last part is in, links followed: a descriptor, or -errno; *name: the last part, in `real`. */
+static int open_directory(const char *path, char real[PATH_MAX], const char **name)
 {
-	const char *path = strncmp(resource, "file:", 5) ? resource : resource + 5;
-	char copy[PATH_MAX], real[PATH_MAX];
-	key[0] = 0;
+	char copy[PATH_MAX];
 	if (path[0] != '/' || strlen(path) >= sizeof copy)
-		return;
-	if (realpath(path, real)) {
-		snprintf(key, size, "path:%.4000s", real);
-		return;
+		return -EINVAL;
+	if (!realpath(path, real)) {
+		/* The last part is missing, the rest must not be. A link that leads nowhere is no file that could be made. */
+		struct stat st;
+		if (errno != ENOENT || !lstat(path, &st))
+			return -EINVAL;
+		strcpy(copy, path);
+		char *slash = strrchr(copy, '/');
+		const char *last = slash + 1;
+		if (!*last || !strcmp(last, ".") || !strcmp(last, ".."))
+			return -EINVAL;
+		*slash = 0;
+		if (!realpath(copy[0] ? copy : "/", real) || strlen(real) + strlen(last) + 2 > PATH_MAX)
+			return -EINVAL;
+		if (strcmp(real, "/"))
+			strcat(real, "/");
+		strcat(real, last);
 	}
-	strcpy(copy, path);
-	char *slash = strrchr(copy, '/');
+	char *slash = strrchr(real, '/');
+	*name = slash + 1;
 	*slash = 0;
-	if (slash[1] && realpath(copy[0] ? copy : "/", real))
-		snprintf(key, size, "path:%.3900s/%.255s", strcmp(real, "/") ? real : "", slash + 1);
+	int fd = open(real[0] ? real : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
-/* A file in the directory that path_key names? */
-static int may_make(struct probe *p)
+/* Two names of one missing file have one key: the directory is named by its identity, so that bind mounts and links don't matter. */
+static void path_key(const char *resource, struct probe *p)
 {
-	char directory[sizeof p->path_key];
-	snprintf(directory, sizeof directory, "%s", p->path_key + strlen("path:"));
-	char *slash = strrchr(directory, '/');
-	slash[slash == directory] = 0;
-	if (!faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS))
-		return 0;
-	int e = errno;
-	return dray_error_kind(&p->err, -e, "not_accessible", "no file can be made in %s: %s", directory, strerror(e));
+	char real[PATH_MAX], directory[256];
+	const char *name;
+	bool stable;
+	int fd = open_directory(strncmp(resource, "file:", 5) ? resource : resource + 5, real, &name);
+	p->path_key[0] = 0;
+	if (fd < 0)
+		return;
+	if (!dray_identity_of_fd(fd, directory, sizeof directory, &stable))
+		snprintf(p->path_key, sizeof p->path_key, "name:%s/%.255s", strchr(directory, ':') + 1, name);
+	struct statvfs fs;
+	if (!fstatvfs(fd, &fs)) {
+		p->room_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+		snprintf(p->room_id, sizeof p->room_id, "%lx", fs.f_fsid);
+	}
+	close(fd);
+}
+
+/* May a file be made there? */
+static int may_make(const char *resource, struct probe *p)
+{
+	char real[PATH_MAX];
+	const char *name;
+	int fd = open_directory(strncmp(resource, "file:", 5) ? resource : resource + 5, real, &name), e = 0;
+	if (fd < 0)
+		return dray_error_kind(&p->err, -ENOENT, "not_found", "%s: no directory for it", resource);
+	if (faccessat(fd, ".", W_OK | X_OK, AT_EACCESS))
+		e = errno;
+	close(fd);
+	return e ? dray_error_kind(&p->err, -e, "not_accessible", "no file can be made in %s: %s", real[0] ? real : "/", strerror(e)) : 0;
+}
+
+/* ---- looking ---- */
+
+static void look_inside(const char *resource, const struct dray_storage_options *o, bool data, struct probe *p)
+{
+	p->content_rc = dray_storage_content(resource, o, data, &p->content, &p->content_err);
+}
+
+/* What may not be opened has an identity all the same: it may be locked, or be named twice. */
+static void who(const struct dray_resource *r, struct probe *p)
+{
+	const char *path = strncmp(r->resource, "file:", 5) ? r->resource : r->resource + 5;
+	struct stat st;
+	bool stable;
+	p->info = (struct dray_storage_info){ 0 };
+	int fd = path[0] == '/' ? open(path, O_PATH | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) ||
+		dray_identity_of_fd(fd, p->info.identity, sizeof p->info.identity, &stable))
+		p->info.identity[0] = 0;
+	close(fd);
+	uint64_t size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+	if (p->info.identity[0] && (r->offset || r->length) && (r->length || r->offset < size))
+		dray_identity_slice(p->info.identity, sizeof p->info.identity, r->offset, r->length ? r->length : size - r->offset, NULL);
 }
 
 static void look(const struct dray_resource *r, bool target, bool may_create, bool allow_faults, struct probe *p)
 {
-	struct dray_storage_options o = { .read_only = !target, .no_lock = !target, .allow_faults = allow_faults,
-		.offset = r->offset, .length = r->length };
+	struct dray_storage_options o = { .read_only = !target, .look = true, .allow_faults = allow_faults, .offset = r->offset,
+		.length = r->length };
 	p->looked = true;
-	path_key(r->resource, p->path_key, sizeof p->path_key);
+	path_key(r->resource, p);
 	p->rc = dray_storage_probe(r->resource, &o, &p->info, &p->err);
 	if (p->rc == -ENOENT && target && may_create && p->path_key[0]) {
 		p->missing = true;
-		p->rc = may_make(p);
+		p->rc = may_make(r->resource, p);
 		return;
 	}
 	/* Held by someone (perhaps a session that the core can name): what it is can be told all the same. */
-	if (p->rc == -EBUSY && target) {
+	if (p->rc) {
 		struct dray_error ignored;
+		bool busy = p->rc == -EBUSY;
 		o.no_lock = o.read_only = true;
-		if (dray_storage_probe(r->resource, &o, &p->info, &ignored))
-			p->info.identity[0] = 0;
+		if (!busy || dray_storage_probe(r->resource, &o, &p->info, &ignored)) {
+			who(r, p);
+			return;
+		}
 	}
-	if (!p->rc && target && dray_storage_signature(r->resource, p->signature, sizeof p->signature, &p->err) < 0)
-		snprintf(p->signature, sizeof p->signature, "something that can't be read");
+	if (p->info.size_bytes)
+		look_inside(r->resource, &o, target, p);
 }
 
-struct probe_set *probe_session(const struct dray_session *s, bool allow_faults)
+void probe_volume(const char *resource, uint64_t offset, uint64_t length, bool allow_faults, struct probe *p)
+{
+	struct dray_storage_options o = { .read_only = true, .no_lock = true, .look = true, .allow_faults = allow_faults, .offset = offset,
+		.length = length };
+	p->looked = true;
+	p->rc = dray_storage_probe(resource, &o, &p->info, &p->err);
+	if (!p->rc && p->info.size_bytes)
+		look_inside(resource, &o, false, p);
+}
+
+/* What the volume's primary holds. It is open in dray-iod, which flushes nothing for us: what was written a moment ago may be
+ * missed, and what stands at the front of a disk for years is seen. */
+static void look_at_volume(const char *name, const json_t *volumes, bool allow_faults, struct probe *p)
+{
+	size_t i, k;
+	json_t *v, *leg;
+	json_array_foreach (volumes, i, v) {
+		const char *own = json_string_value(json_object_get(v, "name"));
+		if (!own || strcmp(own, name))
+			continue;
+		json_array_foreach (json_object_get(v, "legs"), k, leg) {
+			const char *state = json_string_value(json_object_get(leg, "state"));
+			const json_t *r = json_object_get(leg, "resource");
+			const char *resource = json_string_value(json_is_object(r) ? json_object_get(r, "resource") : r);
+			if (!state || strcmp(state, "primary") || !resource)
+				continue;
+			json_int_t offset = json_integer_value(json_object_get(r, "offset"));
+			json_int_t length = json_integer_value(json_object_get(r, "length"));
+			struct dray_storage_options o = { .read_only = true, .allow_faults = allow_faults,
+				.offset = offset > 0 ? (uint64_t)offset : 0, .length = length > 0 ? (uint64_t)length : 0 };
+			p->looked = true;
+			look_inside(resource, &o, false, p);
+		}
+	}
+}
+
+struct probe_set *probe_session(const struct dray_session *s, const json_t *volumes, bool allow_faults)
 {
 	struct probe_set *set = calloc(1, sizeof *set);
 	if (!set || !(set->pairs = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *set->pairs))) {
@@ -82,7 +183,9 @@ struct probe_set *probe_session(const struct dray_session *s, bool allow_faults)
 			return NULL;
 		}
 		set->pairs[i].n_targets = p->n_targets;
-		if (p->source.resource[0] && strncmp(p->source.resource, "volume:", 7))
+		if (!strncmp(p->source.resource, "volume:", 7))
+			look_at_volume(p->source.resource + 7, volumes, allow_faults, &set->pairs[i].source);
+		else if (p->source.resource[0])
 			look(&p->source, false, false, allow_faults, &set->pairs[i].source);
 		for (size_t t = 0; t < p->n_targets; t++)
 			if (p->targets[t].at.resource[0])

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "session/session.h"
+#include "storage/content.h"
 #include "storage/storage.h"
 
 #include <stdbool.h>
@@ -18,12 +19,16 @@ struct probe {
 	int rc;           /* of dray_storage_probe */
 	struct dray_error err;
 	struct dray_storage_info info;
-	char signature[128]; /* "ext4 file system", or "" */
-	char path_key[4200]; /* "path:/srv/a.img": the canonical name of a path, or "" */
+	int content_rc;   /* of dray_storage_content */
+	struct dray_error content_err;
+	struct dray_content content;
+	char path_key[600]; /* of a file: its directory's identity and its last part, by which a missing one is locked; or "" */
+	uint64_t room_bytes; /* missing: what is free where it will be */
+	char room_id[64];    /* missing: which file system that is */
 };
 
 struct probe_pair {
-	struct probe source;
+	struct probe source; /* of a volume: what its primary holds, with `looked`, where the volume was found */
 	struct probe *targets;
 	size_t n_targets;
 };
@@ -33,8 +38,10 @@ struct probe_set {
 	size_t n;
 };
 
-/* NULL: no memory. Problems are found later, by the core. */
-struct probe_set *probe_session(const struct dray_session *s, bool allow_faults);
+/* `volumes`: dray-iod's, as the API lists them, or NULL. NULL: no memory. Problems are found later, by the core. */
+struct probe_set *probe_session(const struct dray_session *s, const json_t *volumes, bool allow_faults);
+/* Of a resource that is to be served as a volume: no locks are asked for, dray-iod takes them. */
+void probe_volume(const char *resource, uint64_t offset, uint64_t length, bool allow_faults, struct probe *p);
 void probe_free(struct probe_set *set);
 
 #endif

@@ -8,6 +8,7 @@
  *   locked                             another session has it: told which
  *   held                               it is a leg of one of dray's own volumes
  *   signature                          the target holds something, and overwrite is not true
+ *   disk_image                         the source begins like a disk image, and format is not raw
  *   vehicle                            the vehicle can't move the pair
  *   exists                             the name is a live session's
  *
@@ -15,10 +16,18 @@
  */
 #include "agent/validate.h"
 
+#include "agent/advise.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Free space of a file system, and how much of it the document asks for. */
+struct room {
+	const char *id;
+	uint64_t bytes;
+};
 
 struct check {
 	struct agent *a;
@@ -26,6 +35,8 @@ struct check {
 	const struct probe_set *probes;
 	struct lock_list *locks;
 	struct dray_problems *problems;
+	struct room *rooms;
+	size_t n_rooms;
 };
 
 void lock_list_free(struct lock_list *list)
@@ -98,7 +109,7 @@ static void add_lock(struct check *c, size_t pair, const char *identity, const c
 			told |= !strcmp(c->problems->items[k].code, "same_device") && !strcmp(c->problems->items[k].pointer, pointer);
 		snprintf(detail, sizeof detail, "%s is the same storage as %s at %s", resource, o->resource, l->pointers[i]);
 		if (!told)
-			problem(c, pointer, "same_device", resource, NULL, detail);
+			problem(c, pointer, "same_device", resource, "each storage once, or slices of it that have no byte in common", detail);
 		free((char *)lock->identity);
 		l->n--;
 		return;
@@ -225,44 +236,10 @@ static void check_volume(struct check *c, size_t i, const char *pointer, struct 
 }
 
 /* A resource that could not be opened. `locked` and `held` by a volume say more than "held" does. */
-static void not_opened(struct check *c, const struct probe *probe, const char *pointer, const char *resource)
+static void not_opened(struct check *c, const struct probe *probe, const char *pointer, const char *resource, bool target)
 {
-	problem(c, pointer, probe->err.kind[0] ? probe->err.kind : "not_accessible", resource, NULL, probe->err.text);
-}
-
-static void check_source(struct check *c, size_t i, struct source *src)
-{
-	struct dray_pair *p = &c->s->pairs[i];
-	char pointer[48], detail[400];
-	snprintf(pointer, sizeof pointer, "/pairs/%zu/source", i);
-	*src = (struct source){ 0 };
-	if (!p->source.resource[0])
-		return; /* told by the parser */
-	if (dray_source_volume(&p->source)) {
-		check_volume(c, i, pointer, src);
-		return;
-	}
-	const struct probe *probe = &c->probes->pairs[i].source;
-	if (probe->rc) {
-		not_opened(c, probe, pointer, p->source.resource);
-		return;
-	}
-	if (self_export(c, probe->info.identity, pointer, p->source.resource))
-		return;
-	bool hidden;
-	const char *volume = leg_of_volume(c->a, probe->info.identity, &hidden);
-	if (volume && !hidden) {
-		snprintf(detail, sizeof detail, "%s is a leg of volume %s", p->source.resource, volume);
-		problem(c, pointer, "held", p->source.resource, "the volume itself, as volume:NAME", detail);
-		return;
-	}
-	src->size_bytes = probe->info.size_bytes;
-	if (!src->size_bytes) {
-		snprintf(detail, sizeof detail, "%s has no bytes", p->source.resource);
-		problem(c, pointer, "too_small", p->source.resource, "a source of at least one byte", detail);
-		return;
-	}
-	add_lock(c, i, probe->info.identity, p->source.resource, "source", pointer);
+	const char *kind = probe->err.kind[0] ? probe->err.kind : "not_accessible";
+	problem(c, pointer, kind, resource, advise_legal(kind, target, true), probe->err.text);
 }
 
 static bool is_locked(struct check *c, const char *identity)
@@ -271,6 +248,150 @@ static bool is_locked(struct check *c, const char *identity)
 	bool yes = dray_repo_locks_check(c->a->repo, lock_for(&one, identity), 1, NULL, NULL, NULL) == -EBUSY;
 	lock_list_free(&one);
 	return yes;
+}
+
+/* A disk image read as raw bytes is copied with its headers, and what uses the target finds no disk there. */
+static void check_image(struct check *c, size_t i, const char *pointer)
+{
+	struct dray_pair *p = &c->s->pairs[i];
+	const struct probe *probe = &c->probes->pairs[i].source;
+	char detail[700];
+	if (!probe->looked || probe->rc)
+		return;
+	if (probe->content_rc) {
+		dray_session_warn(c->s, pointer, "unreadable", "what %s holds can't be looked at: %s", p->source.resource, probe->content_err.text);
+		return;
+	}
+	advise_keep(p, &probe->content);
+	if (!probe->content.image[0] || p->format == DRAY_FORMAT_RAW)
+		return;
+	snprintf(detail, sizeof detail, "%s begins like a disk image (%s); it would be moved as raw bytes, and not what it describes",
+		p->source.resource, probe->content.image);
+	problem(c, pointer, "disk_image", p->source.resource,
+		"format: raw, if these bytes are meant; else the NBD export of a program that reads the format, such as qemu-nbd", detail);
+}
+
+static void check_source(struct check *c, size_t i, struct source *src)
+{
+	struct dray_pair *p = &c->s->pairs[i];
+	char pointer[48], detail[700];
+	snprintf(pointer, sizeof pointer, "/pairs/%zu/source", i);
+	*src = (struct source){ 0 };
+	if (!p->source.resource[0])
+		return; /* told by the parser */
+	if (dray_source_volume(&p->source)) {
+		check_volume(c, i, pointer, src);
+		check_image(c, i, pointer);
+		return;
+	}
+	const struct probe *probe = &c->probes->pairs[i].source;
+	const char *id = probe->info.identity;
+	if (id[0] && self_export(c, id, pointer, p->source.resource))
+		return;
+	bool hidden;
+	const char *volume = id[0] ? leg_of_volume(c->a, id, &hidden) : NULL;
+	if (volume && !hidden) {
+		snprintf(detail, sizeof detail, "%s is a leg of volume %s", p->source.resource, volume);
+		problem(c, pointer, "held", p->source.resource, "the volume itself, as volume:NAME", detail);
+		return;
+	}
+	if (id[0])
+		add_lock(c, i, id, p->source.resource, "source", pointer);
+	if (probe->rc && !(id[0] && is_locked(c, id))) /* else told with its owner when the locks are looked at */
+		not_opened(c, probe, pointer, p->source.resource, false);
+	if (!probe->info.driver)
+		return; /* it could not even be looked at */
+	src->size_bytes = probe->info.size_bytes;
+	src->block_bytes = probe->info.block_bytes;
+	if (src->block_bytes < 512 && src->size_bytes % 512 == 0)
+		src->block_bytes = 512; /* as dray-iod serves it */
+	if (!src->size_bytes) {
+		snprintf(detail, sizeof detail, "%s has no bytes", p->source.resource);
+		problem(c, pointer, "too_small", p->source.resource, "a source of at least one byte", detail);
+	}
+	check_image(c, i, pointer);
+}
+
+/* A file that is to be made. */
+static void check_missing(struct check *c, size_t i, const struct dray_resource *r, const struct probe *probe, const char *pointer,
+	const struct source *src)
+{
+	char detail[700];
+	if (r->slice) {
+		snprintf(detail, sizeof detail, "%s is not there, and a slice of it can't be made", r->resource);
+		problem(c, pointer, "not_found", r->resource, "a slice of a file that exists, or the whole of a new one", detail);
+		return;
+	}
+	if (c->s->pairs[i].create != DRAY_CREATE_FULL || !src->size_bytes)
+		return;
+	/* Together with the other files of the document that are made in full there. */
+	struct room *room = NULL;
+	for (size_t k = 0; k < c->n_rooms; k++)
+		if (!strcmp(c->rooms[k].id, probe->room_id))
+			room = &c->rooms[k];
+	if (!room) {
+		struct room *more = realloc(c->rooms, (c->n_rooms + 1) * sizeof *more);
+		if (!more)
+			abort();
+		c->rooms = more;
+		room = &more[c->n_rooms++];
+		*room = (struct room){ .id = probe->room_id };
+	}
+	room->bytes += src->size_bytes;
+	if (room->bytes <= probe->room_bytes)
+		return;
+	snprintf(detail, sizeof detail, "%s: %llu bytes are free there, and the files to be made in full up to this one have %llu", r->resource,
+		(unsigned long long)probe->room_bytes, (unsigned long long)room->bytes);
+	problem(c, pointer, "too_small", r->resource, "a file system with room for it, or create: thin", detail);
+}
+
+/* Sizes, blocks and contents of a target that is there, or is held and could be looked at. */
+static void check_fit(struct check *c, size_t i, const struct dray_resource *r, const struct probe *probe, const char *pointer,
+	const struct source *src)
+{
+	struct dray_pair *p = &c->s->pairs[i];
+	uint64_t blocks = probe->info.block_bytes;
+	char detail[900], legal[160];
+	if (!probe->rc && probe->info.read_only) {
+		snprintf(detail, sizeof detail, "%s can't be written", r->resource);
+		problem(c, pointer, "not_accessible", r->resource, advise_legal("not_accessible", true, false), detail);
+	}
+	if (!probe->info.size_bytes || (src->size_bytes && probe->info.size_bytes < src->size_bytes)) {
+		snprintf(legal, sizeof legal, "at least %llu bytes", (unsigned long long)(src->size_bytes ? src->size_bytes : 1));
+		if (src->size_bytes)
+			snprintf(detail, sizeof detail, "%s has %llu bytes, the source %s has %llu", r->resource,
+				(unsigned long long)probe->info.size_bytes, p->source.resource, (unsigned long long)src->size_bytes);
+		else
+			snprintf(detail, sizeof detail, "%s has no bytes", r->resource);
+		problem(c, pointer, "too_small", r->resource, legal, detail);
+	}
+	/* Nobody uses an offline source: it is read in whatever blocks divide its size (dray-iod's fix_contract). */
+	bool fits = !blocks || src->block_bytes % blocks == 0 || (!src->online && blocks <= 4096 && src->size_bytes % blocks == 0);
+	if (src->block_bytes && !fits) {
+		snprintf(legal, sizeof legal, "blocks of %llu bytes or less%s", (unsigned long long)src->block_bytes,
+			src->online ? ", or a volume that was added with larger ones (--block-size)" : "");
+		if (src->online)
+			snprintf(detail, sizeof detail, "%s has blocks of %llu bytes; the users of %s were promised blocks of %llu bytes", r->resource,
+				(unsigned long long)blocks, p->source.resource, (unsigned long long)src->block_bytes);
+		else
+			snprintf(detail, sizeof detail, "%s has blocks of %llu bytes; the %llu bytes of %s are not whole blocks of that size", r->resource,
+				(unsigned long long)blocks, (unsigned long long)src->size_bytes, p->source.resource);
+		problem(c, pointer, "block_size", r->resource, legal, detail);
+	}
+	if (p->overwrite)
+		return;
+	if (probe->content_rc) {
+		snprintf(detail, sizeof detail, "what %s holds can't be looked at: %s", r->resource, probe->content_err.text);
+		problem(c, pointer, "signature", r->resource, "overwrite: true, if it may be lost", detail);
+	} else if (probe->content.what[0]) {
+		bool more = probe->content.whole[0];
+		snprintf(detail, sizeof detail, "%s holds: %s%s%s", r->resource, probe->content.what, more ? "; that of which it is a slice: " : "",
+			probe->content.whole);
+		problem(c, pointer, "signature", r->resource, "overwrite: true, if it may be lost", detail);
+	} else if (probe->content.whole[0]) {
+		snprintf(detail, sizeof detail, "%s, of which this is a slice, holds: %s", r->resource, probe->content.whole);
+		problem(c, pointer, "signature", r->resource, "overwrite: true, if that has nothing in this slice, or may be lost", detail);
+	}
 }
 
 static void check_target(struct check *c, size_t i, size_t t, const struct source *src)
@@ -286,51 +407,30 @@ static void check_target(struct check *c, size_t i, size_t t, const struct sourc
 	else
 		snprintf(pointer, sizeof pointer, "/pairs/%zu/target", i);
 	const char *id = probe->missing ? probe->path_key : probe->info.identity;
-	bool known = (!probe->rc || probe->rc == -EBUSY) && id[0];
-	if (known && self_export(c, id, pointer, r->resource))
-		return;
-	if (known) {
+	bool taken = false;
+	if (id[0]) {
+		if (self_export(c, id, pointer, r->resource))
+			return;
 		/* A file that another session is about to create is locked by its name. */
 		bool by_name = !probe->missing && probe->path_key[0] && is_locked(c, probe->path_key);
 		add_lock(c, i, by_name ? probe->path_key : id, r->resource, "target", pointer);
-		if (is_locked(c, id) || by_name)
-			return; /* told with its owner when the locks are looked at */
+		taken = by_name || is_locked(c, id); /* told with its owner when the locks are looked at */
 		bool hidden;
-		const char *volume = leg_of_volume(c->a, id, &hidden);
+		const char *volume = taken ? NULL : leg_of_volume(c->a, id, &hidden);
 		if (volume) {
 			snprintf(detail, sizeof detail, "%s is a leg of volume %s", r->resource, volume);
-			problem(c, pointer, "held", r->resource, NULL, detail);
-			return;
+			problem(c, pointer, "held", r->resource, advise_legal("held", true, false), detail);
+			taken = true;
 		}
 		set_text(&p->targets[t].identity, "%s", id);
 	}
-	if (probe->rc) {
-		not_opened(c, probe, pointer, r->resource);
-		return;
-	}
-	if (probe->missing)
-		return; /* made with the source's size when the pair starts */
-	if (probe->info.read_only) {
-		snprintf(detail, sizeof detail, "%s can't be written", r->resource);
-		problem(c, pointer, "not_accessible", r->resource, NULL, detail);
-	}
-	if (src->size_bytes && probe->info.size_bytes < src->size_bytes) {
-		char legal[64];
-		snprintf(legal, sizeof legal, "at least %llu bytes", (unsigned long long)src->size_bytes);
-		snprintf(detail, sizeof detail, "%s has %llu bytes, the source %s has %llu", r->resource,
-			(unsigned long long)probe->info.size_bytes, p->source.resource, (unsigned long long)src->size_bytes);
-		problem(c, pointer, "too_small", r->resource, legal, detail);
-	}
-	if (src->block_bytes && probe->info.block_bytes > 1 && src->block_bytes % probe->info.block_bytes) {
-		snprintf(detail, sizeof detail,
-			"%s has blocks of %u bytes; the users of %s were promised blocks of %llu bytes", r->resource,
-			probe->info.block_bytes, p->source.resource, (unsigned long long)src->block_bytes);
-		problem(c, pointer, "block_size", r->resource, NULL, detail);
-	}
-	if (probe->signature[0] && !p->overwrite) {
-		snprintf(detail, sizeof detail, "%s holds: %s", r->resource, probe->signature);
-		problem(c, pointer, "signature", r->resource, "overwrite: true, if it may be lost", detail);
-	}
+	if (probe->rc && !taken)
+		not_opened(c, probe, pointer, r->resource, true);
+	if (probe->missing) /* made with the source's size when the pair starts */
+		check_missing(c, i, r, probe, pointer, src);
+	else if (probe->info.driver && !taken)
+		check_fit(c, i, r, probe, pointer, src);
+	advise_target(c->s, i, pointer, t, probe, src->size_bytes);
 }
 
 static void choose_vehicle(struct check *c, size_t i, const struct source *src)
@@ -358,7 +458,8 @@ static int locked(void *arg, size_t wanted, const struct dray_repo_lock *holder)
 		if (!strcmp(c->problems->items[i].code, "locked") &&
 			!strcmp(c->problems->items[i].pointer, c->locks->pointers[wanted]))
 			return 0;
-	dray_problems_add(c->problems, c->locks->pointers[wanted], 0, "locked", lock->resource, NULL,
+	dray_problems_add(c->problems, c->locks->pointers[wanted], 0, "locked", lock->resource,
+		"a device of no other session, or this one when that session is over",
 		"%s is locked by session %s (%s), pair %u, as its %s %s", lock->resource, owner ? owner->s->name : holder->session,
 		holder->session, holder->pair, holder->role, holder->resource);
 	return 0;
@@ -392,5 +493,6 @@ void validate(struct agent *a, struct dray_session *s, const struct probe_set *p
 	int rc = dray_repo_locks_check(a->repo, locks->locks, locks->n, locked, &c, &err);
 	if (rc && rc != -EBUSY)
 		dray_problems_add(problems, "", 0, "repository", NULL, NULL, "%s", err.text);
+	free(c.rooms);
 	dray_session_add_lines(s, problems);
 }

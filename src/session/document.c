@@ -529,6 +529,7 @@ void dray_session_free(struct dray_session *session)
 		free(p->verified);
 		free(p->iod_volume);
 		free(p->switch_token);
+		json_decref(p->holds);
 	}
 	free(session->pairs);
 	free(session->name);
@@ -537,6 +538,7 @@ void dray_session_free(struct dray_session *session)
 	free(session->when_event);
 	free(session->switch_window.list);
 	json_decref(session->doc);
+	json_decref(session->warnings);
 	dray_lines_free(session->lines);
 	free(session);
 }

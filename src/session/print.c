@@ -5,6 +5,7 @@
 #include "base/instant.h"
 #include "session/session.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,6 +171,8 @@ json_t *dray_session_to_json(const struct dray_session *session, bool details)
 	if (commit_due(session))
 		json_object_set_new(doc, "commit_due", time_or_null(commit_due(session)));
 	json_object_set_new(doc, "progress", progress(&sum));
+	if (session->warnings)
+		json_object_set_new(doc, "warnings", json_deep_copy(session->warnings));
 	if (!details) {
 		json_object_del(doc, "pairs");
 		return doc;
@@ -178,6 +181,30 @@ json_t *dray_session_to_json(const struct dray_session *session, bool details)
 	for (size_t i = 0; i < session->n_pairs; i++)
 		add_pair_output(json_array_get(pairs, i), session, &session->pairs[i]);
 	return doc;
+}
+
+bool dray_session_warn(struct dray_session *s, const char *pointer, const char *code, const char *detail_fmt, ...)
+{
+	char *detail;
+	va_list ap;
+	va_start(ap, detail_fmt);
+	if (vasprintf(&detail, detail_fmt, ap) < 0)
+		abort();
+	va_end(ap);
+	json_t *warning = json_pack("{s:s, s:s, s:s}", "pointer", pointer, "code", code, "detail", detail), *other;
+	free(detail);
+	if (!warning) /* a name that is not UTF-8 */
+		return false;
+	size_t i;
+	json_array_foreach (s->warnings, i, other)
+		if (json_equal(other, warning)) {
+			json_decref(warning);
+			return false;
+		}
+	if (!s->warnings)
+		s->warnings = json_array();
+	json_array_append_new(s->warnings, warning);
+	return true;
 }
 
 char *dray_session_to_yaml(const struct dray_session *session)

@@ -79,6 +79,7 @@ const struct dray_key dray_keys[] = {
 		.max = 256 },
 	{ "pairs.overwrite", DRAY_T_BOOL, .field = P(overwrite) },
 	{ "pairs.create", DRAY_T_WORD, .words = "none|thin|full", .field = P(create) },
+	{ "pairs.format", DRAY_T_WORD, .words = "auto|raw", .field = P(format) },
 
 	{ "resource.resource", DRAY_T_TEXT, DRAY_K_REQUIRED, .legal = "an absolute path or a URI" },
 	{ "resource.offset", DRAY_T_SIZE, DRAY_K_SECTOR, .legal = "a size, a multiple of 512",
@@ -91,7 +92,7 @@ const size_t dray_keys_n = sizeof dray_keys / sizeof dray_keys[0];
 
 static const char *const output_keys[] = { "id", "state", "created", "started", "finished", "reason", "progress",
 	"pause_reasons", "blackout_us", "predicted_blackout_us", "verified", "dirty_bytes", "undo_dirty_bytes", "phase",
-	"targets", "not_paused", "generations", "errors", "commit_due" };
+	"targets", "not_paused", "generations", "errors", "warnings", "plan", "commit_due" };
 
 /* The part of a row's name behind its map, or NULL if the row is not of the map. */
 static const char *own_name(const struct dray_key *key, const char *map)

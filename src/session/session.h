@@ -28,6 +28,7 @@ enum dray_commit { DRAY_COMMIT_MANUAL, DRAY_COMMIT_SWITCHED, DRAY_COMMIT_AFTER }
 enum dray_on_error { DRAY_ON_ERROR_PAIR, DRAY_ON_ERROR_SESSION };
 enum dray_on_failure { DRAY_ON_FAILURE_WAIT, DRAY_ON_FAILURE_FAIL };
 enum dray_create { DRAY_CREATE_NONE, DRAY_CREATE_THIN, DRAY_CREATE_FULL };
+enum dray_format { DRAY_FORMAT_AUTO, DRAY_FORMAT_RAW };
 enum dray_pause_reason { DRAY_PAUSE_USER = 1, DRAY_PAUSE_WINDOW = 2, DRAY_PAUSE_MAX_DURATION = 4, DRAY_PAUSE_ERROR = 8 };
 
 struct dray_limits { /* DRAY_UNKNOWN: not given */
@@ -66,6 +67,7 @@ struct dray_pair {
 	struct dray_limits limits;
 	bool overwrite;
 	enum dray_create create;
+	enum dray_format format; /* raw: the source's bytes are meant, even if they look like a disk image */
 
 	/* state */
 	enum dray_pair_state state;
@@ -78,6 +80,7 @@ struct dray_pair {
 	char *iod_volume;       /* the volume it runs on in dray-iod, or NULL */
 	uint64_t epoch_before;  /* intent of a switch (H9) */
 	char *switch_token;     /* or NULL */
+	json_t *holds;          /* what the source was found to hold: {what, type, uuid, table, table_uuid}, or NULL */
 	int reverse_leg;        /* after the switch: the old source's leg; -1 */
 	unsigned switch_attempts; /* automatic ones that failed, one after the other */
 	time_t switched_at;     /* 0: not switched */
@@ -116,6 +119,7 @@ struct dray_session {
 	time_t created, started, finished; /* 0: not yet */
 	unsigned pause_reasons;
 	char *reason;                  /* or NULL */
+	json_t *warnings;              /* [{pointer, code, detail}], or NULL: none */
 	uint64_t seq;                  /* order of submission */
 	void *agent;
 };
@@ -162,6 +166,10 @@ int dray_session_load(const json_t *saved, struct dray_session **session);
 json_t *dray_session_save_head(const struct dray_session *session);
 json_t *dray_pair_save(const struct dray_session *session, size_t index);
 int dray_session_load_parts(const json_t *head, const json_t *pairs, struct dray_session **session);
+
+/* Adds to what the document warns of. The same pointer, code and detail again: nothing new, false. */
+bool dray_session_warn(struct dray_session *session, const char *pointer, const char *code, const char *detail_fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 
 /* The one setter of a pair's state, checked against the transition table: 0 (also if it is in that state already), or -EPROTO
  * and nothing changed. */

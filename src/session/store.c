@@ -92,6 +92,8 @@ static json_t *save_pair(const struct dray_pair *p)
 	put_text(o, "iod_volume", p->iod_volume);
 	put_number(o, "epoch_before", p->epoch_before);
 	put_text(o, "switch_token", p->switch_token);
+	if (p->holds)
+		json_object_set(o, "holds", p->holds);
 	json_object_set_new(o, "reverse_leg", json_integer(p->reverse_leg));
 	put_number(o, "switch_attempts", p->switch_attempts);
 	put_number(o, "switched_at", (uint64_t)p->switched_at);
@@ -127,6 +129,7 @@ static int load_pair(const json_t *o, struct dray_pair *p)
 	p->iod_volume = get_text(o, "iod_volume");
 	p->epoch_before = get_number_or(o, "epoch_before", 0);
 	p->switch_token = get_text(o, "switch_token");
+	p->holds = json_deep_copy(json_object_get(o, "holds"));
 	json_t *reverse = json_object_get(o, "reverse_leg");
 	p->reverse_leg = json_is_integer(reverse) ? (int)json_integer_value(reverse) : -1;
 	p->switch_attempts = (unsigned)get_number_or(o, "switch_attempts", 0);
@@ -160,6 +163,8 @@ static json_t *save_head(const struct dray_session *s, json_t *doc)
 	put_number(o, "finished", (uint64_t)s->finished);
 	put_number(o, "pause_reasons", s->pause_reasons);
 	put_text(o, "reason", s->reason);
+	if (s->warnings)
+		json_object_set_new(o, "warnings", json_deep_copy(s->warnings));
 	put_number(o, "seq", s->seq);
 	return o;
 }
@@ -230,6 +235,7 @@ int dray_session_load_parts(const json_t *o, const json_t *pairs, struct dray_se
 	s->finished = (time_t)get_number_or(o, "finished", 0);
 	s->pause_reasons = (unsigned)get_number_or(o, "pause_reasons", 0);
 	s->reason = get_text(o, "reason");
+	s->warnings = json_deep_copy(json_object_get(o, "warnings"));
 	s->seq = get_number_or(o, "seq", 0);
 	rc = json_array_size(pairs) == s->n_pairs ? 0 : -EINVAL;
 	for (size_t i = 0; !rc && i < s->n_pairs; i++)

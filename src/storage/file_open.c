@@ -17,16 +17,16 @@
  * What it can do is found by asking, never by guessing from a name: direct I/O by statx, else by trying; holes by lseek; zeroing
  * by a call that changes nothing (a hole punched behind the end of a file) or the queue's limits.
  */
+#include "storage/busy.h"
 #include "storage/file.h"
 #include "storage/identity.h"
+#include "storage/sysfs.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
-#include <dirent.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +41,7 @@
 
 #define XFS_MAGIC    0x58465342
 #define LOCK_POLL_NS 20000000
+#define LOOK_WAIT_NS 500000000 /* whoever opens it now may hold a lock for a moment */
 /* udev looks at a device, with a shared lock, whenever a writer closed it. */
 #define DEVICE_LOCK_WAIT_NS 1000000000
 
@@ -53,85 +54,23 @@ static uint64_t clock_ns(void)
 
 static uint64_t queue_number(dev_t dev, const char *name)
 {
-	static const char *const where[] = { "queue", "../queue" }; /* the second: dev is a partition */
-	for (int i = 0; i < 2; i++) {
-		char path[128];
-		uint64_t value;
-		snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s/%s", major(dev), minor(dev), where[i], name);
-		FILE *f = fopen(path, "re");
-		if (!f)
-			continue;
-		int n = fscanf(f, "%" SCNu64, &value);
-		fclose(f);
-		return n == 1 ? value : 0;
-	}
-	return 0;
+	char file[64];
+	uint64_t value;
+	snprintf(file, sizeof file, "queue/%s", name);
+	if (!dray_sysfs_number(dev, file, &value))
+		return value;
+	snprintf(file, sizeof file, "../queue/%s", name); /* dev is a partition */
+	return dray_sysfs_number(dev, file, &value) ? 0 : value;
 }
 
 /* ---- who has it? ---- */
 
-static bool find_mount(dev_t dev, const char *file, char *buf, size_t size)
+/* Why can't it be taken? *kind: "mounted" (also as swap) or "held". */
+static void why_busy(dev_t dev, const char **kind, char *buf, size_t size)
 {
-	char line[4096], where[2048];
-	bool found = false;
-	FILE *f = fopen(file, "re");
-	while (f && !found && fgets(line, sizeof line, f)) {
-		unsigned maj, min;
-		if (sscanf(line, "%*s %*s %u:%u %*s %2047s", &maj, &min, where) == 3 && makedev(maj, min) == dev) {
-			snprintf(buf, size, "it is mounted on %s", where);
-			found = true;
-		}
-	}
-	if (f)
-		fclose(f);
-	return found;
-}
-
-static void why_busy(dev_t dev, char *buf, size_t size)
-{
-	char line[4096], name[2048], path[128];
-	struct stat st;
-	if (find_mount(dev, "/proc/self/mountinfo", buf, size))
-		return;
-	FILE *f = fopen("/proc/swaps", "re");
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "%2047s", name) == 1 && !stat(name, &st) && S_ISBLK(st.st_mode) && st.st_rdev == dev) {
-			fclose(f);
-			snprintf(buf, size, "it is used as swap");
-			return;
-		}
-	if (f)
-		fclose(f);
-	snprintf(path, sizeof path, "/sys/dev/block/%u:%u/holders", major(dev), minor(dev));
-	DIR *d = opendir(path);
-	for (struct dirent *e; d && (e = readdir(d));)
-		if (e->d_name[0] != '.') {
-			snprintf(buf, size, "it is part of %.64s", e->d_name);
-			closedir(d);
-			return;
-		}
-	if (d)
-		closedir(d);
-	snprintf(buf, size, "it, or a part of it, is in use (mounted, part of another device, or open exclusively)");
-}
-
-static void why_locked(const struct stat *st, char *buf, size_t size)
-{
-	char line[256];
-	FILE *f = fopen("/proc/locks", "re");
-	snprintf(buf, size, "it is locked by another program");
-	while (f && fgets(line, sizeof line, f)) {
-		int pid;
-		unsigned maj, min;
-		unsigned long long ino;
-		if (sscanf(line, "%*s FLOCK %*s %*s %d %x:%x:%llu", &pid, &maj, &min, &ino) == 4 && ino == st->st_ino &&
-			maj == major(st->st_dev) && min == minor(st->st_dev)) {
-			snprintf(buf, size, "it is locked by another program (process %d)", pid);
-			break;
-		}
-	}
-	if (f)
-		fclose(f);
+	*kind = dray_busy_mounted(dev, buf, size) ? "mounted" : "held";
+	if (strcmp(*kind, "mounted") && !dray_busy_device(dev, buf, size))
+		snprintf(buf, size, "it, or a part of it, is in use (mounted elsewhere, part of another device, or open exclusively)");
 }
 
 static bool is_slice(const struct dray_storage_options *o)
@@ -158,6 +97,35 @@ static int try_lock(int fd, const struct dray_storage_options *o)
 	return -1;
 }
 
+/* Would the lock be ours? Asked without taking one that could be in another's way for longer than the question. */
+static int look_lock(int fd, const struct stat *st, const struct dray_storage_options *o, const char *path,
+	struct dray_error *err)
+{
+	char why[256];
+	uint64_t end = clock_ns() + LOOK_WAIT_NS;
+	bool free_now;
+	/* Shared, so that those who look at one moment don't find each other. An exclusive lock of another is found at once, a
+	 * shared one by its line in /proc/locks. */
+	while (!(free_now = !flock(fd, LOCK_SH | LOCK_NB)) && (errno == EINTR || errno == EWOULDBLOCK) && clock_ns() < end) {
+		if (dray_busy_locker(st, why, sizeof why))
+			return dray_error_kind(err, -EBUSY, "held", "%s: %s", path, why);
+		nanosleep(&(struct timespec){ .tv_nsec = LOCK_POLL_NS }, NULL);
+	}
+	if (!free_now)
+		return dray_error_kind(err, -EBUSY, "held", "%s: it is locked by another program", path);
+	bool slice = is_slice(o);
+	if (!o->read_only && !slice && dray_busy_locker(st, why, sizeof why))
+		return dray_error_kind(err, -EBUSY, "held", "%s: %s", path, why);
+	/* Ranges: those of our own slices, and what programs such as QEMU lock of an image that they have open. */
+	struct flock range = { .l_type = o->read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)o->offset,
+		.l_len = (off_t)o->length };
+	if (!fcntl(fd, F_OFD_GETLK, &range) && range.l_type != F_UNLCK)
+		return dray_error_kind(err, -EBUSY, "held", "%s: %s is locked by another program%s", path, slice ? "a part of it" : "it",
+			slice ? ", or is another slice" : "");
+	flock(fd, LOCK_UN);
+	return 0;
+}
+
 static int take_lock(int fd, const struct stat *st, const struct dray_storage_options *o, const char *path,
 	struct dray_error *err)
 {
@@ -174,7 +142,8 @@ static int take_lock(int fd, const struct stat *st, const struct dray_storage_op
 			return dray_error_errno(err, -errno, "%s: lock", path);
 		if (clock_ns() >= end) {
 			char why[256];
-			why_locked(st, why, sizeof why);
+			if (!dray_busy_locker(st, why, sizeof why))
+				snprintf(why, sizeof why, "it is locked by another program");
 			return dray_error_kind(err, -EBUSY, "held", "%s: %s", path, why);
 		}
 		nanosleep(&(struct timespec){ .tv_nsec = LOCK_POLL_NS }, NULL);
@@ -235,12 +204,12 @@ static void claim_drop(struct claim *c)
 }
 
 /* A device is ours by O_EXCL before it is by flock, and the killed holder of H6 keeps that, too, until its last request has
- * landed: so this waits as long as the lock does. Not for what is mounted, which won't end by itself. */
+ * landed: so this waits as long as the lock does. Not for what is mounted or held by another device, which won't end by itself. */
 static int open_waiting(const char *path, int flags, const struct stat *st, const struct dray_storage_options *o,
 	struct claim **claim)
 {
 	uint64_t end = clock_ns() + o->lock_wait_ns;
-	bool shared = flags & O_EXCL && is_slice(o);
+	bool shared = flags & O_EXCL && (is_slice(o) || o->look);
 	char why[3000];
 	int fd = -1, rc;
 	for (;;) {
@@ -250,7 +219,7 @@ static int open_waiting(const char *path, int flags, const struct stat *st, cons
 		errno = -rc;
 		if (rc != -EBUSY || clock_ns() >= end)
 			break;
-		if (find_mount(st->st_rdev, "/proc/self/mountinfo", why, sizeof why)) {
+		if (dray_busy_device(st->st_rdev, why, sizeof why)) {
 			errno = EBUSY;
 			break;
 		}
@@ -359,6 +328,7 @@ static void find_abilities(struct dray_file *f, const struct stat *st, const str
 
 static int refused(int rc, dev_t dev, const char *path, bool read_only, struct dray_error *err)
 {
+	const char *kind;
 	char why[3000];
 	switch (-rc) {
 	case ENOENT:
@@ -371,10 +341,27 @@ static int refused(int rc, dev_t dev, const char *path, bool read_only, struct d
 		return dray_error_kind(err, -EROFS, "read_only", "%s: %s", path,
 			read_only ? strerror(-rc) : "it can only be read");
 	case EBUSY:
-		why_busy(dev, why, sizeof why);
-		return dray_error_kind(err, -EBUSY, "held", "%s: %.400s", path, why);
+		why_busy(dev, &kind, why, sizeof why);
+		return dray_error_kind(err, -EBUSY, kind, "%s: %.400s", path, why);
 	default: return dray_error_errno(err, rc, "%s", path);
 	}
+}
+
+/* What opening for writing would say, and uses that no lock tells of. */
+static int look_closer(int fd, const struct stat *st, const struct dray_storage_options *o, const char *path, struct dray_error *err)
+{
+	char proc[64], why[1400];
+	int ro = 0;
+	bool mounted;
+	/* Of this very file, whatever the path names by now. */
+	snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
+	if (!o->read_only && faccessat(AT_FDCWD, proc, W_OK, AT_EACCESS))
+		return refused(-errno, st->st_rdev, path, false, err);
+	if (!o->read_only && S_ISBLK(st->st_mode) && !ioctl(fd, BLKROGET, &ro) && ro)
+		return refused(-EROFS, st->st_rdev, path, false, err);
+	if (!o->no_lock && S_ISREG(st->st_mode) && dray_busy_file(st, &mounted, why, sizeof why))
+		return dray_error_kind(err, -EBUSY, mounted ? "mounted" : "held", "%s: %.400s", path, why);
+	return 0;
 }
 
 void dray_file_close(struct dray_file *f)
@@ -396,9 +383,12 @@ int dray_file_open(struct dray_file *f, const char *path, const struct dray_stor
 	if (!block && !S_ISREG(st.st_mode))
 		return dray_error_kind(err, -EINVAL, "bad_resource", "%s: neither a regular file nor a block device", path);
 	/* O_EXCL also when only reading: what is mounted changes while it is read. */
-	int flags = (o->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | (block && !o->no_lock ? O_EXCL : 0);
+	int flags = (o->read_only || o->look ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | (block && !o->no_lock ? O_EXCL : 0) |
+		(o->look ? O_NOATIME : 0);
 	f->claim = NULL;
 	f->fd = open_waiting(path, flags, &st, o, &f->claim);
+	if (f->fd < 0 && errno == EPERM && o->look) /* not its owner */
+		f->fd = open_waiting(path, flags & ~O_NOATIME, &st, o, &f->claim);
 	int rc = f->fd < 0 ? -errno : 0;
 	if (rc) {
 		if (f->claim)
@@ -409,8 +399,10 @@ int dray_file_open(struct dray_file *f, const char *path, const struct dray_stor
 		rc = dray_error_errno(err, -errno, "%s", path);
 	else if (now.st_dev != st.st_dev || now.st_ino != st.st_ino)
 		rc = dray_error_kind(err, -EBUSY, "held", "%s: it was replaced while it was opened", path);
+	if (!rc && o->look)
+		rc = look_closer(f->fd, &st, o, path, err);
 	if (!rc && !o->no_lock)
-		rc = take_lock(f->fd, &st, o, path, err);
+		rc = o->look ? look_lock(f->fd, &st, o, path, err) : take_lock(f->fd, &st, o, path, err);
 	/* Only now, with the lock, does its size stand still. */
 	off_t end = rc ? 0 : lseek(f->fd, 0, SEEK_END);
 	if (!rc && end < 0)
@@ -432,7 +424,7 @@ int dray_file_open(struct dray_file *f, const char *path, const struct dray_stor
 	/* tmpfs takes O_DIRECT since 6.6 and copies all the same. */
 	if (!f->in_memory)
 		find_direct(f->fd, &st, info);
-	find_abilities(f, &st, &fs, o->no_lock, info);
+	find_abilities(f, &st, &fs, o->no_lock || o->look, info);
 	info->can_fua = true;
 	info->can_multi_conn = true;
 	info->can_cache = !info->direct && !f->in_memory;

@@ -8,12 +8,13 @@
  * Words from /sys are made plain: what could be mistaken for our own punctuation becomes '_'.
  */
 #include "storage/identity.h"
+#include "storage/sysfs.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/loop.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -27,49 +28,19 @@
 
 #define XFS_MAGIC 0x58465342
 
-/* One line of a file below the device's folder in /sys, trimmed and made plain. 0, or -ENOENT if it is missing or says
- * nothing. */
-static int sys_line(dev_t dev, const char *name, char *buf, size_t size)
+/* Which name in /dev/disk/FOLDER that begins with `prefix` leads to the device? What stands behind the prefix. */
+static int link_of(dev_t dev, const char *folder, const char *prefix, char *buf, size_t size)
 {
-	char path[160];
-	snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s", major(dev), minor(dev), name);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -ENOENT;
-	ssize_t n = read(fd, buf, size - 1);
-	close(fd);
-	while (n > 0 && isspace((unsigned char)buf[n - 1]))
-		n--;
-	if (n <= 0)
-		return -ENOENT;
-	buf[n] = 0;
-	size_t skip = strspn(buf, " \t");
-	memmove(buf, buf + skip, (size_t)n - skip + 1);
-	for (char *p = buf; *p; p++)
-		if (!isalnum((unsigned char)*p) && !strchr("._:=-/", *p))
-			*p = '_';
-	return buf[0] ? 0 : -ENOENT;
-}
-
-static int sys_number(dev_t dev, const char *name, uint64_t *value)
-{
-	char line[64], *end;
-	if (sys_line(dev, name, line, sizeof line))
-		return -ENOENT;
-	*value = strtoull(line, &end, 10);
-	return *end ? -ENOENT : 0;
-}
-
-/* Which name in /dev/disk/by-uuid leads to the device? */
-static int uuid_of(dev_t dev, char *buf, size_t size)
-{
-	DIR *d = opendir("/dev/disk/by-uuid");
+	char path[PATH_MAX];
+	size_t n = strlen(prefix);
+	snprintf(path, sizeof path, "%s/disk/%s", dray_dev_root(), folder);
+	DIR *d = opendir(path);
 	int rc = -ENOENT;
 	for (struct dirent *e; d && rc && (e = readdir(d));) {
 		struct stat st;
-		if (e->d_name[0] != '.' && !fstatat(dirfd(d), e->d_name, &st, 0) && S_ISBLK(st.st_mode) &&
-			st.st_rdev == dev) {
-			rc = (size_t)snprintf(buf, size, "%s", e->d_name) < size ? 0 : -ENAMETOOLONG;
+		if (e->d_name[0] != '.' && !strncmp(e->d_name, prefix, n) && !fstatat(dirfd(d), e->d_name, &st, 0) &&
+			S_ISBLK(st.st_mode) && st.st_rdev == dev) {
+			rc = (size_t)snprintf(buf, size, "%s", e->d_name + n) < size ? 0 : -ENAMETOOLONG;
 		}
 	}
 	if (d)
@@ -93,7 +64,7 @@ static int of_file(int fd, char *buf, size_t size, bool *stable)
 		snprintf(where, sizeof where, "fsid=%08x%08x", (unsigned)fs.f_fsid.__val[0], (unsigned)fs.f_fsid.__val[1]);
 		break;
 	default:
-		if ((unsigned)fs.f_type == XFS_MAGIC && !uuid_of(dev, uuid, sizeof uuid)) {
+		if ((unsigned)fs.f_type == XFS_MAGIC && !link_of(dev, "by-uuid", "", uuid, sizeof uuid)) {
 			snprintf(where, sizeof where, "uuid=%s", uuid);
 			break;
 		}
@@ -113,32 +84,25 @@ static int of_file(int fd, char *buf, size_t size, bool *stable)
 static int of_loop(int fd, dev_t dev, char *buf, size_t size, bool *stable)
 {
 	struct loop_info64 li;
-	char path[4096], name[96];
+	char path[PATH_MAX];
 	/* Of the disk, also when asked for one of its partitions: so not by an ioctl on `fd`, but by /sys. */
-	snprintf(name, sizeof name, "/sys/dev/block/%u:%u/loop/backing_file", major(dev), minor(dev));
-	int f = open(name, O_RDONLY | O_CLOEXEC);
-	if (f < 0)
+	if (dray_sysfs_text(dev, "loop/backing_file", path, sizeof path))
 		return -ENOENT;
-	ssize_t n = read(f, path, sizeof path - 1);
-	close(f);
-	if (n <= 1)
-		return -ENOENT;
-	path[path[n - 1] == '\n' ? n - 1 : n] = 0;
-	f = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int f = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (f < 0)
 		return -ENOENT;
 	struct stat st;
 	uint64_t offset = 0, limit = 0;
 	int rc = fstat(f, &st) ? -errno : 0;
-	if (!rc && !ioctl(fd, LOOP_GET_STATUS64, &li) &&
+	if (!rc && fd >= 0 && !ioctl(fd, LOOP_GET_STATUS64, &li) &&
 		(li.lo_inode != st.st_ino || li.lo_device != st.st_dev))
 		rc = -ENOENT; /* another file has the name now */
 	if (!rc)
-		rc = sys_number(dev, "loop/offset", &offset) || sys_number(dev, "loop/sizelimit", &limit) ? -ENOENT :
+		rc = dray_sysfs_number(dev, "loop/offset", &offset) || dray_sysfs_number(dev, "loop/sizelimit", &limit) ? -ENOENT :
 			dray_identity_of_fd(f, buf, size, stable);
 	if (!rc && (offset || limit)) {
 		uint64_t sectors;
-		rc = sys_number(dev, "size", &sectors);
+		rc = dray_sysfs_number(dev, "size", &sectors);
 		if (!rc)
 			rc = dray_identity_slice(buf, size, offset, sectors * 512, NULL);
 	}
@@ -157,7 +121,7 @@ static void of_disk(int fd, dev_t dev, char *buf, size_t size, bool *stable)
 	if (!of_loop(fd, dev, buf, size, stable))
 		return;
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-		if (sys_line(dev, names[i].file, line, sizeof line))
+		if (dray_sysfs_line(dev, names[i].file, line, sizeof line))
 			continue;
 		/* multipath's 3 + hex digits is what its paths call naa. + hex digits */
 		if (!strncmp(line, "mpath-3", 7))
@@ -167,8 +131,30 @@ static void of_disk(int fd, dev_t dev, char *buf, size_t size, bool *stable)
 		*stable = true;
 		return;
 	}
+	if (!link_of(dev, "by-id", "md-uuid-", line, sizeof line)) {
+		snprintf(buf, size, "block:md=%s", line);
+		*stable = true;
+		return;
+	}
 	*stable = false;
 	snprintf(buf, size, "block:%u:%u", major(dev), minor(dev));
+}
+
+int dray_identity_of_device(int fd, dev_t dev, char *buf, size_t size, bool *stable)
+{
+	uint64_t partition, start, sectors;
+	dev_t disk;
+	if (dray_sysfs_number(dev, "partition", &partition)) {
+		of_disk(fd, dev, buf, size, stable);
+		return 0;
+	}
+	if (dray_sysfs_disk(dev, &disk) || dray_sysfs_number(dev, "start", &start) || dray_sysfs_number(dev, "size", &sectors)) {
+		*stable = false;
+		snprintf(buf, size, "block:%u:%u", major(dev), minor(dev));
+		return 0;
+	}
+	of_disk(fd, disk, buf, size, stable);
+	return dray_identity_slice(buf, size, start * 512, sectors * 512, NULL);
 }
 
 int dray_identity_of_fd(int fd, char *buf, size_t size, bool *stable)
@@ -176,25 +162,74 @@ int dray_identity_of_fd(int fd, char *buf, size_t size, bool *stable)
 	struct stat st;
 	if (fstat(fd, &st))
 		return -errno;
-	if (S_ISREG(st.st_mode))
+	if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
 		return of_file(fd, buf, size, stable);
-	if (!S_ISBLK(st.st_mode))
-		return -EINVAL;
-	uint64_t partition, start, sectors;
-	if (sys_number(st.st_rdev, "partition", &partition)) {
-		of_disk(fd, st.st_rdev, buf, size, stable);
-		return 0;
+	return S_ISBLK(st.st_mode) ? dray_identity_of_device(fd, st.st_rdev, buf, size, stable) : -EINVAL;
+}
+
+/* ---- the other way round ---- */
+
+struct search {
+	const char *identity;
+	uint64_t offset, length;
+	unsigned found;
+	dev_t dev;
+	bool built_on; /* what was found has holders */
+};
+
+static bool see_any(void *arg, dev_t dev)
+{
+	return true;
+}
+
+static bool see_device(void *arg, dev_t dev)
+{
+	struct search *s = arg;
+	char id[256];
+	bool stable;
+	uint64_t sectors;
+	if (dray_sysfs_number(dev, "size", &sectors) || !sectors || dray_identity_of_device(-1, dev, id, sizeof id, &stable))
+		return false;
+	uint64_t size_bytes = sectors * 512;
+	if ((s->offset || s->length) && (s->offset >= size_bytes || s->length > size_bytes - s->offset ||
+					       dray_identity_slice(id, sizeof id, s->offset,
+						       s->length ? s->length : size_bytes - s->offset, NULL)))
+		return false;
+	if (strcmp(id, s->identity))
+		return false;
+	bool built_on = dray_sysfs_each(dev, "holders", see_any, NULL);
+	if (!s->found || (s->built_on && !built_on)) {
+		s->dev = dev;
+		s->built_on = built_on;
+		s->found = 1;
+	} else if (s->built_on == built_on && strncmp(id, "file:", 5)) {
+		s->found++; /* two loop devices over one file are one storage, whichever is taken */
 	}
-	char disk[32];
-	unsigned maj, min;
-	if (sys_line(st.st_rdev, "../dev", disk, sizeof disk) || sscanf(disk, "%u:%u", &maj, &min) != 2 ||
-		sys_number(st.st_rdev, "start", &start) || sys_number(st.st_rdev, "size", &sectors)) {
-		*stable = false;
-		snprintf(buf, size, "block:%u:%u", major(st.st_rdev), minor(st.st_rdev));
-		return 0;
+	return false;
+}
+
+int dray_identity_find(const char *identity, uint64_t offset, uint64_t length, char *path, size_t size)
+{
+	struct search s = { .identity = identity, .offset = offset, .length = length };
+	char name[128], called[160];
+	dray_sysfs_all(see_device, &s);
+	if (!s.found)
+		return -ENOENT;
+	if (s.found > 1)
+		return -ENOTUNIQ;
+	int n;
+	if (!dray_sysfs_text(s.dev, "dm/name", called, sizeof called)) {
+		n = snprintf(path, size, "%s/mapper/%s", dray_dev_root(), called);
+		if ((size_t)n < size && !access(path, F_OK))
+			return 0;
 	}
-	of_disk(fd, makedev(maj, min), buf, size, stable);
-	return dray_identity_slice(buf, size, start * 512, sectors * 512, NULL);
+	if (dray_sysfs_name(s.dev, name, sizeof name))
+		return -ENOENT;
+	for (char *p = name; *p; p++)
+		if (*p == '!')
+			*p = '/';
+	n = snprintf(path, size, "%s/%s", dray_dev_root(), name);
+	return (size_t)n < size ? 0 : -ENAMETOOLONG;
 }
 
 /* ---- parts ---- */

@@ -21,9 +21,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
-/* The identity of an open regular file or block device. *stable as in dray_storage_info. 0 or -errno. */
+/* The identity of an open regular file, block device, or (for names of files that are not there yet) directory. *stable as in
+ * dray_storage_info. 0 or -errno. */
 int dray_identity_of_fd(int fd, char *buf, size_t size, bool *stable);
+/* Of a block device that need not be open (fd -1: then a loop device is believed what /sys says of its file). */
+int dray_identity_of_device(int fd, dev_t dev, char *buf, size_t size, bool *stable);
+/* The block device that has this identity now, whatever it is called. `offset`, `length`: the slice of it that was named (0, 0: none)
+ * and that the identity ends in. Of several with one identity the one is meant that no other device is built on (a multipath
+ * device, not its paths). 0 with its path; -ENOENT: none has it; -ENOTUNIQ: several have, and cannot be told apart.
+ * Reads /sys; files behind loop devices are looked at, which may block. */
+int dray_identity_find(const char *identity, uint64_t offset, uint64_t length, char *path, size_t size);
 
 /* Narrows an identity line to a part of it: (offset, length) are inside what it names. 0, or -ENAMETOOLONG. */
 int dray_identity_slice(char *identity, size_t size, uint64_t offset, uint64_t length, struct dray_error *err);

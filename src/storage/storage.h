@@ -10,8 +10,8 @@
  * `nbd+unix:///export?socket=PATH`). `fault:OPTIONS:RESOURCE` wraps another one for tests (see fault.c), and is
  * refused unless the program allowed it.
  *
- * Beside this header: storage/identity.h (are two storages the same, do they overlap?) and storage/signature.h (what does
- * one hold already?).
+ * Beside this header: storage/identity.h (are two storages the same, do they overlap?) and storage/content.h (what does one
+ * hold already?).
  */
 #ifndef DRAY_STORAGE_STORAGE_H
 #define DRAY_STORAGE_STORAGE_H
@@ -25,7 +25,11 @@ struct dray_storage_driver;
 
 struct dray_storage_options {
 	bool read_only;
-	bool no_lock;            /* probing only: take no lock on the resource */
+	bool no_lock;            /* probing only: take no lock on the resource, and don't ask whether others use it */
+	bool look;               /* probing only: all that would keep it from being opened is found, and nothing is touched: it is
+	                          * opened for reading, even if it is to be written (then it is asked whether it can be); what
+	                          * locks are needed to look are shared and short; the file's times stay where the
+	                          * system allows that */
 	bool allow_faults;       /* `fault:` is understood */
 	uint64_t lock_wait_ns;   /* how long to wait for another holder of the lock to let go (H6); 0: not at all */
 	uint64_t offset, length; /* a slice; length 0: all of it */

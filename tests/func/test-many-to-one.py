@@ -14,7 +14,8 @@ with Scratch() as s:
     big = s.file("big", 16 * MiB, True)
 
     def spec(y_at, **more):
-        return {"name": "gather", "pairs": [{"source": f"volume:{n}", "target": {"resource": big, "offset": at * MiB, "length": "4MiB"}}
+        return {"name": "gather", "pairs": [{"source": f"volume:{n}", "overwrite": True,
+                                             "target": {"resource": big, "offset": at * MiB, "length": "4MiB"}}
                                             for n, at in (("x", 2), ("y", y_at))], **more}
 
     def read(path, at, size):
@@ -33,7 +34,7 @@ with Scratch() as s:
     assert big in a.run("volume", "list").stdout
     # Another session may have another part, and no part of these.
     a.json("migrate", s.file("z", 2 * MiB, True), big, "--name", "all", status=3)
-    assert a.spec({"name": "z", "pairs": [{"source": s.path("z"), "target": {"resource": big, "offset": "12M"}}]}, "--wait")["state"] == "completed"
+    assert a.spec({"name": "z", "pairs": [{"source": s.path("z"), "target": {"resource": big, "offset": "12M"}, "overwrite": True}]}, "--wait")["state"] == "completed"
     assert read(big, 12 * MiB, 2 * MiB) == read(s.path("z"), 0, 2 * MiB)
     a.run("undo", "gather")
     a.run("switch", "gather")

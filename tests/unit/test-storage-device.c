@@ -16,7 +16,7 @@
 #include <cmocka.h>
 #include "storage-help.h"
 #include "storage/identity.h"
-#include "storage/signature.h"
+#include "storage/content.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -142,12 +142,34 @@ static void identity(void **state)
 	assert_string_equal(s.identity, want);
 }
 
+/* By identity it is found whatever it is called; what is recorded of a slice of it, too. */
+static void found(void **state)
+{
+	need_device(0, 0);
+	struct dray_storage_info d;
+	struct dray_storage_options look = { .read_only = true, .no_lock = true };
+	char path[64];
+	assert_int_equal(dray_storage_probe(device, &look, &d, NULL), 0);
+	assert_int_equal(dray_identity_find(d.identity, 0, 0, path, sizeof path), 0);
+	assert_string_equal(path, device);
+	look.offset = MIB;
+	look.length = 2 * MIB;
+	assert_int_equal(dray_storage_probe(device, &look, &d, NULL), 0);
+	assert_int_equal(dray_identity_find(d.identity, 0, 0, path, sizeof path), -ENOENT);
+	assert_int_equal(dray_identity_find(d.identity, MIB, 2 * MIB, path, sizeof path), 0);
+	assert_string_equal(path, device);
+	look.length = 0;
+	assert_int_equal(dray_storage_probe(device, &look, &d, NULL), 0);
+	assert_int_equal(dray_identity_find(d.identity, MIB, 0, path, sizeof path), 0);
+	assert_int_equal(dray_identity_find("block:serial=nobody", 0, 0, path, sizeof path), -ENOENT);
+}
+
 static void held(void **state)
 {
 	need_device(0, 0);
 	struct dray_storage *st;
 	struct dray_error err = DRAY_ERROR_INIT;
-	char mkfs[200], where[160], s[64];
+	char mkfs[200], where[160];
 	int other = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
 	assert_true(other >= 0);
 	assert_int_equal(dray_storage_open(&st, device, NULL, &err), -EBUSY);
@@ -174,8 +196,12 @@ static void held(void **state)
 	close(ready[1]);
 	snprintf(mkfs, sizeof mkfs, "PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -F %s", device);
 	assert_int_equal(system(mkfs), 0);
-	assert_int_equal(dray_storage_signature(device, s, sizeof s, NULL), 0);
-	assert_string_equal(s, "ext4 file system");
+	struct dray_storage_options whole = { 0 };
+	struct dray_content content;
+	assert_int_equal(dray_storage_content(device, &whole, true, &content, NULL), 0);
+	assert_string_equal(content.what, "ext4 file system");
+	assert_string_equal(content.type, "ext4");
+	assert_int_equal(strlen(content.uuid), 36);
 	snprintf(where, sizeof where, "%s/mnt", dir);
 	assert_int_equal(mkdir(where, 0700), 0);
 	if (mount(device, where, "ext4", 0, NULL)) {
@@ -187,12 +213,20 @@ static void held(void **state)
 	struct dray_storage_info info;
 	struct dray_storage_options look = { .read_only = true, .no_lock = true };
 	int seen = dray_storage_probe(device, &look, &info, NULL);
+	/* The file behind it can be opened by anybody; it is in use all the same. */
+	struct dray_error why = DRAY_ERROR_INIT;
+	struct dray_storage_options closer = { .look = true };
+	int behind = dray_storage_probe(file, &closer, &info, &why);
 	umount(where);
 	rmdir(where);
 	assert_int_equal(rc, -EBUSY);
-	assert_string_equal(err.kind, "held");
+	assert_string_equal(err.kind, "mounted");
 	assert_non_null(strstr(err.text, "mounted on"));
 	assert_int_equal(seen, 0);
+	assert_int_equal(behind, -EBUSY);
+	assert_string_equal(why.kind, "mounted");
+	assert_non_null(strstr(why.text, device));
+	assert_non_null(strstr(why.text, where));
 	assert_int_equal(dray_storage_open(&st, device, NULL, NULL), 0);
 	dray_storage_close(st);
 }
@@ -201,6 +235,6 @@ static void held(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(io), T(slices_locked), T(identity), T(held) };
+	const struct CMUnitTest tests[] = { T(io), T(slices_locked), T(identity), T(found), T(held) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,12 +6,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <cmocka.h>
 #include "storage-help.h"
 #include "storage/identity.h"
 #include "storage/nbd.h"
-#include "storage/signature.h"
+#include "storage/content.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -152,16 +153,23 @@ static void exports(void **state)
 	assert_memory_equal(id, "nbd:xxh=", 8);
 }
 
+static int content(const char *resource, uint64_t offset, uint64_t length, struct dray_content *c, struct dray_error *err)
+{
+	struct dray_storage_options o = { .offset = offset, .length = length };
+	return dray_storage_content(resource, &o, true, c, err);
+}
+
 static void signatures(void **state)
 {
-	char s[64];
-	assert_int_equal(dray_storage_signature(in_dir("a"), s, sizeof s, NULL), 0);
+	struct dray_content c;
+	const char *s = c.what;
+	assert_int_equal(content(in_dir("a"), 0, 0, &c, NULL), 0);
 	assert_string_equal(s, "");
 	int fd = open(in_dir("a"), O_WRONLY);
 	assert_int_equal(pwrite(fd, "SWAPSPACE2", 10, 4086), 10);
 	unsigned char head[12] = { 1, 0, 0, 0, 255, 3 }; /* version 1, last page 1023 */
 	assert_int_equal(pwrite(fd, head, sizeof head, 1024), sizeof head);
-	assert_int_equal(dray_storage_signature(in_dir("a"), s, sizeof s, NULL), 0);
+	assert_int_equal(content(in_dir("a"), 0, 0, &c, NULL), 0);
 	assert_string_equal(s, "swap");
 	assert_int_equal(pwrite(fd, "\0\0\0\0\0\0\0\0\0\0", 10, 4086), 10);
 	/* An empty partition table of the old kind: one entry, of type Linux, and the mark at its end. */
@@ -169,18 +177,93 @@ static void signatures(void **state)
 	mbr[64] = 0x55;
 	mbr[65] = 0xaa;
 	assert_int_equal(pwrite(fd, mbr, sizeof mbr, 446), sizeof mbr);
-	assert_int_equal(dray_storage_signature(in_dir("a"), s, sizeof s, NULL), 0);
+	assert_int_equal(content(in_dir("a"), 0, 0, &c, NULL), 0);
 	assert_string_equal(s, "dos partition table");
+	/* A slice at its front has none of its own when it is short; it would destroy the table all the same. */
+	assert_int_equal(content(in_dir("a"), 2 * MIB, MIB, &c, NULL), 0);
+	assert_string_equal(s, "");
+	assert_string_equal(c.whole, "dos partition table");
 	close(fd);
 	struct dray_error err = DRAY_ERROR_INIT;
-	assert_int_equal(dray_storage_signature(in_dir("none"), s, sizeof s, &err), -ENOENT);
-	assert_int_equal(dray_storage_signature("nbd://localhost/x", s, sizeof s, NULL), 0);
+	assert_int_equal(content(in_dir("none"), 0, 0, &c, &err), -ENOENT);
+	assert_int_equal(content("nbd+unix:///x?socket=/no/such/place", 0, 0, &c, &err), -ECONNREFUSED);
+}
+
+/* What libblkid does not know: disk images, and bytes that are just there. */
+static void images_and_data(void **state)
+{
+	static const struct {
+		const char *magic;
+		size_t n;
+		int64_t at; /* negative: from the end */
+		const char *image;
+	} cases[] = { { "QFI\xfb\0\0\0\3", 8, 0, "qcow2" }, { "QFI\xfb\0\0\0\2", 8, 0, "qcow2" }, { "KDMV", 4, 0, "vmdk" },
+		{ "# Disk DescriptorFile", 21, 0, "vmdk" }, { "\x7f\x10\xda\xbe", 4, 64, "vdi" }, { "vhdxfile", 8, 0, "vhdx" },
+		{ "conectix", 8, 0, "vhd" }, { "conectix", 8, -512, "vhd" }, { "QED\0", 4, 0, "qed" } };
+	struct dray_content c;
+	char zero[32] = "";
+	int fd = open(in_dir("a"), O_RDWR);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		off_t at = cases[i].at < 0 ? (off_t)(4 * MIB) + cases[i].at : cases[i].at;
+		assert_int_equal(pwrite(fd, cases[i].magic, cases[i].n, at), cases[i].n);
+		assert_int_equal(content(in_dir("a"), 0, 0, &c, NULL), 0);
+		assert_string_equal(c.image, cases[i].image);
+		assert_non_null(strstr(c.what, "disk image"));
+		assert_int_equal(pwrite(fd, zero, cases[i].n, at), cases[i].n);
+	}
+	assert_int_equal(content(in_dir("a"), 0, 0, &c, NULL), 0);
+	assert_string_equal(c.what, ""); /* allocated, and nothing but zeroes */
+	/* One byte, anywhere: found by extents. The slices beside it are empty. */
+	assert_int_equal(pwrite(fd, "x", 1, (off_t)(2 * MIB) + 77777), 1);
+	assert_int_equal(content(in_dir("a"), 0, 0, &c, NULL), 0);
+	assert_string_equal(c.what, "data (the first found is at byte 2174929)");
+	assert_int_equal(content(in_dir("a"), 0, MIB, &c, NULL), 0);
+	assert_string_equal(c.what, "");
+	assert_int_equal(content(in_dir("a"), 3 * MIB, 0, &c, NULL), 0);
+	assert_string_equal(c.what, "");
+	assert_int_equal(content(in_dir("a"), 2 * MIB, MIB, &c, NULL), 0);
+	assert_string_not_equal(c.what, "");
+	close(fd);
+}
+
+/* To look changes no times and keeps nothing locked; what others lock is seen, whoever asks. */
+static void looking(void **state)
+{
+	struct dray_storage_options o = { .look = true };
+	struct dray_storage_info info;
+	struct dray_error err = DRAY_ERROR_INIT;
+	struct dray_content c;
+	struct stat before, after;
+	struct timespec old[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000001 } };
+	assert_int_equal(utimensat(AT_FDCWD, in_dir("a"), old, 0), 0);
+	assert_int_equal(stat(in_dir("a"), &before), 0);
+	assert_int_equal(dray_storage_probe(in_dir("a"), &o, &info, &err), 0);
+	assert_int_equal(content(in_dir("a"), 0, 0, &c, NULL), 0);
+	assert_int_equal(stat(in_dir("a"), &after), 0);
+	assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim);
+	assert_memory_equal(&before.st_ctim, &after.st_ctim, sizeof before.st_ctim);
+	assert_memory_equal(&before.st_atim, &after.st_atim, sizeof before.st_atim);
+	int fd = open(in_dir("a"), O_RDONLY);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+	assert_int_equal(dray_storage_probe(in_dir("a"), &o, &info, &err), -EBUSY);
+	assert_string_equal(err.kind, "held");
+	assert_int_equal(flock(fd, LOCK_UN), 0);
+	/* As QEMU does: a range of an open file description. */
+	struct flock range = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 1 };
+	assert_int_equal(fcntl(fd, F_OFD_SETLK, &range), 0);
+	assert_int_equal(dray_storage_probe(in_dir("a"), &o, &info, &err), -EBUSY);
+	o.read_only = true;
+	assert_int_equal(dray_storage_probe(in_dir("a"), &o, &info, &err), 0);
+	o.read_only = false;
+	close(fd);
+	assert_int_equal(dray_storage_probe(in_dir("a"), &o, &info, &err), 0);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(names), T(deleted), T(parts), cmocka_unit_test(lines), cmocka_unit_test(exports), T(signatures) };
+	const struct CMUnitTest tests[] = { T(names), T(deleted), T(parts), cmocka_unit_test(lines), cmocka_unit_test(exports), T(signatures), T(images_and_data),
+		T(looking) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Loop devices for tests; skips where they can't be made.
+
+    with Loops() as loops:
+        dev = loops.attach(file)            # "/dev/loop7"
+        loops.detach(dev)
+"""
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(__file__))
+from dray import skip  # noqa: E402
+
+os.environ["PATH"] += ":/usr/sbin:/sbin"
+
+
+def run(*args):
+    return subprocess.run(args, capture_output=True, text=True, check=True).stdout.strip()
+
+
+class Loops:
+    def __init__(self):
+        if os.geteuid() != 0:
+            skip("loop devices need root")
+        if not shutil.which("losetup") or not os.path.exists("/dev/loop-control"):
+            skip("no loop devices here")
+        self.devices, self.mounts, self.nodes = [], [], []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for m in list(self.mounts):
+            self.umount(m)
+        for d in list(self.devices):
+            try:
+                self.detach(d)
+            except (OSError, subprocess.CalledProcessError) as e:
+                print(f"{d}: {e}", file=sys.stderr)
+        for n in self.nodes:
+            if os.path.exists(n):
+                os.unlink(n)
+
+    def attach(self, path, sector=None, partitions=False, device=None):
+        """A loop device over the file; of that name, if one is given."""
+        options = (["--sector-size", str(sector)] if sector else []) + (["--partscan"] if partitions else [])
+        for tries in range(20):
+            try:
+                dev = device or run("losetup", "--find")
+                run("losetup", *options, dev, path)
+                self.devices.append(dev)
+                return dev
+            except subprocess.CalledProcessError as e:
+                error = e.stderr
+                if device and tries > 3:
+                    break
+                time.sleep(0.1)  # another took it first
+        return skip(f"no loop device over {path}: {error}")
+
+    def detach(self, dev):
+        run("losetup", "--detach", dev)
+        self.devices.remove(dev)
+        # It may be let go a little later, by who held it.
+        for _ in range(200):
+            if subprocess.run(["losetup", dev], capture_output=True, check=False).returncode:
+                return
+            time.sleep(0.02)
+        raise OSError(f"{dev} stays attached")
+
+    def partition(self, dev, number):
+        """The node of a partition, made where nobody does; None: the kernel shows none."""
+        name = f"{os.path.basename(dev)}p{number}"
+        try:
+            with open(f"/sys/block/{os.path.basename(dev)}/{name}/dev") as f:
+                major, minor = map(int, f.read().split(":"))
+        except OSError:
+            return None
+        node = f"/dev/{name}"
+        if not os.path.exists(node):
+            os.mknod(node, 0o600 | 0o060000, os.makedev(major, minor))
+            self.nodes.append(node)
+        return node
+
+    def mount(self, dev, where):
+        done = subprocess.run(["mount", dev, where], capture_output=True, text=True, check=False)
+        if done.returncode:
+            skip(f"can't mount: {done.stderr}")
+        self.mounts.append(where)
+
+    def umount(self, where):
+        run("umount", where)
+        self.mounts.remove(where)
