@@ -7,6 +7,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -136,7 +137,12 @@ static void added(void *arg, const struct dray_error *err, json_t *result)
 	}
 	agent_event(a, call->actor, "volume-added", "%s", text(result, "name"));
 	agent_refresh(a);
-	api_reply(call, 201, shown(a, result));
+	json_t *v = shown(a, result);
+	if (call->probe && call->probe->content.image[0]) /* legal: a guest's disk may hold anything */
+		json_object_set_new(v, "warnings",
+			json_pack("[{s:s, s:s, s:o}]", "pointer", "/resource", "code", "disk_image", "detail",
+				json_sprintf("it begins like a disk image (%s), and is served as the raw bytes that it has", call->probe->content.image)));
+	api_reply(call, 201, v);
 }
 
 struct owner {
@@ -158,8 +164,16 @@ static void add(struct agent *a, struct api_call *call)
 	json_t *name = json_object_get(call->body, "name"), *resource = json_object_get(call->body, "resource"), *value;
 	const char *key;
 	json_object_foreach (call->body, key, value)
-		if (strcmp(key, "name") && strcmp(key, "resource"))
-			dray_problems_add(&call->problems, "", 0, "unknown_key", key, "name and resource", "unknown key %s", key);
+		if (strcmp(key, "name") && strcmp(key, "resource") && strcmp(key, "block_bytes"))
+			dray_problems_add(&call->problems, "", 0, "unknown_key", key, "name, resource and block_bytes", "unknown key %s", key);
+	json_t *block = json_object_get(call->body, "block_bytes");
+	json_int_t bytes = json_integer_value(block);
+	if (block && (!json_is_integer(block) || bytes < 512 || bytes > 65536 || (bytes & (bytes - 1)))) {
+		char given[32];
+		snprintf(given, sizeof given, "%lld", (long long)bytes);
+		dray_problems_add(&call->problems, "/block_bytes", 0, "bad_value", json_is_integer(block) ? given : NULL,
+			"a power of two from 512 to 65536", "block_bytes can't be that");
+	}
 	if (!json_is_string(name))
 		dray_problems_add(&call->problems, "/name", 0, "missing", NULL, "a name", "name is missing");
 	if (!json_is_string(resource) && !json_is_object(resource))
@@ -185,8 +199,12 @@ static void add(struct agent *a, struct api_call *call)
 		api_problems(call, &call->problems);
 		return;
 	}
-	if (need_iod(a, call))
-		iod_call(a->iod, "volume.add", json_pack("{s:O, s:O}", "name", name, "resource", resource), added, call);
+	if (!need_iod(a, call))
+		return;
+	json_t *params = json_pack("{s:O, s:O}", "name", name, "resource", resource);
+	if (block)
+		json_object_set(params, "block_bytes", block);
+	iod_call(a->iod, "volume.add", params, added, call);
 }
 
 /* ---- removing ---- */

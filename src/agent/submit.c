@@ -13,6 +13,7 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "agent/plan.h"
 #include "agent/validate.h"
 #include "base/log.h"
 
@@ -61,6 +62,15 @@ static int record(struct agent *a, struct job *job, const struct lock_list *lock
 		.after = dray_state_word((enum dray_pair_state)s->state), .detail = s->name };
 	if (!rc)
 		rc = dray_repo_event_add(a->repo, &event, err);
+	size_t i;
+	json_t *warning;
+	json_array_foreach (s->warnings, i, warning) {
+		struct dray_repo_event told = { .time_ms = event.time_ms, .session = s->id, .event = "warning", .actor = ACTOR_SELF,
+			.after = json_string_value(json_object_get(warning, "code")),
+			.detail = json_string_value(json_object_get(warning, "detail")) };
+		if (!rc)
+			rc = dray_repo_event_add(a->repo, &told, err);
+	}
 	if (rc) {
 		dray_repo_rollback(a->repo);
 		return rc;
@@ -139,7 +149,7 @@ static void submit_listed(struct agent *a, struct api_call *call)
 	if (call->dry_run) {
 		if (!given)
 			set_text(&s->id, "%s", "");
-		api_document(call, 200, job, NULL);
+		api_document(call, 200, job, json_pack("{s:o}", "plan", plan_make(a, job, call->probes, &locks)));
 		job_free(job);
 		lock_list_free(&locks);
 		return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The commands about volumes and about the agent itself. */
 #include "cli/cli.h"
+#include "base/units.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -17,6 +18,14 @@ int cmd_volume_add(const struct args *args)
 	char *resource = absolute(args->positional[1]);
 	json_t *body = json_pack("{s:s, s:s}", "name", args->positional[0], "resource", resource);
 	free(resource);
+	const char *block = args->value[OPT_BLOCK_SIZE];
+	uint64_t block_bytes;
+	if (block && dray_size_parse(block, &block_bytes)) {
+		json_decref(body);
+		return fail(args, EXIT_USAGE, "usage", "\"%s\" is not a size", block);
+	}
+	if (block)
+		json_object_set_new(body, "block_bytes", json_integer((json_int_t)block_bytes));
 	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	json_decref(body);
 	if (!text)
@@ -24,6 +33,8 @@ int cmd_volume_add(const struct args *args)
 	struct reply reply;
 	struct call call = { .method = "POST", .path = "/v1/volumes", .body = text, .len = strlen(text) };
 	int rc = request(args, &call, &reply);
+	if (!rc)
+		print_warnings(reply.json, NULL);
 	if (!rc && !printed(args, reply.json))
 		puts(text_of(reply.json, "uri"));
 	reply_free(&reply);

@@ -54,7 +54,8 @@ enum exit_status {
 	X(AFTER, 0, "after", "SEQ", "only events after this number") \
 	X(STATE, 0, "state", "STATE", "only sessions in this state") \
 	X(LIMIT, 'n', "limit", "N", "at most so many sessions, the newest ones") \
-	X(DRY_RUN, 0, "dry-run", NULL, "check the document, start nothing") \
+	X(BLOCK_SIZE, 0, "block-size", "SIZE", "serve in blocks of this size, such as 4096 (default: the resource's own)") \
+	X(DRY_RUN, 0, "dry-run", NULL, "check the document and tell what would be done; start nothing") \
 	X(FORCE, 0, "force", NULL, "even while clients are connected") \
 	X(OUTPUT, 'o', "output", "FORM", "json, for programs; yaml") \
 	X(SOCKET, 0, "socket", "PATH", "the agent's socket (default: DRAY_SOCKET, or where drayd puts it)") \
@@ -110,10 +111,18 @@ void help_command(const struct command *command);
 /* The commands that begin with `word` ("volume"). */
 void help_group(const char *word);
 
+/* ---- plan.c ---- */
+/* The answer of a dry run. */
+void print_plan(const json_t *doc);
+/* The document's warnings on stderr, without those that were told with `told` (or NULL) already. */
+void print_warnings(const json_t *doc, const json_t *told);
+
 /* ---- fail.c: errors, as text or as problem+json on stderr. Each returns the exit status. ---- */
 int fail(const struct args *args, int status, const char *code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* As the agent said it. `where`: the document's name, NULL: it has none, "": there is no document to be seen. */
 int fail_problem(const struct args *args, const json_t *problem, const char *where);
+/* "/pairs/1/target" on stderr as people count: "pair 2: target"; "/limits/rate": "limits.rate". */
+void put_place(const char *pointer);
 /* A remark on stderr, "dray: ...". */
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

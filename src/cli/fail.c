@@ -58,8 +58,7 @@ int fail(const struct args *args, int status, const char *code, const char *fmt,
 	return status;
 }
 
-/* "/pairs/1/target" as people count: "pair 2: target"; "/limits/rate": "limits.rate". */
-static void put_place(const char *pointer)
+void put_place(const char *pointer)
 {
 	bool begun = false;
 	if (!strncmp(pointer, "/pairs/", 7) && pointer[7] >= '0' && pointer[7] <= '9') {

@@ -131,6 +131,8 @@ static int follow_to_end(const struct args *args, const json_t *submitted)
 	int rc = follow(&f, &doc);
 	if (rc != EXIT_DETACHED)
 		print_outcome(args, doc);
+	if (!rc)
+		print_warnings(doc, submitted);
 	rc = end_of_wait(args, rc, doc);
 	json_decref(doc);
 	return rc;
@@ -149,9 +151,11 @@ int cmd_start(const struct args *args)
 		.type = *first == '{' ? "application/json" : "application/yaml", .body = text, .len = len,
 		.where = strcmp(path, "-") ? path : NULL };
 	int rc = request(args, &call, &reply);
+	if (!rc)
+		print_warnings(reply.json, NULL);
 	if (!rc && given(args, OPT_DRY_RUN)) {
 		if (!printed(args, reply.json))
-			printf("%s: nothing is wrong with it\n", session_name(reply.json));
+			print_plan(reply.json);
 	} else if (!rc && given(args, OPT_WAIT)) {
 		rc = follow_to_end(args, reply.json);
 	} else if (!rc && !printed(args, reply.json)) {
@@ -275,6 +279,8 @@ int cmd_migrate(const struct args *args)
 	/* The document is ours: its lines tell nobody anything. */
 	struct call call = { .method = "POST", .path = "/v1/sessions", .body = text, .len = strlen(text), .where = "" };
 	int rc = request(args, &call, &reply);
+	if (!rc)
+		print_warnings(reply.json, NULL);
 	if (!rc && given(args, OPT_NO_WAIT))
 		print_outcome(args, reply.json);
 	else if (!rc)

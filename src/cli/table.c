@@ -17,7 +17,7 @@ const struct command commands[] = {
 	{ "volume add", "NAME RESOURCE", 2, 2, "serve a storage resource as a volume",
 		"RESOURCE is a file, a block device or an NBD URI. Applications connect to the URI that is printed; from then on\n"
 		"the data can be moved under them.",
-		"dray volume add orders /dev/vg/orders\n", LIST(), cmd_volume_add },
+		"dray volume add orders /dev/vg/orders\n", LIST(OPT_BLOCK_SIZE), cmd_volume_add },
 	{ "volume list", "", 0, 0, "list the volumes", NULL, "dray volume list\n", LIST(), cmd_volume_list },
 	{ "volume show", "NAME", 1, 1, "show a volume: its URI, its legs and their states", NULL,
 		"dray volume show orders\n", LIST(), cmd_volume_show },

@@ -15,7 +15,7 @@ const struct iod_rpc_method iod_rpc_methods[] = {
 	{ "hello", PARAMS({ "version", IOD_P_COUNT, MUST }) },
 	{ "status", PARAMS() },
 	{ "volume.add", PARAMS({ "name", IOD_P_STRING, MUST }, { "resource", IOD_P_RESOURCE, MUST },
-		{ "hidden", IOD_P_BOOL, MAY }, { "read_only", IOD_P_BOOL, MAY }) },
+		{ "hidden", IOD_P_BOOL, MAY }, { "read_only", IOD_P_BOOL, MAY }, { "block_bytes", IOD_P_COUNT, MAY }) },
 	{ "volume.remove", PARAMS({ "name", IOD_P_STRING, MUST }, { "force", IOD_P_BOOL, MAY }) },
 	{ "volume.list", PARAMS() },
 	{ "volume.get", PARAMS({ "name", IOD_P_STRING, MUST }) },

@@ -60,7 +60,7 @@ static int attach(struct iod_call *call, struct iod_leg *leg, bool known_zero)
 	struct dray_storage *st;
 	int map_fd = -1;
 
-	int rc = iod_leg_open(leg, false, 0, false, &st, &call->err);
+	int rc = iod_leg_open(leg, false, IOD_LOCK_WAIT, false, &st, &call->err);
 	if (rc)
 		return rc;
 	record_found(leg, &st->info);

@@ -13,12 +13,22 @@
 /* The export's contract, from the storage that is its first leg (H14). */
 static int fix_contract(struct iod_volume_def *def, const struct dray_storage_info *info, struct dray_error *err)
 {
+	uint32_t asked = def->block_bytes; /* 0: the storage's own */
 	def->size_bytes = info->size_bytes;
 	def->region_bytes = 1 << 20;
 	def->block_bytes = info->block_bytes;
 	/* Storage that takes any byte is served in sectors, so that a target may be a device. */
 	if (def->block_bytes < 512 && info->size_bytes % 512 == 0)
 		def->block_bytes = 512;
+	/* Larger blocks than need be: for targets that the volume is to be moved to some day. */
+	if (asked && asked % def->block_bytes)
+		return dray_error_kind(err, -EINVAL, "block_size", "its blocks have %u bytes, %u were asked for", def->block_bytes, asked);
+	if (asked)
+		def->block_bytes = asked;
+	/* What nobody uses has a contract with nobody: the largest usual block, so that a target may have any. */
+	for (uint32_t block = 4096; def->hidden && def->read_only && block > def->block_bytes && block >= 512; block /= 2)
+		if (info->size_bytes % block == 0 && block % def->block_bytes == 0)
+			def->block_bytes = block;
 	if (!info->size_bytes)
 		return dray_error_kind(err, -EINVAL, "too_small", "it has no bytes");
 	if (info->size_bytes % def->block_bytes)
@@ -70,6 +80,7 @@ static int add(struct iod_call *call, struct iod_volume *v, struct iod_leg *leg)
 		.offset = leg->def->offset,
 		.length = leg->def->length,
 		.retry_primary = true,
+		.lock_wait_ns = IOD_LOCK_WAIT,
 	};
 	struct dray_storage *st;
 	int rc = iod_leg_check_self(iod, leg->def->resource, &call->err);
@@ -111,6 +122,12 @@ json_t *iod_do_volume_add(struct iod_call *call)
 	strcpy(def.name, name);
 	def.hidden = iod_arg_bool(call, "hidden", false);
 	def.read_only = iod_arg_bool(call, "read_only", false);
+	uint64_t block_bytes = iod_arg_count(call, "block_bytes", 0);
+	if (block_bytes && (block_bytes < 512 || block_bytes > 65536 || (block_bytes & (block_bytes - 1)))) {
+		dray_error_kind(&call->err, -EINVAL, "block_size", "volume.add: block_bytes is a power of two from 512 to 65536");
+		return NULL;
+	}
+	def.block_bytes = (uint32_t)block_bytes;
 	struct iod_leg_def *leg_def = iod_arg_leg(call);
 	if (!leg_def)
 		return NULL;

@@ -113,6 +113,8 @@ void iod_leg_error(struct iod_leg *leg, const char *fmt, ...) __attribute__((for
  * identity recorded. */
 int iod_leg_open(struct iod_leg *leg, bool primary, uint64_t lock_wait_ns, bool expected, struct dray_storage **st,
 	struct dray_error *err);
+/* How long a new leg's lock is waited for: others hold it for a moment when they look what it is. */
+#define IOD_LOCK_WAIT UINT64_C(1000000000)
 /* An open failed with `rc`: if the storage is held because it is a leg of this process, says so: -EEXIST "exists". */
 int iod_leg_held_by_us(const struct iod_leg *leg, const struct dray_storage_options *options, int rc,
 	struct dray_error *err);
