@@ -67,6 +67,10 @@ static uint64_t step_bytes(const struct dray_vol *v)
 static bool choose_parts(const struct dray_vol *v, const struct open_region *o, uint64_t *offset, uint64_t *length)
 {
 	uint64_t free_parts = dray_region_mask(v, o->region) & ~o->done & ~o->in_flight;
+	if (free_parts && v->n_trouble)
+		free_parts &= ~dray_probe_busy_parts(v, o->region);
+	if (free_parts && v->bad.again_gen)
+		free_parts &= ~dray_bad_busy_parts(v, o->region);
 	if (!free_parts)
 		return false;
 	unsigned first = (unsigned)__builtin_ctzll(free_parts), n = 0;
@@ -144,7 +148,7 @@ static bool start_step(struct dray_vol *v, int leg_no)
 	uint64_t offset, length;
 	int open = -1;
 	enum walk walk = WALK_VERIFY;
-	if (!has_work(v, leg))
+	if (!has_work(v, leg) || (v->n_trouble && dray_probe_crowded(v)))
 		return false;
 	if (leg->copy_after_ns <= v->now_ns &&
 		(choose_open(v, l, &offset, &length, &open) || (open_next(v, l) && choose_open(v, l, &offset, &length, &open)))) {
@@ -186,6 +190,7 @@ static bool start_step(struct dray_vol *v, int leg_no)
 	*s = (struct step){
 		.leg = leg_no,
 		.link = l,
+		.source = v->primary,
 		.walk = walk,
 		.open = open,
 		.offset = offset,
@@ -298,7 +303,7 @@ int dray_vol_verify(struct dray_vol *v, int leg_no, unsigned sample, bool repair
 	l->verify_sample = sample ? sample : 1;
 	l->verify_next = 0;
 	l->verify_error = 0;
-	leg->verify_compared = leg->verify_differing = leg->verify_repaired = 0;
+	leg->verify_compared = leg->verify_differing = leg->verify_repaired = leg->verify_skipped = 0;
 	leg->verify_ranges = 0;
 	dray_pump(v);
 	return 0;

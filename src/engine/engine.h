@@ -45,6 +45,8 @@ enum dray_op {
 	DRAY_OP_CACHE,     /* a hint: the range will be read soon */
 	DRAY_OP_MAP_WRITE, /* write one page of the leg's region map (`data`, DRAY_MAP_PAGE_BYTES, at `offset` of the map) */
 	DRAY_OP_MAP_SYNC,  /* all completed MAP_WRITEs of this leg become durable */
+	DRAY_OP_BAD_WRITE, /* write one slot of the volume's list of bad ranges (`data`, DRAY_BAD_SLOT_BYTES, at `offset`: 0 or that) */
+	DRAY_OP_BAD_SYNC,  /* all completed BAD_WRITEs of this volume become durable */
 };
 
 enum dray_op_flags {
@@ -71,7 +73,7 @@ struct dray_io {
 	int leg;
 	uint32_t flags;
 	uint64_t offset, length;
-	void *data;                  /* READ: filled; WRITE, MAP_WRITE: the bytes, unchanged until completion */
+	void *data;                  /* READ: filled; WRITE, MAP_WRITE, BAD_WRITE: the bytes, unchanged until completion */
 	struct dray_extent *extents; /* EXTENTS: array of `max_extents`; the host sets n_extents */
 	unsigned max_extents, n_extents;
 	void *host[6];               /* the host's own */
@@ -119,8 +121,10 @@ struct dray_request {
 	unsigned ios;                  /* operations the answer waits for */
 	unsigned unsettled;            /* operations given up on, not completed: they hold the payload (H6) */
 	unsigned tried_legs;           /* reads: a bit per leg that failed */
-	int error;
-	uint8_t state;
+	int error, first_error;        /* first_error: reads: the primary's */
+	uint64_t clear_gen;            /* writes: see engine/bad.c */
+	uint32_t flush_failures;       /* ... the primary's, when the chunk was sent */
+	uint8_t state, clear;
 	bool replied;
 };
 
@@ -139,8 +143,14 @@ enum dray_event_kind {
 	DRAY_EV_RESUMED,       /* requests flow again; `primary` says on which leg; blackout_ns the longest wait */
 	DRAY_EV_IN_DOUBT,      /* the deadline passed with the record under way: resumed with strict mirroring (H8) */
 	DRAY_EV_VERIFIED,      /* a verify ended; figures in dray_vol_leg_info */
-	DRAY_EV_MAP_ERROR,     /* the leg's map cannot be written (retried for ever); writes to clean regions wait */
+	DRAY_EV_MAP_ERROR,     /* the leg's map (or, `leg` the primary, the list of bad ranges) cannot be written (retried for ever);
+	                        * writes to clean regions (to bad ranges) wait */
 	DRAY_EV_PAUSED,        /* the leg's last copy step ended after a pause */
+	DRAY_EV_SOURCE_READ,   /* the copy could not read [offset, offset + length) of the primary: error says why. It is tried again with
+	                        * back-off, then block by block. At most one a second */
+	DRAY_EV_READ_ELSEWHERE, /* an application's read that the primary failed with `error` was served by `leg`. At most one a second */
+	DRAY_EV_BAD_RANGE,     /* [offset, offset + length) can't be read on the primary and nowhere else: it is a bad range now (error:
+	                        * why); or, error 0, it is none any more */
 };
 
 enum dray_leg_state {
@@ -159,6 +169,7 @@ struct dray_event {
 	int error;
 	const char *why; /* static text, or NULL */
 	uint64_t token, blackout_ns, suspended_ns;
+	uint64_t offset, length;
 };
 
 /* ---- the host ---- */
@@ -190,16 +201,24 @@ struct dray_vol_config {
 	uint64_t intent_idle_ns;    /* an intent is cleared after this long without a write; default 5 s (0) */
 	unsigned max_intents;       /* above this many per leg they are cleared early; default 2048 (0) */
 	uint64_t settle_ns;         /* DRAY_C_MAY_LAND_LATE: how long late writes may land; default 5 s (0) */
+	uint64_t read_retry_ns;     /* first back-off of a copy step whose source can't be read; default 100 ms (0) */
 	uint64_t chunk_bytes;       /* long ZERO and DISCARD requests are split at this; default 8 MiB (0) */
+	/* The list of bad ranges after a restart: its two slots of DRAY_BAD_SLOT_BYTES, synced before they were read (as a map is), a
+	 * NULL pointer for one that could not be read; bad_slots NULL: there never was a list. Only read during the call. */
+	const void *const *bad_slots;
+	uint8_t bad_id[16];         /* the identity stored in each slot: the volume's; a slot of another is void */
 };
 
-/* 0, -EINVAL (a bad config) or -ENOMEM. `ops` and `host` outlive the volume. The volume has no legs yet. */
+/* 0, -EINVAL (a bad config), -ENOMEM, or -EBADMSG: there was a list of bad ranges, and neither slot is valid: what is bad can't be
+ * guessed. `ops` and `host` outlive the volume. The volume has no legs yet. */
 int dray_vol_new(struct dray_vol **vol, const struct dray_vol_config *config, const struct dray_host_ops *ops, void *host);
 
 /* Only when no operation, request or leg is left in it (or the simulator crashes it with `crash`, which checks nothing).*/
 void dray_vol_free(struct dray_vol *vol, bool crash);
 
 struct dray_leg_config {
+	uint32_t id;           /* the host's own number for the leg, never used for another one: the list of bad ranges names it. 0: one is
+	                        * made up, for a host that keeps nothing */
 	bool durable;          /* the host keeps a region map for the leg (checkpoint: true) */
 	bool late_writes;      /* after a restart old writes of another incarnation may still land (network storage):
 	                        * what was not clean is verified after it was copied */
@@ -259,7 +278,8 @@ void dray_vol_get_limits(const struct dray_vol *vol, struct dray_copy_limits *li
 int dray_vol_leg_pause(struct dray_vol *vol, int leg, bool paused);
 /* pause --detach: the leg is tracked only, until leg_retry. -ENOENT, -EINVAL (primary). */
 int dray_vol_leg_set_aside(struct dray_vol *vol, int leg);
-/* A held (or degraded) leg is tried again now, from what is there. -ENOENT, -EINVAL. The host has reopened it if need be. */
+/* A held (or degraded) leg is tried again now, from what is there; bad ranges that the primary may be able to read again are looked at
+ * once more. -ENOENT, -EINVAL. The host has reopened it if need be. */
 int dray_vol_leg_retry(struct dray_vol *vol, int leg);
 /* The successor among several targets: `copy` legs are detached at the switch. -ENOENT. */
 int dray_vol_leg_set_role(struct dray_vol *vol, int leg, bool copy_role);
@@ -274,6 +294,9 @@ int dray_vol_verify_stop(struct dray_vol *vol, int leg);
 /* What becomes of the primary at the next switch: it is kept in sync as the way back (true, as it is at first), or let go at that
  * instant as an image of it, like the copies: LEG_DETACHED follows, and there is no undo. For a commit with the switch. */
 void dray_vol_switch_keep(struct dray_vol *vol, bool keep);
+/* How many bytes of bad ranges the next switch or split may leave behind: more than that, and it is refused with -EUCLEAN (H17). 0 at
+ * first; stays until it is set again. See dray_vol_info.bad_behind_bytes. */
+void dray_vol_switch_accept_bad(struct dray_vol *vol, uint64_t bytes);
 /* Checks that `leg` could take over and flushes all legs while the application runs. PREPARED follows with error 0, or:
  * -EAGAIN (dirty, doubtful or unsettled ranges), -EIO (its flush failed), -EBUSY (another switch is under way), -ENOENT.
  * -ETIMEDOUT: its flush took longer than give_up_ns. The others' flushes are not waited for once they look hopeless.
@@ -312,6 +335,7 @@ struct dray_leg_info {
 	uint64_t degraded_since_ns;
 	bool verifying;
 	uint64_t verify_compared_bytes, verify_differing_bytes, verify_repaired_bytes;
+	uint64_t verify_skipped_bytes; /* bad ranges: there is nothing to compare */
 	unsigned verify_ranges;    /* entries used in the array below; more differing ranges than fit are only counted */
 	struct {
 		uint64_t offset, length;
@@ -333,6 +357,10 @@ struct dray_vol_info {
 	/* For the prediction of a blackout: the shortest of a secondary's last flushes (the one under the suspend comes right behind
 	 * another, so there is little to flush), and a moving average of what a write takes. 0: not known yet. */
 	uint64_t flush_ns, write_ewma_ns;
+	/* Bad ranges (engine/bad.c): how many, how many bytes, and of these, what a switch would leave behind: what the primary
+	 * may still hold and the other legs do not. The rest was left behind by an earlier switch and reads as an error. */
+	unsigned bad_ranges;
+	uint64_t bad_bytes, bad_behind_bytes;
 };
 void dray_vol_info(const struct dray_vol *vol, struct dray_vol_info *info);
 void dray_vol_longest_reset(struct dray_vol *vol);
@@ -347,6 +375,21 @@ void dray_vol_longest_reset(struct dray_vol *vol);
 uint64_t dray_map_n_pages(uint64_t size_bytes, uint64_t region_bytes);
 /* An all-dirty page. */
 void dray_map_page_format(void *page, const uint8_t map_id[16], uint64_t page_no, uint64_t region_bytes);
+
+/* ---- the list of bad ranges on disk (docs/ONDISK.md, "bad") ---- */
+#define DRAY_BAD_SLOT_BYTES  4096
+#define DRAY_BAD_RANGES_MOST 252 /* that fit */
+/* An empty list: the host fills both slots of a new volume with it, durably, before its first secondary is attached. */
+void dray_bad_slot_format(void *slot, const uint8_t bad_id[16], uint32_t block_bytes);
+
+struct dray_bad_range {
+	uint64_t offset, length;
+	bool lost; /* the primary does not hold it: reads fail until it is overwritten */
+};
+/* Copies the first `most` into `out`, ascending; returns how many there are. */
+unsigned dray_vol_bad_ranges(const struct dray_vol *vol, struct dray_bad_range *out, unsigned most);
+/* Whether the block at `offset` is in a bad range; *lost as above. */
+bool dray_vol_bad_at(const struct dray_vol *vol, uint64_t offset, bool *lost);
 
 /* What the engine holds of one region of a secondary leg: for tests and the simulator. -ENOENT. */
 enum dray_region_state {

@@ -9,6 +9,8 @@
  *   link.c     what is known of a leg against the primary: clean, dirty, in doubt; parts of a region under way
  *   map.c      the durable trace of that: the region map
  *   record.c   when a region may be recorded clean and an intent be cleared
+ *   bad.c      what can't be read any more: the durable list of bad ranges
+ *   probe.c    finding out what of the primary can't be read
  *   step.c     one step of a copy, a recheck or a verification
  *   copy.c     which step comes next, and when
  *   takeover.c a volume's part in a switch: prepare, suspend, drain, seal, apply, abort
@@ -34,6 +36,8 @@
 #define MAX_OPEN      64 /* regions of one link partly walked */
 #define PARTS         64 /* of a region, most */
 #define MAX_MAP_PAGES_IN_COMMIT 16
+#define MAX_TROUBLE   64 /* ranges of the primary being looked at because a read failed */
+#define MAX_UNREAD    64 /* ranges found unreadable and not yet listed as bad */
 
 enum request_state {
 	RQ_NONE,
@@ -42,7 +46,11 @@ enum request_state {
 	RQ_INTENT,  /* waits for durable intents: on vol->intent_wait */
 	RQ_READY,   /* to be sent (or waits for io structs): on vol->ready */
 	RQ_RUNNING, /* all sent, operations under way */
+	RQ_CLEAR,   /* written to a bad range: on vol->clearing (bad.c) */
 };
+
+/* req->clear: a chunk that was written over a bad range */
+enum { CLEAR_NONE, CLEAR_WANTED, CLEAR_FLUSH, CLEAR_LIST };
 
 /* What an io belongs to: io->role. */
 enum io_role {
@@ -51,6 +59,8 @@ enum io_role {
 	ROLE_MAP,     /* owner: the link */
 	ROLE_RECORD,  /* owner: the link */
 	ROLE_TAKEOVER, /* owner: the volume */
+	ROLE_BAD,      /* owner: the volume; of no leg */
+	ROLE_PROBE,    /* owner: the volume */
 };
 
 /* A region's code in the map. */
@@ -125,6 +135,48 @@ struct link {
 	bool was_synced;
 };
 
+/* Ranges, ascending, not overlapping; neighbours of one origin are one. */
+struct bad_range {
+	uint64_t offset, length;
+	uint32_t origin; /* config.id of the leg that alone may hold it */
+	uint64_t gen;    /* of the list when it was added */
+};
+struct bad_set {
+	struct bad_range *r;
+	unsigned n, add_most, most; /* ranges; a new one is taken below add_most; the rest of the room is for those that split */
+};
+
+struct bad_list {
+	struct bad_set set;
+	uint64_t gen, durable_gen; /* of the contents: one more at each change */
+	uint64_t slot_gen[2], flight_gen, seq;
+	unsigned current;          /* the slot that holds what is durable */
+	bool busy, failed;
+	uint64_t again_gen;        /* the primary's, up to this, are to be looked at once more, when all legs are dirty there; 0: none */
+	uint64_t retry_at_ns, accepted;
+	struct dray_io io;
+	uint8_t *image;
+};
+
+/* A range of the primary that the copy could not read. */
+struct trouble {
+	uint64_t offset, length;
+	unsigned attempts, failures; /* attempts: that count; failures: for the back-off */
+	uint64_t at_ns;
+	int error;
+	bool reading; /* a read that a step gave up on is still under way */
+	bool flushing, flushed; /* the primary was flushed after the last write there */
+};
+
+struct probe {
+	bool busy, stale;          /* stale: what comes back does not matter any more */
+	enum { PROBE_RANGE, PROBE_WITNESS, PROBE_FLUSH } what;
+	uint64_t offset, length;   /* of the trouble it is about */
+	void *buf;
+	uint64_t buf_bytes;
+	struct dray_io io;
+};
+
 struct leg {
 	enum dray_leg_state state;
 	struct dray_leg_config config;
@@ -144,14 +196,14 @@ struct leg {
 	uint64_t flush_gen;
 	/* figures */
 	uint64_t copied, skipped, zeroed, compared, recopied, mirrored;
-	uint64_t verify_compared, verify_differing, verify_repaired;
+	uint64_t verify_compared, verify_differing, verify_repaired, verify_skipped;
 	unsigned verify_ranges;
 	struct {
 		uint64_t offset, length;
 	} verify_range[64];
 };
 
-enum step_phase { ST_FREE, ST_LOCK, ST_EXTENTS, ST_READ, ST_TARGET_EXTENTS, ST_WRITE, ST_END };
+enum step_phase { ST_FREE, ST_LOCK, ST_EXTENTS, ST_READ, ST_BAD, ST_TARGET_EXTENTS, ST_WRITE, ST_END };
 
 struct step {
 	enum step_phase phase;
@@ -161,11 +213,15 @@ struct step {
 	enum walk walk;
 	int open;            /* index into link->open; -1: verification */
 	uint64_t offset, length;
+	int source;          /* the leg it reads: the primary, or another that has it where the primary can't be read */
 	bool compare, fix, abandoned, is_zero, differed;
+	bool target_unread;  /* the target can't be read: it is written, without comparing */
+	bool gaps;           /* something in it is not to be read: runs in between are, one after the other */
+	uint64_t rd[2], rd_run[2]; /* ST_READ: how far each side has come; the run under way */
 	unsigned ios;
-	int error;           /* first error; error_leg: whose */
+	unsigned sent;       /* a bit per io under way */
+	int error;           /* first error; error_leg: whose (the source's goes before the target's) */
 	int error_leg;
-	unsigned error_flags;
 	uint64_t since_ns;   /* when granted */
 	void *buf[2];
 	uint64_t at, run;    /* ST_WRITE: the run under way */
@@ -207,6 +263,17 @@ struct dray_vol {
 	struct dray_io *io_pool;
 	struct dray_list io_free;
 	unsigned ios_in_use;
+
+	struct bad_list bad;
+	uint32_t flush_failures;     /* of the primary; in doubt, of any leg */
+	struct dray_list clearing;   /* requests that have written to bad ranges */
+	struct trouble trouble[MAX_TROUBLE];
+	unsigned n_trouble;
+	struct bad_set unread;       /* origin and gen mean nothing there */
+	struct bad_range unread_ranges[MAX_UNREAD];
+	struct probe probe;
+	uint64_t witness, witness_ok_ns; /* a block of the primary that could be read; when it was, last */
+	uint64_t next_source_event_ns, next_elsewhere_event_ns;
 
 	struct step steps[MAX_STEPS];
 	uint64_t step_bytes_in_flight, next_step_ns;
@@ -297,6 +364,8 @@ void dray_request_abandon_flush(struct dray_vol *v, struct dray_io *io);
 /* ---- leg.c ---- */
 /* An operation on a secondary failed: set it aside, to be retried. */
 void dray_leg_failed(struct dray_vol *v, int leg, int error, const char *why);
+/* ... and held at once, since trying again would not help. */
+void dray_leg_give_up(struct dray_vol *v, int leg, int error, const char *why);
 void dray_leg_stalled(struct dray_vol *v, int leg);
 void dray_leg_progress(struct dray_vol *v, struct leg *leg);
 void dray_leg_io_settled(struct dray_vol *v, int leg);
@@ -345,11 +414,70 @@ void dray_record_io_done(struct dray_vol *v, struct dray_io *io);
 /* A write or step to the range is being sent: a batch under way may not record it clean (H12). */
 void dray_record_touch(struct dray_vol *v, uint64_t offset, uint64_t length);
 
+/* ---- bad.c ---- */
+int dray_bad_new(struct dray_vol *v, const struct dray_vol_config *config);
+void dray_bad_free(struct dray_vol *v);
+bool dray_bad_pump(struct dray_vol *v);
+uint64_t dray_bad_tick(struct dray_vol *v);
+void dray_bad_io_done(struct dray_vol *v, struct dray_io *io);
+/* Ranges that overlap: the first of them, or NULL. */
+const struct bad_range *dray_set_find(const struct bad_set *set, uint64_t offset, uint64_t length);
+/* 0 or -ENOSPC. Nothing of the range is in the set. */
+int dray_set_add(struct bad_set *set, struct bad_range range, uint64_t longest);
+/* Takes the range out of whatever overlaps it. 0 or -ENOSPC (one more would be needed: nothing is changed). */
+int dray_set_remove(struct bad_set *set, uint64_t offset, uint64_t length);
+static inline bool dray_bad_any(const struct dray_vol *v, uint64_t offset, uint64_t length)
+{
+	return v->bad.set.n && dray_set_find(&v->bad.set, offset, length);
+}
+/* Something of the range can't be served: the primary never had it. */
+bool dray_bad_lost(const struct dray_vol *v, uint64_t offset, uint64_t length);
+/* What was found unreadable in the range becomes bad. 0, or -ENOSPC: the list is full. The claim on the range is held. */
+int dray_bad_list_unread(struct dray_vol *v, uint64_t offset, uint64_t length);
+/* Whatever is bad in the range is durably listed. */
+bool dray_bad_durable(const struct dray_vol *v, uint64_t offset, uint64_t length);
+/* -ENOSPC, or 0 and the list without the range is on its way to the disk: as dray_bad_reached(v, *gen) says. */
+int dray_bad_remove(struct dray_vol *v, uint64_t offset, uint64_t length, uint64_t *gen);
+static inline bool dray_bad_reached(const struct dray_vol *v, uint64_t gen)
+{
+	return v->bad.durable_gen >= gen;
+}
+/* Bytes that a switch to another leg, or a split, would leave behind. */
+uint64_t dray_bad_behind(const struct dray_vol *v, bool split);
+/* The primary's are to be looked at once more. */
+void dray_bad_again(struct dray_vol *v);
+/* Parts of the region that wait for that, or for the probe. */
+uint64_t dray_bad_busy_parts(const struct dray_vol *v, uint64_t region);
+/* A run at `at` of a step's range, in which all is to be read of that side (gap false) or nothing. Sides: 0 source, 1 target. */
+uint64_t dray_bad_run(const struct dray_vol *v, const struct step *s, int side, uint64_t at, uint64_t end, bool *gap);
+
+/* ---- probe.c ---- */
+/* A step could not read the range of the primary. `reading`: it gave up, the read is still under way. false: no room. */
+bool dray_probe_note(struct dray_vol *v, uint64_t offset, uint64_t length, int error, bool reading);
+/* The read that was given up on came back. */
+void dray_probe_late(struct dray_vol *v, uint64_t offset, uint64_t length, int error);
+/* The primary could be read there. */
+void dray_probe_good(struct dray_vol *v, uint64_t offset);
+/* The primary is written there: whatever was found out is void. */
+void dray_probe_wrote(struct dray_vol *v, uint64_t offset, uint64_t length);
+/* Another primary, or nobody who wants to know. */
+void dray_probe_reset(struct dray_vol *v);
+bool dray_probe_pump(struct dray_vol *v);
+uint64_t dray_probe_tick(struct dray_vol *v);
+void dray_probe_io_done(struct dray_vol *v, struct dray_io *io);
+/* So many reads that steps gave up on are under way that more steps would only join them. */
+bool dray_probe_crowded(const struct dray_vol *v);
+uint64_t dray_probe_busy_parts(const struct dray_vol *v, uint64_t region);
+
 /* ---- step.c, copy.c ---- */
+/* The list of bad ranges is durable: steps that waited for it go on. */
+bool dray_step_pump(struct dray_vol *v);
 void dray_step_begin(struct dray_vol *v, struct step *s);
 void dray_step_granted(struct dray_vol *v, struct step *s);
 void dray_step_io_done(struct dray_vol *v, struct dray_io *io);
 void dray_step_abandon(struct dray_vol *v, struct step *s);
+/* ... because it kept its claim for too long: if it waits for the primary, that is noted. */
+void dray_step_give_up(struct dray_vol *v, struct step *s);
 uint64_t dray_copy_tick(struct dray_vol *v);
 bool dray_copy_pump(struct dray_vol *v);
 void dray_copy_refund(struct dray_vol *v, uint64_t bytes);

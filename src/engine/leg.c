@@ -44,6 +44,8 @@ int dray_vol_leg_attach(struct dray_vol *v, const struct dray_leg_config *config
 	struct leg *leg = &v->legs[n];
 	leg_clear(v, leg);
 	leg->config = *config;
+	if (!config->id)
+		leg->config.id = (uint32_t)n + 1;
 	leg->config.pages = NULL; /* only good during this call */
 	if (dray_bitmap_new(&leg->dirty_cache, v->n_regions) || dray_bitmap_new(&leg->dirty_cache_old, v->n_regions) ||
 		dray_bitmap_new(&leg->known_zero, v->n_regions))
@@ -124,6 +126,16 @@ void dray_leg_failed(struct dray_vol *v, int leg_no, int error, const char *why)
 	set_aside(v, leg_no, error, why);
 }
 
+void dray_leg_give_up(struct dray_vol *v, int leg_no, int error, const char *why)
+{
+	struct leg *leg = &v->legs[leg_no];
+	set_aside(v, leg_no, error, why);
+	if (leg->state != DRAY_LEG_DEGRADED || leg->held)
+		return;
+	leg->held = true;
+	dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_HELD, .leg = leg_no, .leg_state = leg->state, .error = error, .why = why });
+}
+
 void dray_leg_stalled(struct dray_vol *v, int leg_no)
 {
 	struct leg *leg = &v->legs[leg_no];
@@ -179,6 +191,11 @@ void dray_leg_io_settled(struct dray_vol *v, int leg_no)
 		}
 		int error = leg->image_error;
 		leg_clear(v, leg);
+		if (!v->links) {
+			/* Nobody was given zeroes, nobody wants to know. */
+			dray_probe_reset(v);
+			dray_bad_again(v);
+		}
 		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_DETACHED, .leg = leg_no, .leg_state = DRAY_LEG_DETACHED, .error = error });
 	}
 }
@@ -257,7 +274,7 @@ uint64_t dray_leg_tick(struct dray_vol *v)
 		else if (s->phase == ST_WRITE && leg_active(&v->legs[s->leg]))
 			dray_leg_stalled(v, s->leg); /* a write that is given up on takes the leg with it (H6) */
 		else
-			dray_step_abandon(v, s);
+			dray_step_give_up(v, s);
 	}
 	return next;
 }
@@ -316,6 +333,7 @@ int dray_vol_leg_retry(struct dray_vol *v, int leg_no)
 	leg->backoff_ns = 0;
 	leg->failing_since_ns = 0;
 	leg->copy_after_ns = 0;
+	dray_bad_again(v);
 	dray_leg_tick(v);
 	dray_pump(v);
 	return 0;
@@ -411,6 +429,7 @@ void dray_leg_flush_end(struct dray_vol *v, int leg_no, uint64_t gen, uint64_t s
 		return;
 	}
 	leg->last_error = error;
+	v->flush_failures += leg_no == v->primary || dray_in_doubt(v);
 	if ((leg_no == v->primary && v->takeover.phase != TK_NONE) || dray_in_doubt(v)) {
 		leg->flush_poisoned = true;
 		return;

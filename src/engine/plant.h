@@ -30,6 +30,16 @@
 	X(H15_DISCARD_PASSED_ON, "a discard goes to mirrored legs as a discard") \
 	X(H16_VERIFY_WITHOUT_CLAIM, "verify reads the legs without claiming the range") \
 	X(H16_REPAIR_FROM_TARGET, "verify repairs the primary from the leg") \
+	X(H17_ZEROED_BEFORE_DURABLE, "zeroes are written for what can't be read before the list of bad ranges is durable") \
+	X(H17_NOT_REFUSED, "a switch leaves bad ranges behind that nobody accepted") \
+	X(H17_ZEROES_SERVED, "after the switch a bad range reads as what the new primary holds there") \
+	X(H17_ZEROES_SERVED_BY_LEG, "a read of a bad range that the primary fails is served by a leg that was given zeroes") \
+	X(H17_EXTENTS_SAY_ZERO, "after the switch a bad range is a hole for those who ask") \
+	X(H17_CLEARED_WHEN_SENT, "a bad range is cleared when a write to it is sent") \
+	X(H17_CLEARED_UNFLUSHED, "a bad range is cleared before the write is durable") \
+	X(H17_CLEAR_NOT_AWAITED, "a write to a bad range is answered before the list says so") \
+	X(H17_ORIGIN_OVERWRITTEN, "after the switch the copy back writes zeroes over what only the old primary may hold") \
+	X(H17_RECHECK_BEFORE_DIRTY, "a bad range is dropped for another look while legs still count as clean there") \
 	X(H18_OLD_LEG_FLUSH_DECIDES, "a failed flush of the old leg at the switch is fatal for the switch") \
 	X(H19_UNDO_WITH_DIRTY_LEG, "an undo goes to a leg that has dirty regions") \
 	X(INTENT_AFTER_WRITE, "the intent is written after the mirrored write was sent") \

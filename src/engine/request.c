@@ -104,6 +104,9 @@ void dray_request_granted(struct dray_vol *v, struct dray_request *req)
 	/* It may wait for io structs before it is sent: a record batch that is under way already must not call its regions clean
 	 * behind its back (batches that begin later see the lock). */
 	dray_record_touch(v, req->lock.start, req->lock.end - req->lock.start);
+	req->flush_failures = v->flush_failures;
+	if (PLANT(H17_CLEARED_WHEN_SENT))
+		dray_bad_remove(v, req->lock.start, req->lock.end - req->lock.start, &req->clear_gen);
 	if (intents_durable(v, req)) {
 		req->state = RQ_READY;
 		dray_list_add_tail(&v->ready, &req->node);
@@ -181,10 +184,28 @@ static bool send_write(struct dray_vol *v, struct dray_request *req)
 
 static int other_leg_for_read(const struct dray_vol *v, const struct dray_request *req);
 
+/* The primary holds something there that is nobody's data (bad.c). Returns whether that answers the request. */
+static bool answer_lost(struct dray_vol *v, struct dray_request *req)
+{
+	if (!dray_bad_lost(v, req->offset, req->length))
+		return false;
+	if (req->op == DRAY_OP_READ && !PLANT(H17_ZEROES_SERVED)) {
+		req->error = -EIO;
+		return true;
+	}
+	if (req->op != DRAY_OP_EXTENTS || PLANT(H17_EXTENTS_SAY_ZERO))
+		return false;
+	req->extents[0] = (struct dray_extent){ .length = req->length };
+	req->n_extents = 1;
+	return true;
+}
+
 static bool send_other(struct dray_vol *v, struct dray_request *req)
 {
 	if (ios_free(v) < DRAY_MAX_LEGS)
 		return false;
+	if (v->bad.set.n && answer_lost(v, req))
+		return true;
 	int leg = v->primary;
 	if (req->tried_legs) {
 		leg = other_leg_for_read(v, req);
@@ -204,9 +225,64 @@ static bool send_other(struct dray_vol *v, struct dray_request *req)
 
 static void chunk_done(struct dray_vol *v, struct dray_request *req);
 
-bool dray_request_pump(struct dray_vol *v)
+/* ---- a write over a bad range (the essay is in bad.c) ---- */
+
+/* Returns whether the chunk is not done yet. */
+static bool clear_bad(struct dray_vol *v, struct dray_request *req)
+{
+	uint64_t offset = req->lock.start, length = req->lock.end - offset;
+	if (req->error || (req->clear == CLEAR_NONE && !dray_bad_any(v, offset, length))) {
+		req->clear = CLEAR_NONE;
+		return false;
+	}
+	switch (req->clear) {
+	case CLEAR_NONE: req->clear = PLANT(H17_CLEARED_UNFLUSHED) ? CLEAR_FLUSH : CLEAR_WANTED; break;
+	case CLEAR_WANTED: return true;
+	case CLEAR_FLUSH: break;
+	case CLEAR_LIST: req->clear = CLEAR_NONE; return false;
+	}
+	if (req->clear == CLEAR_FLUSH) {
+		/* A flush of the primary that failed since may have dropped what this wrote, and a later one knows nothing of it (H13). */
+		if (req->flush_failures != v->flush_failures ||
+			dray_bad_remove(v, offset, length, &req->clear_gen)) {
+			req->error = -EIO;
+			req->clear = CLEAR_NONE;
+			return false;
+		}
+		req->clear = CLEAR_LIST;
+	}
+	req->state = RQ_CLEAR;
+	dray_list_add_tail(&v->clearing, &req->node);
+	return true;
+}
+
+static bool clear_pump(struct dray_vol *v)
 {
 	bool moved = false;
+	dray_list_for_each_safe(n, &v->clearing) {
+		struct dray_request *req = dray_container(n, struct dray_request, node);
+		if (req->clear == CLEAR_WANTED) {
+			/* In doubt it is not known which leg has to be flushed. */
+			if (dray_in_doubt(v) || ios_free(v) < DRAY_MAX_LEGS)
+				continue;
+			dray_list_del(&req->node);
+			req->clear = CLEAR_FLUSH;
+			req->state = RQ_RUNNING;
+			send_one(v, req, DRAY_OP_FLUSH, 0, 0, 0, v->primary);
+		} else {
+			if (!dray_bad_reached(v, req->clear_gen) && !PLANT(H17_CLEAR_NOT_AWAITED))
+				continue;
+			dray_list_del(&req->node);
+			chunk_done(v, req);
+		}
+		moved = true;
+	}
+	return moved;
+}
+
+bool dray_request_pump(struct dray_vol *v)
+{
+	bool moved = clear_pump(v);
 	dray_list_for_each_safe(n, &v->intent_wait) {
 		struct dray_request *req = dray_container(n, struct dray_request, node);
 		if (!intents_durable(v, req))
@@ -234,6 +310,8 @@ static void chunk_done(struct dray_vol *v, struct dray_request *req)
 {
 	if (is_write(req->op)) {
 		uint64_t end = req->lock.end;
+		if ((v->bad.set.n || req->clear) && clear_bad(v, req))
+			return;
 		dray_lock_leave(&v->locks, &req->lock);
 		if (!req->error && end < req->offset + req->length) {
 			enter_chunk(v, req, end);
@@ -251,10 +329,20 @@ static int other_leg_for_read(const struct dray_vol *v, const struct dray_reques
 	for_links(v, i) {
 		const struct leg *leg = &v->legs[i];
 		if (leg_active(leg) && !(req->tried_legs & 1u << i) && !leg->unsettled &&
-			dray_link_range_clean(v, leg->link, req->offset, req->length))
+			dray_link_range_clean(v, leg->link, req->offset, req->length) &&
+			(!dray_bad_any(v, req->offset, req->length) || PLANT(H17_ZEROES_SERVED_BY_LEG)))
 			return (int)i;
 	}
 	return DRAY_NO_LEG;
+}
+
+static void tell_elsewhere(struct dray_vol *v, int leg, const struct dray_request *req)
+{
+	if (v->next_elsewhere_event_ns > v->now_ns)
+		return;
+	v->next_elsewhere_event_ns = v->now_ns + UINT64_C(1000000000);
+	dray_emit(v, (struct dray_event){ .kind = DRAY_EV_READ_ELSEWHERE, .leg = leg, .leg_state = v->legs[leg].state,
+		.error = req->first_error, .why = "the primary can't be read", .offset = req->offset, .length = req->length });
 }
 
 void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
@@ -278,7 +366,11 @@ void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
 	if (op == DRAY_OP_READ && !error && leg != v->primary && v->legs[leg].link &&
 		!dray_link_range_clean(v, v->legs[leg].link, req->offset, req->length))
 		error = -EIO;
+	if (!error && op == DRAY_OP_READ && req->tried_legs)
+		tell_elsewhere(v, leg, req);
 	if (error && op == DRAY_OP_READ) {
+		if (!req->tried_legs)
+			req->first_error = error;
 		req->tried_legs |= 1u << leg;
 		req->error = error;
 		if (other_leg_for_read(v, req) != DRAY_NO_LEG) {

@@ -8,6 +8,10 @@
  *     compare: read both legs -> equal: done -> else (repair, recheck, suspect): write the primary's bytes
  *   -> release the claim
  *
+ * Where the source can't be read, another leg that has the range is read. If there is none the step ends, and the range is left to
+ * probe.c; when it was found out which blocks they are, a step reads around them (`gaps`): they become zeroes in its buffer, and are listed
+ * as bad, durably, before anything of it is written (ST_BAD; bad.c says why). A target that can't be read in a comparison is written.
+ *
  * Everything is decided inside the claim: no write of the application is in flight to the range from the grant to the end (H3),
  * the extents are asked there (H5), both reads of a comparison happen there (H16). Buffers are taken before the claim,
  * so that nothing but storage is waited for while holding it; a storage that keeps it too long loses it (dray_step_abandon):
@@ -68,6 +72,16 @@ static void step_release(struct dray_vol *v, struct step *s)
 }
 
 /* A verification that did not see everything says so. */
+/* The claim was kept for too long. A primary that does not answer may be busy with a bad sector: the range is not asked for again before
+ * it did. */
+void dray_step_give_up(struct dray_vol *v, struct step *s)
+{
+	if (s->phase == ST_READ && s->sent & 1 && s->io[0].leg == v->primary && s->walk != WALK_VERIFY &&
+		!dray_probe_note(v, s->io[0].offset, s->io[0].length, -ETIMEDOUT, true))
+		step_leg(v, s)->copy_after_ns = v->now_ns + v->config.read_retry_ns;
+	dray_step_abandon(v, s);
+}
+
 static void note_unseen(struct step *s, int error)
 {
 	if (s->walk == WALK_VERIFY && !s->link->verify_error)
@@ -111,17 +125,57 @@ static void send(struct dray_vol *v, struct step *s, int i, enum dray_op op, uin
 	io->max_extents = DRAY_STEP_EXTENTS;
 	io->n_extents = 0;
 	s->ios++;
+	s->sent |= 1u << i;
 	dray_io_send(v, io, ROLE_STEP, s, leg);
 }
 
 /* ---- the phases ---- */
 
+/* Sends the next read of one side, or none if that side is through. */
+static void read_on(struct dray_vol *v, struct step *s, int side)
+{
+	while (s->rd[side] < s->length) {
+		uint64_t at = s->rd[side], run = s->length - at;
+		bool gap = false;
+		if (s->gaps)
+			run = dray_bad_run(v, s, side, s->offset + at, s->offset + s->length, &gap);
+		if (!gap) {
+			s->rd_run[side] = run;
+			send(v, s, side, DRAY_OP_READ, 0, s->offset + at, run, (uint8_t *)s->buf[side] + at, side ? s->leg : s->source);
+			return;
+		}
+		memset((uint8_t *)s->buf[side] + at, 0, run);
+		s->rd[side] += run;
+	}
+}
+
+/* Another leg that has the whole range. */
+static int other_source(const struct dray_vol *v, const struct step *s)
+{
+	for_links(v, i) {
+		const struct leg *leg = &v->legs[i];
+		if ((int)i != s->leg && leg_active(leg) && !leg->unsettled && dray_link_range_clean(v, leg->link, s->offset, s->length) &&
+			!dray_bad_any(v, s->offset, s->length))
+			return (int)i;
+	}
+	return DRAY_NO_LEG;
+}
+
+static void has_read(struct dray_vol *v, struct step *s);
+
 static void read_source(struct dray_vol *v, struct step *s)
 {
 	s->phase = ST_READ;
-	send(v, s, 0, DRAY_OP_READ, 0, s->offset, s->length, s->buf[0], v->primary);
+	s->rd[0] = s->rd[1] = 0;
+	bool unread = v->unread.n && dray_set_find(&v->unread, s->offset, s->length);
+	if (unread && s->source == v->primary && s->walk != WALK_VERIFY && other_source(v, s) != DRAY_NO_LEG)
+		s->source = other_source(v, s);
+	s->gaps = unread || dray_bad_any(v, s->offset, s->length);
+	read_on(v, s, 0);
 	if (s->compare)
-		send(v, s, 1, DRAY_OP_READ, 0, s->offset, s->length, s->buf[1], s->leg);
+		read_on(v, s, 1);
+	if (!s->ios)
+		has_read(v, s);
 }
 
 static void ask_source(struct dray_vol *v, struct step *s)
@@ -207,11 +261,11 @@ static bool zeroes(const uint8_t *p, uint64_t n)
 	return n == 0 || (!p[0] && !memcmp(p, p + 1, n - 1));
 }
 
-/* The length of the run at `at` and whether it is zero; runs are multiples of ZERO_UNIT or end with the step. */
-static uint64_t find_run(const struct step *s, uint64_t at, bool *zero)
+/* The length of the run at `at` and whether it is zero; runs are multiples of ZERO_UNIT or stop at `end`. */
+static uint64_t find_run(const struct step *s, uint64_t at, uint64_t end, bool *zero)
 {
 	const uint8_t *p = s->buf[0];
-	uint64_t end = s->length, pos = at, zero_from = at;
+	uint64_t pos = at, zero_from = at;
 	bool in_zero = false;
 	for (; pos < end; pos = min_u64(pos + ZERO_UNIT, end)) {
 		uint64_t n = min_u64(ZERO_UNIT, end - pos);
@@ -254,11 +308,18 @@ static void next_run(struct dray_vol *v, struct step *s)
 		step_open(s)->done |= step_mask(v, s);
 	s->phase = ST_WRITE;
 	while (s->at < s->length) {
-		bool zero = s->is_zero;
+		bool zero = s->is_zero, gap = false;
 		bool known = dray_bitmap_test(&leg->known_zero, region_of(v, s->offset));
-		s->run = s->length - s->at;
+		uint64_t end = s->length;
+		if (dray_bad_any(v, s->offset + s->at, s->length - s->at))
+			end = s->at + dray_bad_run(v, s, 1, s->offset + s->at, s->offset + s->length, &gap);
+		if (gap) { /* nothing of ours is better than what the leg has */
+			s->at = end;
+			continue;
+		}
+		s->run = end - s->at;
 		if (!s->is_zero && (known || leg->config.thin || leg->config.has_zero))
-			s->run = find_run(s, s->at, &zero);
+			s->run = find_run(s, s->at, end, &zero);
 		if (!zero) {
 			write_data(v, s);
 			return;
@@ -305,7 +366,7 @@ static void note_difference(struct dray_vol *v, struct step *s)
 static void compare(struct dray_vol *v, struct step *s)
 {
 	struct leg *leg = step_leg(v, s);
-	bool equal = !memcmp(s->buf[0], s->buf[1], s->length);
+	bool equal = !s->target_unread && !memcmp(s->buf[0], s->buf[1], s->length);
 	if (s->walk == WALK_VERIFY && !dray_link_range_clean(v, s->link, s->offset, s->length)) {
 		/* Dirty since the claim (a failed flush): what differs here is no finding, the copy will bring it. */
 		note_unseen(s, -EAGAIN);
@@ -313,7 +374,14 @@ static void compare(struct dray_vol *v, struct step *s)
 		return;
 	}
 	if (s->walk == WALK_VERIFY) {
-		leg->verify_compared += s->length;
+		uint64_t skipped = 0, run;
+		for (uint64_t at = s->offset, end = at + s->length; s->gaps && at < end; at += run) {
+			bool gap;
+			run = dray_bad_run(v, s, 1, at, end, &gap);
+			skipped += gap ? run : 0;
+		}
+		leg->verify_skipped += skipped;
+		leg->verify_compared += s->length - skipped;
 		if (!equal)
 			note_difference(v, s);
 	} else if (equal) {
@@ -358,42 +426,119 @@ static void finish(struct dray_vol *v, struct step *s)
 	step_end(v, s);
 }
 
-static void fail(struct dray_vol *v, struct step *s)
+/* The source can't be read there. */
+static void source_failed(struct dray_vol *v, struct step *s)
 {
 	struct leg *leg = step_leg(v, s);
+	int other = s->source == v->primary && s->walk != WALK_VERIFY ? other_source(v, s) : DRAY_NO_LEG;
+	if (other != DRAY_NO_LEG) {
+		s->source = other;
+		s->error = 0;
+		read_source(v, s);
+		return;
+	}
+	int source = s->source, error = s->error;
+	uint64_t offset = s->io[0].offset, length = s->io[0].length;
+	enum walk walk = s->walk;
+	step_end(v, s);
+	if (source != v->primary)
+		dray_leg_failed(v, source, error, "read failed");
+	else if (walk != WALK_VERIFY && !dray_probe_note(v, offset, length, error, false))
+		leg->copy_after_ns = v->now_ns + v->config.read_retry_ns;
+}
+
+static void fail(struct dray_vol *v, struct step *s)
+{
 	int error = s->error, error_leg = s->error_leg;
 	if (s->walk == WALK_VERIFY)
 		s->link->verify_error = error;
-	step_end(v, s);
-	if (error_leg == leg_index(v, leg)) {
-		dray_leg_failed(v, error_leg, error, "copy failed");
+	if (error_leg != s->leg) {
+		source_failed(v, s);
 		return;
 	}
-	/* The source can't be read there: the others parts go on, this one is tried again later. */
-	leg->last_error = error;
-	leg->copy_after_ns = v->now_ns + UINT64_C(100000000);
-	dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = leg_index(v, leg), .leg_state = leg->state, .error = error,
-		.why = "source can't be read" });
+	step_end(v, s);
+	dray_leg_failed(v, error_leg, error, "copy failed");
+}
+
+/* All has been read that can be. */
+static void has_read(struct dray_vol *v, struct step *s)
+{
+	if (s->error) {
+		fail(v, s);
+		return;
+	}
+	if (s->source == v->primary && s->rd_run[0])
+		dray_probe_good(v, s->io[0].offset);
+	if (s->gaps && s->source != v->primary)
+		dray_set_remove(&v->unread, s->offset, s->length);
+	if (s->gaps && s->walk != WALK_VERIFY) {
+		int leg = s->leg;
+		if (s->source == v->primary && dray_bad_list_unread(v, s->offset, s->length)) {
+			step_end(v, s);
+			dray_leg_give_up(v, leg, -EIO, "too many bad ranges on the source");
+			return;
+		}
+		if (!dray_bad_durable(v, s->offset, s->length) && !PLANT(H17_ZEROED_BEFORE_DURABLE)) {
+			s->phase = ST_BAD;
+			return;
+		}
+	}
+	if (s->compare)
+		compare(v, s);
+	else
+		next_run(v, s);
+}
+
+bool dray_step_pump(struct dray_vol *v)
+{
+	bool moved = false;
+	for (int i = 0; i < MAX_STEPS && v->bad.set.n && v->step_bytes_in_flight; i++) {
+		struct step *s = &v->steps[i];
+		if (s->phase != ST_BAD || !dray_bad_durable(v, s->offset, s->length))
+			continue;
+		if (s->compare)
+			compare(v, s);
+		else
+			next_run(v, s);
+		moved = true;
+	}
+	return moved;
 }
 
 void dray_step_io_done(struct dray_vol *v, struct dray_io *io)
 {
 	struct step *s = io->owner;
-	int leg_no = io->leg;
+	int leg_no = io->leg, side = (int)(io - s->io);
 	s->ios--;
+	s->sent &= ~(1u << side);
 	if (io->abandoned)
 		v->legs[leg_no].unsettled--;
 	if (s->abandoned) {
+		if (io->op == DRAY_OP_READ && !side && leg_no == v->primary && v->n_trouble)
+			dray_probe_late(v, io->offset, io->length, io->error);
 		if (!s->ios)
 			step_free(v, s);
 		return;
 	}
-	if (io->error && s->phase != ST_EXTENTS && s->phase != ST_TARGET_EXTENTS && !s->error) {
+	if (io->error && s->phase == ST_READ && side && s->walk != WALK_VERIFY) {
+		/* What can't be read there can be written; if not, that is the leg's failure. */
+		s->target_unread = true;
+		s->rd[1] = s->length;
+		s->rd_run[1] = 0;
+	} else if (io->error && s->phase != ST_EXTENTS && s->phase != ST_TARGET_EXTENTS && (!s->error || leg_no == s->source)) {
 		s->error = io->error;
 		s->error_leg = leg_no;
 	}
+	if (s->phase == ST_READ && !s->error) { /* in runs only if something is in between */
+		s->rd[side] += s->rd_run[side];
+		read_on(v, s, side);
+	}
 	if (s->ios)
 		return;
+	if (s->phase == ST_READ) {
+		has_read(v, s);
+		return;
+	}
 	if (s->error) {
 		fail(v, s);
 		return;
@@ -410,12 +555,6 @@ void dray_step_io_done(struct dray_vol *v, struct dray_io *io)
 		} else {
 			read_source(v, s);
 		}
-		break;
-	case ST_READ:
-		if (s->compare)
-			compare(v, s);
-		else
-			next_run(v, s);
 		break;
 	case ST_TARGET_EXTENTS:
 		s->phase = ST_WRITE;

@@ -49,6 +49,17 @@ static bool fit(const struct dray_vol *v, int leg_no)
 	return any;
 }
 
+/* What the switch would leave behind has to be accepted (H17). */
+static int bad_error(const struct dray_vol *v, int leg_no)
+{
+	return dray_bad_behind(v, leg_no == DRAY_NO_LEG) > v->bad.accepted && !PLANT(H17_NOT_REFUSED) ? -EUCLEAN : 0;
+}
+
+void dray_vol_switch_accept_bad(struct dray_vol *v, uint64_t bytes)
+{
+	v->bad.accepted = bytes;
+}
+
 static void send_flush(struct dray_vol *v, int leg_no)
 {
 	struct dray_io *io = &v->legs[leg_no].takeover_io;
@@ -76,6 +87,8 @@ void dray_vol_switch_prepare(struct dray_vol *v, int leg_no, uint64_t token)
 		error = -EBUSY;
 	else if (!fit(v, leg_no) && !(PLANT(H19_UNDO_WITH_DIRTY_LEG) && v->switches))
 		error = -EAGAIN;
+	else
+		error = bad_error(v, leg_no);
 	if (error) {
 		prepared(v, leg_no, token, error);
 		return;
@@ -137,6 +150,8 @@ static void recount(struct dray_vol *v)
 	struct takeover *t = &v->takeover;
 	if (!t->error && !fit(v, t->leg) && !PLANT(SWITCH_WITHOUT_RECOUNT) && !PLANT(H19_UNDO_WITH_DIRTY_LEG))
 		t->error = -EAGAIN;
+	if (!t->error)
+		t->error = bad_error(v, t->leg);
 	t->phase = TK_DRAINED;
 	drained(v, t->error);
 }
@@ -164,6 +179,8 @@ static void all_flushed(struct dray_vol *v)
 	struct takeover *t = &v->takeover;
 	if (!t->error && !fit(v, t->leg) && !PLANT(H19_UNDO_WITH_DIRTY_LEG) && !PLANT(SWITCH_WITHOUT_RECOUNT))
 		t->error = -EAGAIN;
+	if (!t->error)
+		t->error = bad_error(v, t->leg);
 	int error = t->error;
 	t->phase = TK_PREPARED;
 	if (error)
@@ -281,6 +298,7 @@ static void exchange(struct dray_vol *v, int leg_no)
 	dray_bitmap_clear_all(&to->known_zero);
 	v->primary = leg_no;
 	v->switches++;
+	dray_probe_reset(v);
 }
 
 int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)

@@ -10,7 +10,7 @@
  *    it may still land, in doubt (H6).
  *
  * Requests
- *   read    primary; if that fails, a leg that is clean there (H17)
+ *   read    primary; if that fails, a leg that is clean there, bad ranges apart (H17)
  *   write   lock -> durable intent for every region that the disk may call clean -> each leg where it is mirrored -> answer
  *           when the primary has it and every mirrored leg has it or was given up on
  *   zero    as write; discard: as a zero that may unmap while any secondary exists (H15), in chunks
@@ -43,6 +43,8 @@ int dray_vol_new(struct dray_vol **vol, const struct dray_vol_config *config, co
 		c.max_intents = 2048;
 	if (!c.settle_ns)
 		c.settle_ns = 5 * NS_S;
+	if (!c.read_retry_ns)
+		c.read_retry_ns = 100 * NS_MS;
 	if (!c.chunk_bytes)
 		c.chunk_bytes = 8 << 20;
 	if (!power_of_two(c.region_bytes) || c.region_bytes < (64 << 10) || c.region_bytes > (1 << 30) ||
@@ -60,6 +62,16 @@ int dray_vol_new(struct dray_vol **vol, const struct dray_vol_config *config, co
 		return -ENOMEM;
 	}
 	v->config = c;
+	v->config.bad_slots = NULL; /* only good during this call */
+	int rc = dray_bad_new(v, config);
+	if (rc) {
+		dray_bad_free(v);
+		free(v->io_pool);
+		free(v);
+		return rc;
+	}
+	v->unread = (struct bad_set){ .r = v->unread_ranges, .most = MAX_UNREAD, .add_most = MAX_UNREAD };
+	v->witness = UINT64_MAX;
 	v->ops = ops;
 	v->host = host;
 	v->primary = DRAY_NO_LEG;
@@ -71,6 +83,7 @@ int dray_vol_new(struct dray_vol **vol, const struct dray_vol_config *config, co
 	dray_list_init(&v->ready);
 	dray_list_init(&v->parked);
 	dray_list_init(&v->settling);
+	dray_list_init(&v->clearing);
 	dray_list_init(&v->io_free);
 	for (unsigned i = 0; i < c.max_ios; i++)
 		dray_list_add_tail(&v->io_free, &v->io_pool[i].node);
@@ -98,6 +111,7 @@ void dray_vol_free(struct dray_vol *v, bool crash)
 		dray_bitmap_free(&leg->dirty_cache_old);
 		dray_bitmap_free(&leg->known_zero);
 	}
+	dray_bad_free(v);
 	free(v->io_pool);
 	free(v);
 }
@@ -133,7 +147,7 @@ void dray_io_send(struct dray_vol *v, struct dray_io *io, enum io_role role, voi
 	io->abandoned = false;
 	io->error = 0;
 	dray_list_init(&io->node);
-	if (role != ROLE_MAP) {
+	if (role != ROLE_MAP && role != ROLE_BAD) {
 		leg->in_flight++;
 		leg->settled_told = false;
 	}
@@ -148,6 +162,8 @@ void dray_io_send(struct dray_vol *v, struct dray_io *io, enum io_role role, voi
 			for_regions(v, r, io->offset, io->length)
 				dray_bitmap_clear(&leg->known_zero, r);
 		}
+		if (leg_no == v->primary && (v->n_trouble || v->unread.n || v->probe.busy))
+			dray_probe_wrote(v, io->offset, io->length);
 	}
 	v->ops->submit(v->host, io);
 }
@@ -189,6 +205,8 @@ static void dispatch(struct dray_vol *v, struct dray_io *io)
 	case ROLE_MAP: dray_map_io_done(v, io); break;
 	case ROLE_RECORD: dray_record_io_done(v, io); break;
 	case ROLE_TAKEOVER: dray_takeover_io_done(v, io); break;
+	case ROLE_BAD: dray_bad_io_done(v, io); break;
+	case ROLE_PROBE: dray_probe_io_done(v, io); break;
 	}
 }
 
@@ -221,7 +239,7 @@ static void completed(struct dray_vol *v, struct dray_io *io)
 {
 	struct leg *leg = &v->legs[io->leg];
 	int error = io->error;
-	if (io->role != ROLE_MAP) {
+	if (io->role != ROLE_MAP && io->role != ROLE_BAD) {
 		assert(leg->in_flight);
 		leg->in_flight--;
 	}
@@ -285,6 +303,9 @@ bool dray_pump(struct dray_vol *v)
 		}
 		for_links(v, i)
 			moved |= dray_map_pump(v, (int)i);
+		moved |= dray_bad_pump(v);
+		moved |= dray_step_pump(v);
+		moved |= dray_probe_pump(v);
 		moved |= dray_request_pump(v);
 		moved |= dray_takeover_pump(v);
 		moved |= dray_copy_pump(v);
@@ -307,6 +328,8 @@ uint64_t dray_vol_tick(struct dray_vol *v, uint64_t now_ns)
 		next = min_u64(next, dray_takeover_tick(v));
 		next = min_u64(next, dray_leg_tick(v));
 		next = min_u64(next, dray_record_tick(v));
+		next = min_u64(next, dray_bad_tick(v));
+		next = min_u64(next, dray_probe_tick(v));
 		next = min_u64(next, dray_copy_tick(v));
 	} while (dray_pump(v));
 	return max_u64(next, now_ns);
@@ -327,6 +350,7 @@ void dray_vol_submit(struct dray_vol *v, struct dray_request *req)
 	req->lock.queued = req->lock.granted = false;
 	req->ios = req->unsettled = req->tried_legs = 0;
 	req->error = 0;
+	req->clear = CLEAR_NONE;
 	req->state = RQ_NONE;
 	req->replied = false;
 	req->arrived_ns = v->now_ns;
@@ -370,6 +394,7 @@ int dray_vol_leg_info(const struct dray_vol *v, int leg_no, struct dray_leg_info
 		.verify_compared_bytes = leg->verify_compared,
 		.verify_differing_bytes = leg->verify_differing,
 		.verify_repaired_bytes = leg->verify_repaired,
+		.verify_skipped_bytes = leg->verify_skipped,
 		.verify_ranges = leg->verify_ranges,
 		.done_bytes = v->config.size_bytes,
 	};
@@ -410,7 +435,12 @@ void dray_vol_info(const struct dray_vol *v, struct dray_vol_info *info)
 		.errors = v->n_errors,
 		.longest_ns = v->longest_ns,
 		.write_ewma_ns = v->write_ewma_ns,
+		.bad_ranges = v->bad.set.n,
 	};
+	for (unsigned i = 0; i < v->bad.set.n; i++)
+		info->bad_bytes += v->bad.set.r[i].length;
+	if (v->primary != DRAY_NO_LEG)
+		info->bad_behind_bytes = dray_bad_behind(v, false);
 	for (unsigned i = 0; i < 8 && v->flush_ns[i]; i++)
 		info->flush_ns = i ? min_u64(info->flush_ns, v->flush_ns[i]) : v->flush_ns[i];
 	for (int i = 0; i < DRAY_MAX_LEGS; i++)

@@ -5,6 +5,8 @@
  * Bringing up, after a restart or for a new volume:
  *   1. The epoch record says which leg is primary. Legs that share no link with it, and the one that the record names as let
  *      go, were let go at a switch whose last step, forgetting them, a crash cut off: they are forgotten now.
+ *      The list of bad ranges is read; if there was one and it can't be understood, the volume is not served: which of its blocks are
+ *      nobody's data can't be guessed.
  *   2. The primary is opened, waiting for its lock: a dray-iod that was killed may still have requests in the kernel, and the lock
  *      is free only once they are done (H6). It must be the storage that was recorded (H2). If it can't be opened the
  *      volume is not served, the reason is told, and it is tried again for as long as the process lives.
@@ -43,7 +45,8 @@ struct attaching {
 	struct iod_leg *leg;
 	struct dray_leg_config config;
 	struct iod_map_pages pages;
-	int map_fd;
+	const void *bad_slot[2];
+	int map_fd, bad_fd;
 	int rc;
 };
 
@@ -63,6 +66,7 @@ static void configure(struct attaching *a, bool durable, bool reopened)
 {
 	const struct iod_leg_def *d = a->leg->def;
 	a->config = (struct dray_leg_config){
+		.id = d->id,
 		.durable = durable,
 		.late_writes = reopened && d->late_writes,
 		.extents = d->extents,
@@ -184,9 +188,29 @@ static struct iod_leg *find_primary(struct iod_volume *v)
 static void make_engine(void *arg)
 {
 	struct attaching *a = arg;
-	a->rc = iod_vio_new(a->v);
+	a->v->vio.bad_fd = a->bad_fd;
+	a->rc = iod_vio_new(a->v, a->bad_fd < 0 ? NULL : a->bad_slot);
 	if (!a->rc)
 		a->rc = iod_vio_attach(a->v, a->leg, &a->config);
+}
+
+static void hand_bad(void *arg)
+{
+	struct attaching *a = arg;
+	a->v->vio.bad_fd = a->bad_fd;
+}
+
+int iod_volume_need_bad(struct iod_volume *v, struct dray_error *err)
+{
+	/* It comes and goes under the verb right. */
+	if (v->vio.bad_fd >= 0)
+		return 0;
+	struct attaching a = { .v = v };
+	a.bad_fd = iod_bad_create(&v->iod->state, &v->def, err);
+	if (a.bad_fd < 0)
+		return a.bad_fd;
+	iod_thread_call(v->thread, hand_bad, &a);
+	return 0;
 }
 
 static void free_engine(void *arg)
@@ -198,7 +222,7 @@ static void free_engine(void *arg)
 
 struct map_fds {
 	struct iod_volume *v;
-	int fd[2 * IOD_LEGS_MAX];
+	int fd[2 * IOD_LEGS_MAX + 1];
 	unsigned n;
 };
 
@@ -211,6 +235,9 @@ static void take_maps(void *arg)
 			m->fd[m->n++] = leg->map_fd;
 		leg->map_fd = -1;
 	}
+	if (m->v->vio.bad_fd >= 0)
+		m->fd[m->n++] = m->v->vio.bad_fd;
+	m->v->vio.bad_fd = -1;
 }
 
 static void close_all(struct iod_volume *v)
@@ -240,9 +267,19 @@ static int start(struct iod_volume *v, bool fresh, struct dray_error *err)
 		iod_leg_install(primary, st);
 	}
 	struct attaching a = { .v = v, .leg = primary };
+	static _Thread_local uint8_t memory[2 * DRAY_BAD_SLOT_BYTES];
+	a.bad_fd = iod_bad_open(&v->iod->state, &v->def, memory, a.bad_slot, err);
+	if (a.bad_fd == -ENOENT && v->n_legs > 1)
+		a.bad_fd = iod_bad_create(&v->iod->state, &v->def, err); /* of a version that had none */
+	if (a.bad_fd < 0 && a.bad_fd != -ENOENT)
+		return a.bad_fd;
+	*err = DRAY_ERROR_INIT;
 	configure(&a, false, false);
 	a.config.tracked_only = a.config.paused = a.config.copy_role = false;
 	iod_thread_call(v->thread, make_engine, &a);
+	if (a.rc == -EBADMSG)
+		return dray_error_set(err, a.rc,
+			"volume %s: its list of bad ranges is damaged: which blocks are nobody's data is not known", v->def.name);
 	if (a.rc)
 		return dray_error_errno(err, a.rc, "volume %s: make its engine", v->def.name);
 

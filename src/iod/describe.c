@@ -15,6 +15,7 @@ struct snapshot {
 	bool live;
 	struct dray_vol_info vol;
 	struct dray_copy_limits limits;
+	struct dray_bad_range bad[DRAY_BAD_RANGES_MOST];
 	unsigned n;
 	struct {
 		unsigned id;
@@ -33,6 +34,7 @@ static void take(void *arg)
 	s->now_ns = vio->ticked_ns;
 	dray_vol_info(vio->vol, &s->vol);
 	dray_vol_get_limits(vio->vol, &s->limits);
+	dray_vol_bad_ranges(vio->vol, s->bad, DRAY_BAD_RANGES_MOST);
 	for (int i = 0; i < DRAY_MAX_LEGS; i++)
 		if (vio->legs[i] && dray_vol_leg_info(vio->vol, i, &s->leg[s->n].info) == 0)
 			s->leg[s->n++].id = vio->legs[i]->def->id;
@@ -62,8 +64,8 @@ static json_t *verify_json(const struct dray_leg_info *i)
 	for (unsigned k = 0; k < i->verify_ranges; k++)
 		json_array_append_new(ranges, json_pack("{s:I s:I}", "offset", (json_int_t)i->verify_range[k].offset, "length",
 			(json_int_t)i->verify_range[k].length));
-	return json_pack("{s:b s:I s:I s:I s:o}", "running", i->verifying, "compared_bytes",
-		(json_int_t)i->verify_compared_bytes, "differing_bytes", (json_int_t)i->verify_differing_bytes, "repaired_bytes",
+	return json_pack("{s:b s:I s:I s:I s:I s:o}", "running", i->verifying, "compared_bytes",
+		(json_int_t)i->verify_compared_bytes, "skipped_bytes", (json_int_t)i->verify_skipped_bytes, "differing_bytes", (json_int_t)i->verify_differing_bytes, "repaired_bytes",
 		(json_int_t)i->verify_repaired_bytes, "ranges", ranges);
 }
 
@@ -133,6 +135,15 @@ json_t *iod_limits_json(const struct dray_copy_limits *l)
 	return o;
 }
 
+static json_t *bad_json(const struct snapshot *s)
+{
+	json_t *list = json_array();
+	for (unsigned i = 0; s->live && i < s->vol.bad_ranges; i++)
+		json_array_append_new(list, json_pack("{s:I s:I s:b}", "offset", (json_int_t)s->bad[i].offset, "length",
+			(json_int_t)s->bad[i].length, "lost", s->bad[i].lost));
+	return list;
+}
+
 static json_t *uri_json(const struct iod_volume *v)
 {
 	if (v->def.hidden)
@@ -177,6 +188,9 @@ json_t *iod_volume_json(struct iod_volume *v)
 		"clients", (int)atomic_load(&v->clients), "served", v->served, "reason", v->served ? NULL : v->reason,
 		"suspended", s->live && s->vol.suspended, "in_doubt", s->live && s->vol.in_doubt, "legs", legs);
 	json_object_set_new(o, "limits", iod_limits_json(s->live ? &s->limits : &v->def.limits));
+	put(o, "bad_bytes", s->vol.bad_bytes);
+	put(o, "bad_behind_bytes", s->vol.bad_behind_bytes);
+	json_object_set_new(o, "bad_ranges", bad_json(s));
 	put(o, "predicted_blackout_us", (s->vol.flush_ns + s->vol.write_ewma_ns + record_ns) / 1000);
 	json_object_set_new(o, "latency_us", json_pack("{s:I s:I s:I s:I}", "read_p50", percentile(s->vol.latency_read, 0.5),
 		"read_p99", percentile(s->vol.latency_read, 0.99), "write_p50", percentile(s->vol.latency_write, 0.5),

@@ -8,6 +8,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -60,6 +61,10 @@ static void note_error(struct iod_leg *leg, const struct dray_event *ev, char *t
 		snprintf(text, size, "%s: %s", ev->why, strerror(-ev->error));
 	else
 		snprintf(text, size, "%s", ev->why ? ev->why : strerror(-ev->error));
+	if (ev->length) {
+		size_t n = strlen(text);
+		snprintf(text + n, size - n, "%s%" PRIu64 " bytes at %" PRIu64, n ? ": " : "", ev->length, ev->offset);
+	}
 	if (leg && (ev->kind == DRAY_EV_LEG_STATE || ev->kind == DRAY_EV_LEG_HELD)) {
 		bool bad = ev->kind == DRAY_EV_LEG_HELD || ev->leg_state == DRAY_LEG_DEGRADED;
 		pthread_mutex_lock(&leg->volume->iod->lock);
@@ -92,6 +97,9 @@ void iod_volume_event(struct iod_volume *v, const struct dray_event *ev)
 		[DRAY_EV_VERIFIED] = "verified",
 		[DRAY_EV_MAP_ERROR] = "map-error",
 		[DRAY_EV_PAUSED] = NULL,
+		[DRAY_EV_SOURCE_READ] = "source-read",
+		[DRAY_EV_READ_ELSEWHERE] = "read-elsewhere",
+		[DRAY_EV_BAD_RANGE] = "bad-range",
 	};
 	struct iod_vio *vio = &v->vio;
 	struct iod_leg *leg = ev->leg >= 0 && ev->leg < DRAY_MAX_LEGS ? vio->legs[ev->leg] : NULL;
@@ -135,7 +143,8 @@ void iod_volume_event(struct iod_volume *v, const struct dray_event *ev)
 	if (!names[ev->kind])
 		return;
 	unsigned id = leg ? leg->def->id : 0;
-	const char *state = ev->kind == DRAY_EV_LEG_STATE ? iod_leg_state_name(ev->leg_state) : NULL;
+	const char *state = ev->kind == DRAY_EV_LEG_STATE ? iod_leg_state_name(ev->leg_state) :
+		ev->kind == DRAY_EV_BAD_RANGE		   ? (ev->error ? "bad" : "cleared") : NULL;
 	log_event(v, id, names[ev->kind], state, text);
 	iod_notify(v->iod, names[ev->kind], v->def.name, id, state, text[0] ? text : NULL);
 }

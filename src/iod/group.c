@@ -125,6 +125,10 @@ static void prepare_on_thread(struct dray_loop_msg *msg)
 	vio->switch_token = m->group->engine_token;
 	iod_vio_enter(m->v);
 	dray_vol_switch_keep(vio->vol, !m->group->commit);
+	dray_vol_switch_accept_bad(vio->vol, m->accept_bad_bytes);
+	struct dray_vol_info info;
+	dray_vol_info(vio->vol, &info);
+	m->bad_behind_bytes = m->leg ? info.bad_behind_bytes : info.bad_bytes;
 	if (m->leg && m->leg->index == DRAY_NO_LEG)
 		iod_inbox_put(vio->inbox, m->number, IOD_PREPARED, -ENOENT, 0, 0);
 	else

@@ -13,8 +13,10 @@ struct iod_member {
 	struct iod_leg *leg;  /* the new primary; NULL: a split */
 	unsigned old_primary; /* leg id */
 	uint64_t epoch;       /* before the switch */
+	uint64_t accept_bad_bytes;
 	/* found */
 	bool suspended, resumed;
+	uint64_t bad_behind_bytes; /* when it was prepared */
 	uint64_t blackout_ns, suspended_ns;
 	/* group.c's */
 	struct iod_group *group;

@@ -130,6 +130,55 @@ int iod_map_open(struct iod_state *state, const struct iod_volume_def *def, unsi
 	return fd;
 }
 
+int iod_bad_create(struct iod_state *state, const struct iod_volume_def *def, struct dray_error *err)
+{
+	char name[NAME_BYTES], made[NAME_BYTES];
+	snprintf(name, sizeof name, "%s/bad", def->name);
+	snprintf(made, sizeof made, "%s/bad.new", def->name);
+	int fd = openat(state->volumes_fd, made, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return dray_error_errno(err, -errno, "make the list of bad ranges %s", made);
+	static _Thread_local unsigned char slot[DRAY_BAD_SLOT_BYTES] __attribute__((aligned(16)));
+	_Static_assert(DRAY_BAD_SLOT_BYTES == DRAY_MAP_PAGE_BYTES, "a slot is written like a page");
+	dray_bad_slot_format(slot, def->uuid, def->block_bytes);
+	int rc = write_page(fd, slot, 0);
+	if (!rc)
+		rc = write_page(fd, slot, 1);
+	if (!rc && fsync(fd) < 0)
+		rc = -errno;
+	/* Whole or not at all: half of one would be a list that was lost. */
+	if (!rc && renameat(state->volumes_fd, made, state->volumes_fd, name) < 0)
+		rc = -errno;
+	if (!rc)
+		rc = sync_folder(state, def->name);
+	if (rc) {
+		close(fd);
+		unlinkat(state->volumes_fd, made, 0);
+		return dray_error_errno(err, rc, "make the list of bad ranges %s", name);
+	}
+	return fd;
+}
+
+int iod_bad_open(struct iod_state *state, const struct iod_volume_def *def, uint8_t *memory, const void *slot[2],
+	struct dray_error *err)
+{
+	char name[NAME_BYTES];
+	snprintf(name, sizeof name, "%s/bad", def->name);
+	int fd = openat(state->volumes_fd, name, O_RDWR | O_CLOEXEC);
+	/* What a killed process wrote and did not sync is read now, and has to be there after the next power loss, too. */
+	int rc = fd < 0 || fdatasync(fd) < 0 ? -errno : 0;
+	if (rc) {
+		if (fd >= 0)
+			close(fd);
+		return dray_error_errno(err, rc, "open the list of bad ranges %s", name);
+	}
+	for (int i = 0; i < 2; i++) {
+		uint8_t *at = memory + i * DRAY_BAD_SLOT_BYTES;
+		slot[i] = pread(fd, at, DRAY_BAD_SLOT_BYTES, i * DRAY_BAD_SLOT_BYTES) == DRAY_BAD_SLOT_BYTES ? at : NULL;
+	}
+	return fd;
+}
+
 void iod_map_pages_free(struct iod_map_pages *pages)
 {
 	free(pages->memory);

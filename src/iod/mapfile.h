@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The region map of a link: the file volumes/NAME/map-A-B. The essay is in mapfile.c; what is inside a page is the engine's
- * (engine.h, dray_map_page_format; docs/ONDISK.md).
+ * The region map of a link: the file volumes/NAME/map-A-B; and the list of a volume's bad ranges: volumes/NAME/bad. The essay is in
+ * mapfile.c; what is inside a page or a slot is the engine's (engine.h, dray_map_page_format, dray_bad_slot_format; docs/ONDISK.md).
  */
 #ifndef DRAY_IOD_MAPFILE_H
 #define DRAY_IOD_MAPFILE_H
@@ -30,6 +30,13 @@ struct iod_map_pages {
 int iod_map_open(struct iod_state *state, const struct iod_volume_def *def, unsigned leg_a, unsigned leg_b,
 	struct iod_map_pages *pages, struct dray_error *err);
 void iod_map_pages_free(struct iod_map_pages *pages);
+
+/* Makes an empty list of bad ranges, durable with its name, in place of any that is there; returns its descriptor. */
+int iod_bad_create(struct iod_state *state, const struct iod_volume_def *def, struct dray_error *err);
+/* Opens and reads it; returns its descriptor. -ENOENT: there is none. `slot[i]` points into `memory` (2 * DRAY_BAD_SLOT_BYTES), or is NULL
+ * where it could not be read. */
+int iod_bad_open(struct iod_state *state, const struct iod_volume_def *def, uint8_t *memory, const void *slot[2],
+	struct dray_error *err);
 
 /* Removes the file; that it was not there is no error, that it can't be removed is only untidy. */
 void iod_map_remove(struct iod_state *state, const char *volume, unsigned leg_a, unsigned leg_b);

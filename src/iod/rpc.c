@@ -47,7 +47,8 @@ static const struct iod_rpc_param resource_members[] = {
 	{ "resource", IOD_P_STRING, MUST }, { "offset", IOD_P_COUNT, MAY }, { "length", IOD_P_COUNT, MAY }, { NULL, 0, 0 },
 };
 static const struct iod_rpc_param switch_members[] = {
-	{ "volume", IOD_P_STRING, MUST }, { "leg", IOD_P_COUNT, MUST }, { "epoch", IOD_P_COUNT, MUST }, { NULL, 0, 0 },
+	{ "volume", IOD_P_STRING, MUST }, { "leg", IOD_P_COUNT, MUST }, { "epoch", IOD_P_COUNT, MUST },
+	{ "accept_bad_bytes", IOD_P_COUNT, MAY }, { NULL, 0, 0 },
 };
 /* clang-format on */
 
@@ -119,7 +120,9 @@ static bool splits_ok(json_t *list, struct dray_error *err)
 			if (!json_is_integer(leg) || json_integer_value(leg) < 1)
 				return bad(err, "members: \"legs\" are leg ids");
 		json_object_foreach(member, key, value)
-			if (strcmp(key, "volume") != 0 && strcmp(key, "legs") != 0)
+			if (strcmp(key, "accept_bad_bytes") == 0 && (!json_is_integer(value) || json_integer_value(value) < 0))
+				return bad(err, "members: \"accept_bad_bytes\" is not a whole number");
+			else if (strcmp(key, "volume") != 0 && strcmp(key, "legs") != 0 && strcmp(key, "accept_bad_bytes") != 0)
 				return bad(err, "members: unknown parameter \"%.64s\"", key);
 	}
 	return true;

@@ -7,6 +7,7 @@
  *     epochs.0 epochs.1        which leg is primary: epochs.c
  *     volumes/NAME/volume.json the definition: this file
  *     volumes/NAME/map-A-B     the region map of legs A and B: mapfile.c
+ *     volumes/NAME/bad         the list of bad ranges: mapfile.c
  *
  * volume.json is written whole to volume.json.new, synced, renamed over the old one and the folder synced: at every
  * instant either the old text or the new one is there. It is never the authority on which leg is primary, so that a switch
@@ -196,7 +197,7 @@ int iod_state_volume_remove(struct iod_state *state, const char *name, struct dr
 	}
 	for (struct dirent *e; (e = readdir(dir));)
 		if (strcmp(e->d_name, "volume.json") == 0 || strcmp(e->d_name, "volume.json.new") == 0 ||
-			strncmp(e->d_name, "map-", 4) == 0)
+			strcmp(e->d_name, "bad") == 0 || strcmp(e->d_name, "bad.new") == 0 || strncmp(e->d_name, "map-", 4) == 0)
 			unlinkat(dirfd(dir), e->d_name, 0);
 	closedir(dir);
 	if (unlinkat(state->volumes_fd, name, AT_REMOVEDIR) < 0 || fsync(state->volumes_fd) < 0)

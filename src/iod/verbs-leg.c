@@ -63,6 +63,11 @@ static int attach(struct iod_call *call, struct iod_leg *leg, bool known_zero)
 	int rc = iod_leg_open(leg, false, IOD_LOCK_WAIT, false, &st, &call->err);
 	if (rc)
 		return rc;
+	rc = iod_volume_need_bad(v, &call->err);
+	if (rc) {
+		dray_storage_close(st);
+		return rc;
+	}
 	record_found(leg, &st->info);
 	iod_leg_install(leg, st);
 	if (leg->def->durable) {

@@ -190,6 +190,7 @@ static int check_member(struct iod_call *call, struct iod_group *g, struct iod_m
 		return dray_error_kind(&call->err, -ENXIO, "not_served", "%s: volume %s: it is not served: %.300s", call->method,
 			v->def.name, v->reason);
 	m->epoch = v->epoch;
+	m->accept_bad_bytes = (uint64_t)json_integer_value(json_object_get(param, "accept_bad_bytes"));
 	m->old_primary = v->primary;
 	if (g->split)
 		return check_split(call, m, json_object_get(param, "legs"));
@@ -339,6 +340,7 @@ static const char *kind_of(int error)
 {
 	switch (error) {
 	case -EAGAIN: return "dirty";
+	case -EUCLEAN: return "bad_ranges";
 	case -ETIMEDOUT:
 	case -ESTALE: return "deadline";
 	case -EBUSY: return "busy";
@@ -357,6 +359,14 @@ static void not_switched(struct iod_call *call, struct iod_group *g)
 	if (g->record_error.code) {
 		call->err = g->record_error;
 		dray_error_prepend(&call->err, "%s: rolled back", call->method);
+		return;
+	}
+	if (g->error == -EUCLEAN && g->culprit >= 0) {
+		const struct iod_member *m = &g->members[g->culprit];
+		json_object_set_new(call->data, "bad_bytes", json_integer((json_int_t)m->bad_behind_bytes));
+		dray_error_kind(&call->err, g->error, kind_of(g->error),
+			"%s: refused: volume %s: %llu bytes can't be read on its primary and are zeroes on the other legs; accepted are %llu",
+			call->method, name, (unsigned long long)m->bad_behind_bytes, (unsigned long long)m->accept_bad_bytes);
 		return;
 	}
 	const char *why = g->error == -EAGAIN ? "a leg is degraded, or has dirty or unsettled ranges" :

@@ -108,7 +108,7 @@ static void map_done(struct dray_ioc *ioc, int res)
 	struct iod_op *op = dray_container(ioc, struct iod_op, ioc);
 	int error = res < 0 ? res : 0;
 	/* The file is allocated in full: a short write is a failing disk. */
-	if (!error && op->io->op == DRAY_OP_MAP_WRITE && res != DRAY_MAP_PAGE_BYTES)
+	if (!error && (op->io->op == DRAY_OP_MAP_WRITE || op->io->op == DRAY_OP_BAD_WRITE) && (uint64_t)res != op->io->length)
 		error = -EIO;
 	complete(op, error, 0);
 }
@@ -118,9 +118,11 @@ static void host_submit(void *host, struct dray_io *io)
 	struct iod_volume *v = host;
 	v->vio.busy++;
 	struct iod_leg *leg = v->vio.legs[io->leg];
-	bool map = io->op == DRAY_OP_MAP_WRITE || io->op == DRAY_OP_MAP_SYNC;
+	bool bad = io->op == DRAY_OP_BAD_WRITE || io->op == DRAY_OP_BAD_SYNC;
+	bool map = io->op == DRAY_OP_MAP_WRITE || io->op == DRAY_OP_MAP_SYNC || bad;
+	int fd = bad ? v->vio.bad_fd : leg ? leg->map_fd : -1;
 
-	if (!leg || (map ? leg->map_fd < 0 : !leg->io)) {
+	if (map ? fd < 0 : !leg || !leg->io) {
 		defer(v, io, -ENODEV);
 		return;
 	}
@@ -132,12 +134,12 @@ static void host_submit(void *host, struct dray_io *io)
 	op->io = io;
 	if (map) {
 		op->ioc.done = map_done;
-		if (io->op == DRAY_OP_MAP_SYNC) {
-			dray_loop_fdatasync(v->thread->loop, &op->ioc, leg->map_fd);
+		if (io->op == DRAY_OP_MAP_SYNC || io->op == DRAY_OP_BAD_SYNC) {
+			dray_loop_fdatasync(v->thread->loop, &op->ioc, fd);
 			return;
 		}
-		op->iov = (struct iovec){ .iov_base = io->data, .iov_len = DRAY_MAP_PAGE_BYTES };
-		dray_loop_writev(v->thread->loop, &op->ioc, leg->map_fd, &op->iov, 1, io->offset, 0);
+		op->iov = (struct iovec){ .iov_base = io->data, .iov_len = io->length };
+		dray_loop_writev(v->thread->loop, &op->ioc, fd, &op->iov, 1, io->offset, 0);
 		return;
 	}
 	struct dray_sio *sio = &op->sio;
@@ -229,13 +231,15 @@ static uint64_t hook_run(struct dray_loop_hook *hook, uint64_t loop_ns)
 						 loop_ns;
 }
 
-int iod_vio_new(struct iod_volume *v)
+int iod_vio_new(struct iod_volume *v, const void *const *bad_slots)
 {
 	struct dray_vol_config config = {
 		.size_bytes = v->def.size_bytes,
 		.region_bytes = v->def.region_bytes,
 		.block_bytes = v->def.block_bytes,
+		.bad_slots = bad_slots,
 	};
+	memcpy(config.bad_id, v->def.uuid, sizeof config.bad_id);
 	int rc = dray_vol_new(&v->vio.vol, &config, &host_ops, v);
 	if (rc)
 		return rc;
@@ -295,6 +299,7 @@ void iod_vio_init(struct iod_volume *v)
 {
 	dray_list_init(&v->vio.deferred);
 	v->vio.hook.run = hook_run;
+	v->vio.bad_fd = -1;
 }
 
 void iod_vio_swap_link(struct iod_volume *v, int old_primary, int new_primary)

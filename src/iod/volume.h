@@ -44,6 +44,7 @@ struct iod_vio {
 	struct iod_leg *legs[DRAY_MAX_LEGS];
 	struct iod_op *free_ops;
 	struct dray_list deferred; /* operations that failed before they began */
+	int bad_fd;                /* the list of bad ranges, or -1: the volume never had a secondary */
 	uint64_t ticked_ns, wake_ns;
 	uint64_t ahead_ns;         /* the engine's clock is this far ahead of the loop's (orderly stop) */
 	unsigned busy;             /* operations that the engine waits for */
@@ -137,6 +138,8 @@ int iod_leg_check_self(struct iod *iod, const char *resource, struct dray_error 
 /* Opens what can be opened, makes the engine, serves. The verb right is held, iod->lock is not. `fresh`: a new volume: the
  * primary alone, no waiting for locks. After failure nothing is open, and `reason` says why. */
 int iod_volume_start(struct iod_volume *v, bool fresh, struct dray_error *err);
+/* The volume has a list of bad ranges from now on. The verb right is held. */
+int iod_volume_need_bad(struct iod_volume *v, struct dray_error *err);
 /* Hands a new secondary, open and installed, to the engine, with its map file (taken over; -1: none). */
 int iod_leg_attach_new(struct iod_leg *leg, struct iod_leg *primary, bool known_zero, int map_fd,
 	struct dray_error *err);
@@ -157,8 +160,8 @@ bool iod_volume_stop(struct iod_volume *v, bool record, uint64_t wait_ns);
 /* Has the engine know the time; call before every dray_vol_ call. */
 void iod_vio_enter(struct iod_volume *v);
 void iod_vio_init(struct iod_volume *v);
-/* The engine, without legs, with the volume's limits. */
-int iod_vio_new(struct iod_volume *v);
+/* The engine, without legs, with the volume's limits. `bad_slots`: as in dray_vol_config. */
+int iod_vio_new(struct iod_volume *v, const void *const *bad_slots);
 /* Attaches `leg` to the engine. Sets leg->index. */
 int iod_vio_attach(struct iod_volume *v, struct iod_leg *leg, const struct dray_leg_config *config);
 /* Call when a leg's storage came or went. */

@@ -217,6 +217,10 @@ static void check_error(struct sim_vol *v, const struct sim_req *r, int error)
 	}
 	if (error == -ENOTSUP && (r->req.flags & DRAY_F_FAST))
 		return;
+	if (r->req.op == DRAY_OP_READ && memchr(v->lost_ok + r->first, 1, r->n)) {
+		sim_cover(s, COVER_H17_LOST_READ);
+		return;
+	}
 	if (error == -EINVAL || (v->primary == r->primary && v->primary->errors == r->primary_errors && !v->doubt && !v->sealed && !v->group &&
 		v->primary->last_error_ns + 500 * MS < s->now))
 		sim_fail(s, "needless-error",
@@ -231,7 +235,10 @@ void app_reply(struct sim_vol *v, struct sim_req *r, int error)
 	sim_trace(s, "  app %u.%u: answer %d to operation %d on %u+%u", v->no, r->app, error, r->req.op, r->first, r->n);
 	check_error(v, r, error);
 	if (!r->bad) {
+		bool changes = r->recs;
 		oracle_reply(v, r, error);
+		if (changes && !error)
+			memset(v->lost_ok + r->first, 0, r->n);
 		check_answered(v, r, error);
 	}
 	v->outstanding--;

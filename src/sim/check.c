@@ -61,6 +61,29 @@ static void check_progress(struct sim_vol *v, struct sim_leg *leg, int i)
 	leg->excuse = info.state == DRAY_LEG_DEGRADED || v->primary->lost_until + 20 * MS > s->now || leg->disk->lost_until + 20 * MS > s->now;
 }
 
+/* ---- bad ranges ---- */
+
+bool check_bad(struct sim_vol *v, unsigned block, bool *lost)
+{
+	bool gone;
+	bool bad = dray_vol_bad_at(v->eng, (uint64_t)block * v->block_bytes, &gone);
+	if (bad && !v->lost_ok[block])
+		sim_fail(v->s, "needless-bad",
+			"volume %u: block %u counts as bad; it was never found unreadable by itself, or was written since; its history: %s", v->no,
+			block, oracle_history(v, block));
+	if (lost)
+		*lost = bad && gone;
+	return bad;
+}
+
+static void check_bad_all(struct sim_vol *v)
+{
+	struct dray_vol_info info;
+	dray_vol_info(v->eng, &info);
+	for (unsigned b = 0; info.bad_ranges && b < v->n_blocks; b++)
+		check_bad(v, b, NULL);
+}
+
 /* ---- equality ---- */
 
 static void check_region(struct sim_vol *v, const struct sim_leg *leg, int i, unsigned region)
@@ -78,8 +101,10 @@ static void check_region(struct sim_vol *v, const struct sim_leg *leg, int i, un
 	if (memcmp(a->cache + first, b->cache + first, n * sizeof *a->cache) == 0 || app_writing(v, first, n))
 		return;
 	unsigned at = first;
-	while (a->cache[at] == b->cache[at])
+	while (at < first + n && (a->cache[at] == b->cache[at] || check_bad(v, at, NULL)))
 		at++;
+	if (at == first + n)
+		return;
 	sim_fail(s, "clean-differs",
 		"volume %u: region %u counts as clean on leg %d, but block %u is %s on the primary (disk %u) and %s on the leg (disk %u)",
 		v->no, region, i, at, stamp_text(a->cache[at]), a->no, stamp_text(b->cache[at]), b->no);
@@ -102,6 +127,15 @@ void check_takeover(struct sim_vol *v, const struct sim_disk *d, bool durable, c
 	struct sim *s = v->s;
 	uint64_t now = ++s->oracle_time;
 	for (unsigned b = 0; b < v->n_blocks; b++) {
+		bool lost, bad = check_bad(v, b, &lost);
+		if (bad && d == v->primary && lost)
+			continue; /* reads fail */
+		if (bad && d != v->primary && !oracle_readable(v, b, d->cache[b], now, now + 1)) {
+			if (!lost && !v->accept_bad)
+				sim_fail(s, "bad-not-refused",
+					"volume %u: a switch to disk %u may go ahead; its block %u is bad, and nobody accepted that", v->no, d->no, b);
+			continue;
+		}
 		if (!oracle_readable(v, b, d->cache[b], now, now + 1))
 			sim_fail(s, "takeover-content", "volume %u: %s (disk %u) holds %s in block %u, the old one %s; its history: %s",
 				v->no, what, d->no, stamp_text(d->cache[b]), b, stamp_text(v->primary->cache[b]), oracle_history(v, b));
@@ -153,10 +187,11 @@ void check_answered(struct sim_vol *v, struct sim_req *r, int error)
 	bool doubt = v->doubt && v->next_primary; /* a split in doubt has no other side */
 	if (r->req.op == DRAY_OP_FLUSH) {
 		for (unsigned b = 0; b < v->n_blocks; b++) {
-			if (!oracle_survives(v, b, v->primary->durable[b]))
+			bool lost, bad = check_bad(v, b, &lost);
+			if (!oracle_survives(v, b, v->primary->durable[b]) && !lost)
 				sim_fail(s, "flush-lied", "volume %u: a flush was answered, and block %u is %s on the platter; its history: %s",
 					v->no, b, stamp_text(v->primary->durable[b]), oracle_history(v, b));
-			if (doubt && !oracle_survives(v, b, v->next_primary->durable[b]))
+			if (doubt && !bad && !oracle_survives(v, b, v->next_primary->durable[b]))
 				sim_fail(s, "doubt-flush", "volume %u: in doubt, a flush was answered, and block %u is %s on the new side; its history: %s",
 					v->no, b, stamp_text(v->next_primary->durable[b]), oracle_history(v, b));
 		}
@@ -179,7 +214,7 @@ int check_image(struct sim_vol *v, const struct sim_disk *d)
 	uint64_t now = ++v->s->oracle_time;
 	int bad = -1;
 	for (unsigned b = 0; b < v->n_blocks && bad < 0; b++)
-		if (!oracle_readable(v, b, d->cache[b], now, now + 1))
+		if (!oracle_readable(v, b, d->cache[b], now, now + 1) && !check_bad(v, b, NULL))
 			bad = (int)b;
 	v->s->oracle_time++;
 	return bad;
@@ -269,6 +304,7 @@ void check_step(struct sim_vol *v)
 			if (secondary(v, &v->legs[i]))
 				check_progress(v, &v->legs[i], i);
 		check_clean(v);
+		check_bad_all(v);
 	}
 	if (rng_one_in(&s->rng, 24))
 		crash_what_if(v);
@@ -283,7 +319,7 @@ void check_rest(struct sim_vol *v)
 			continue;
 		check_progress(v, leg, i);
 		for (unsigned b = 0; b < v->n_blocks; b++)
-			if (leg->disk->cache[b] != v->primary->cache[b])
+			if (leg->disk->cache[b] != v->primary->cache[b] && !check_bad(v, b, NULL))
 				sim_fail(s, "end-differs", "volume %u: at the end block %u is %s on the primary and %s on leg %d", v->no, b,
 					stamp_text(v->primary->cache[b]), stamp_text(leg->disk->cache[b]), i);
 	}

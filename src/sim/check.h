@@ -20,6 +20,8 @@ void check_answered(struct sim_vol *v, struct sim_req *r, int error);
 void check_detached(struct sim_vol *v, struct sim_leg *leg, int error);
 /* The first block of a disk that is not what may be read at this instant; -1: none. */
 int check_image(struct sim_vol *v, const struct sim_disk *d);
+/* Does the engine call the block bad, and the primary without it? Fails if it has no reason to. `lost` may be NULL. */
+bool check_bad(struct sim_vol *v, unsigned block, bool *lost);
 void check_verified(struct sim_vol *v, struct sim_leg *leg, int error);
 /* Counts the situations a write comes into. */
 void check_note_write(struct sim_vol *v, const struct sim_leg *leg, const struct sim_req *r);

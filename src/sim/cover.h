@@ -28,6 +28,14 @@
 	X(H15_DISCARD_MIRRORED, "H15: a discard to a clean region") \
 	X(H16_WRITE_UNDER_VERIFY, "H16: a write came while a verify ran") \
 	X(H16_CORRUPTION_FOUND, "H16: a verify found planted corruption") \
+	X(H17_LISTED, "H17: a block that can't be read was listed as bad") \
+	X(H17_CLEARED, "H17: a bad range was overwritten, or looked at again") \
+	X(H17_LOST_READ, "H17: a read of what a switch left behind failed") \
+	X(H17_REFUSED, "H17: a switch was refused because of bad ranges") \
+	X(H17_LEFT_BEHIND, "H17: a switch left accepted bad ranges behind") \
+	X(H17_CRASH, "H17: a recovery found what a switch had left behind") \
+	X(H17_RECOVERED, "H17: a sector came back by itself") \
+	X(H17_READ_ELSEWHERE, "H17: a read that the primary failed was served by another leg") \
 	X(H18_OLD_FLUSH_FAILED, "H18: the old leg's flush failed during a switch") \
 	X(H19_SWITCH_TO_DIRTY, "H19: a switch to a leg with dirty regions was asked for") \
 	X(H19_UNDONE, "H19: a switch was undone") \

@@ -60,9 +60,53 @@ static void no_put(void *host, void *buf, uint64_t bytes)
 
 static const struct dray_host_ops silent = { no_submit, no_answer, no_release, no_event, no_buffer, no_put };
 
+/* ---- the list of bad ranges, as a start would read it ---- */
+
+/* An engine that has read these two slots, with `primary` as its primary. */
+static struct dray_vol *read_list(struct sim_vol *v, const struct sim_disk *primary, const uint8_t *slots)
+{
+	struct dray_vol *eng;
+	struct dray_vol_config config = v->config;
+	const void *bad_slots[2] = { slots, slots + DRAY_BAD_SLOT_BYTES };
+	config.max_ios = 2 * DRAY_MAX_LEGS;
+	config.bad_slots = bad_slots;
+	int rc = dray_vol_new(&eng, &config, &silent, NULL);
+	if (rc)
+		sim_fail(v->s, "bad-list-lost", "volume %u: neither slot of the list of bad ranges is valid after a crash (%d)", v->no, rc);
+	dray_vol_leg_attach(eng, &(struct dray_leg_config){ .id = primary->leg_id, .durable = true });
+	return eng;
+}
+
+static bool listed(struct sim_vol *v, const struct dray_vol *eng, unsigned block, bool *lost)
+{
+	return dray_vol_bad_at(eng, (uint64_t)block * v->block_bytes, lost);
+}
+
+/* Reads of the block will fail after the crash: there has to be a reason. */
+static bool excused(struct sim_vol *v, const struct dray_vol *eng, unsigned block, const char *rule)
+{
+	bool lost;
+	listed(v, eng, block, &lost);
+	if (lost && !v->lost_ok[block])
+		sim_fail(v->s, rule, "volume %u: after a crash block %u is listed as bad, though a write to it was answered; its history: %s",
+			v->no, block, oracle_history(v, block));
+	return lost;
+}
+
+static void guess_list(struct sim_vol *v, uint8_t *slots)
+{
+	for (unsigned p = 0; p < 2; p++)
+		map_guess(v->bad, p, slots + (size_t)p * DRAY_BAD_SLOT_BYTES);
+}
+
 static void check_power(struct sim_vol *v, const struct sim_disk *d, const char *which)
 {
+	uint8_t slots[2 * DRAY_BAD_SLOT_BYTES];
+	guess_list(v, slots);
+	struct dray_vol *eng = read_list(v, d, slots);
 	for (unsigned b = 0; b < v->n_blocks; b++) {
+		if (excused(v, eng, b, "flushed-lost"))
+			continue;
 		uint64_t bad = d->durable[b];
 		if (oracle_survives(v, b, bad)) {
 			bad = d->cache[b];
@@ -72,6 +116,7 @@ static void check_power(struct sim_vol *v, const struct sim_disk *d, const char 
 		sim_fail(v->s, "flushed-lost", "volume %u: a power loss now could leave %s in block %u of %s (disk %u); its history: %s",
 			v->no, stamp_text(bad), b, which, d->no, oracle_history(v, b));
 	}
+	dray_vol_free(eng, true);
 }
 
 static bool same_whatever_survives(const struct sim_disk *a, const struct sim_disk *b, unsigned block)
@@ -87,6 +132,9 @@ static void imagine_pair(struct sim_vol *v, struct sim_disk *primary, struct sim
 	struct dray_vol *eng;
 	struct dray_vol_config config = v->config;
 	config.max_ios = 2 * DRAY_MAX_LEGS;
+	uint8_t slots[2 * DRAY_BAD_SLOT_BYTES];
+	guess_list(v, slots);
+	config.bad_slots = (const void *const[]){ slots, slots + DRAY_BAD_SLOT_BYTES };
 	uint8_t *copy = malloc((size_t)m->n_pages * DRAY_MAP_PAGE_BYTES);
 	const void **pages = malloc(m->n_pages * sizeof *pages);
 	if (!copy || !pages || dray_vol_new(&eng, &config, &silent, NULL))
@@ -95,7 +143,7 @@ static void imagine_pair(struct sim_vol *v, struct sim_disk *primary, struct sim
 		pages[p] = copy + (size_t)p * DRAY_MAP_PAGE_BYTES;
 		map_guess(m, p, copy + (size_t)p * DRAY_MAP_PAGE_BYTES);
 	}
-	struct dray_leg_config first = { .durable = true }, second = { .durable = true, .pages = pages, .n_pages = m->n_pages };
+	struct dray_leg_config first = { .id = primary->leg_id, .durable = true }, second = { .id = leg->leg_id, .durable = true, .pages = pages, .n_pages = m->n_pages };
 	memcpy(second.map_id, m->id, sizeof second.map_id);
 	dray_vol_leg_attach(eng, &first);
 	int i = dray_vol_leg_attach(eng, &second);
@@ -107,7 +155,7 @@ static void imagine_pair(struct sim_vol *v, struct sim_disk *primary, struct sim
 		if (state != DRAY_REGION_CLEAN && state != DRAY_REGION_RECORDED)
 			continue;
 		for (unsigned b = r * v->region_blocks; b < (r + 1) * v->region_blocks && b < v->n_blocks; b++)
-			if (!same_whatever_survives(primary, leg, b)) {
+			if (!same_whatever_survives(primary, leg, b) && !listed(v, eng, b, &(bool){ false })) {
 				bad = b;
 				break;
 			}
@@ -148,6 +196,7 @@ static void lose(struct sim *s, bool power)
 		for (unsigned a = 0; a < v->n_disks; a++)
 			for (unsigned b = a + 1; b < v->n_disks; b++)
 				map_crash(v->maps[a][b], power);
+		map_crash(v->bad, power);
 		for (unsigned a = 0; a < v->n_disks; a++) {
 			struct sim_disk *d = v->disks[a];
 			/* A network disk stands elsewhere and may keep its power. */
@@ -205,8 +254,14 @@ static void check_found(struct sim_vol *v)
 	struct sim *s = v->s;
 	const struct sim_disk *d = v->primary;
 	uint64_t now = ++s->oracle_time;
+	struct dray_vol *eng = read_list(v, d, v->bad->cache);
+	bool any = false;
 	for (unsigned b = 0; b < v->n_blocks; b++) {
 		uint64_t val = d->cache[b];
+		if (excused(v, eng, b, "acknowledged-lost")) {
+			any = true;
+			continue;
+		}
 		bool right = d->was_dark ? oracle_survives(v, b, val) : oracle_readable(v, b, val, now, now + 1);
 		if (!right)
 			sim_fail(s, d->was_dark ? "flushed-lost" : "acknowledged-lost",
@@ -214,15 +269,24 @@ static void check_found(struct sim_vol *v)
 				d->was_dark ? "the power loss" : "the kill", b, d->no, stamp_text(val), oracle_history(v, b));
 	}
 	s->oracle_time++;
-	for (unsigned b = 0; b < v->n_blocks; b++)
-		oracle_settle(v, b, d->cache[b], d->was_dark);
+	for (unsigned b = 0; b < v->n_blocks; b++) {
+		bool lost;
+		listed(v, eng, b, &lost);
+		if (!lost)
+			oracle_settle(v, b, d->cache[b], d->was_dark);
+	}
+	dray_vol_free(eng, true);
+	if (any)
+		sim_cover(s, COVER_H17_CRASH);
 }
 
 void host_start_volume(struct sim_vol *v, bool recovery)
 {
 	struct sim *s = v->s;
+	v->config.bad_slots = (const void *const[]){ v->bad->cache, v->bad->cache + DRAY_BAD_SLOT_BYTES };
 	if (dray_vol_new(&v->eng, &v->config, &sim_host_ops, v))
 		sim_fail(s, "sim", "dray_vol_new refused its configuration");
+	v->config.bad_slots = NULL;
 	v->tick_at = DRAY_TIME_NEVER;
 	v->excuse_mark = s->now;
 	uint32_t members = v->members;
@@ -275,6 +339,7 @@ static void on_recover(struct sim *s, void *arg, uint32_t gen)
 		for (unsigned a = 0; a < v->n_disks; a++)
 			for (unsigned b = a + 1; b < v->n_disks; b++)
 				map_sync(v->maps[a][b]);
+		map_sync(v->bad);
 		check_found(v);
 	}
 	s->down = false;

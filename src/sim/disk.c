@@ -45,6 +45,7 @@ struct sim_disk *disk_new(struct sim_vol *v, unsigned no, bool net)
 	d->durable = sim_alloc(s, v->n_blocks * sizeof *d->durable);
 	d->dirty = sim_alloc(s, v->n_blocks);
 	d->done = sim_alloc(s, v->n_blocks * sizeof *d->done);
+	d->latent = sim_alloc(s, v->n_blocks);
 	dray_list_init(&d->ops);
 	return d;
 }
@@ -78,7 +79,7 @@ static struct dop *dop_new(struct sim_disk *d, enum dray_op op)
 	*o = (struct dop){ .gen = gen, .snap = snap, .page = page, .next_all = next_all, .room = room, .d = d };
 	o->op = op;
 	if (op_is_map(op))
-		o->map = map_of(d->v, d);
+		o->map = op == DRAY_OP_BAD_WRITE || op == DRAY_OP_BAD_SYNC ? d->v->bad : map_of(d->v, d);
 	dray_list_add_tail(o->map ? &o->map->ops : &d->ops, &o->node);
 	return o;
 }
@@ -143,6 +144,7 @@ uint64_t disk_oldest(const struct sim_disk *d)
 static void put(struct sim_disk *d, unsigned b, uint64_t stamp, bool fua)
 {
 	d->cache[b] = stamp;
+	d->latent[b] = 0;
 	if (fua || rng_one_in(&d->s->rng, 8)) {
 		d->durable[b] = stamp;
 		d->dirty[b] = 0;
@@ -273,7 +275,8 @@ static void flush_failed(struct dop *o)
 
 static void disk_trace(const struct dop *o, const char *what)
 {
-	static const char *const names[] = { "read", "write", "zero", "discard", "flush", "extents", "cache", "map-write", "map-sync" };
+	static const char *const names[] = { "read", "write", "zero", "discard", "flush", "extents", "cache", "map-write", "map-sync", "bad-write",
+		"bad-sync" };
 	sim_trace_line(o->d->s, "    disk %u.%u %s %s %u+%u%s%s", o->d->v->no, o->d->no, what, names[o->op], o->first, o->n,
 		o->flags & DRAY_F_FUA ? " fua" : "", o->error ? strerror(-o->error) : "");
 }
@@ -363,6 +366,9 @@ static void on_done(struct sim *s, void *arg, uint32_t gen)
 	if (error && error != -ENOTSUP && !o->map) {
 		d->errors++;
 		d->last_error_ns = s->now;
+		/* Nothing may be called unreadable that was only read in company. */
+		if (d == v->primary && o->op == DRAY_OP_READ && o->n == 1)
+			v->lost_ok[o->first] = 1;
 		if (d == v->primary && op_changes(o->op))
 			sim_cover(s, COVER_PRIMARY_WRITE_ERROR);
 	}
@@ -390,6 +396,8 @@ static void on_done(struct sim *s, void *arg, uint32_t gen)
 static int draw_error(struct sim_disk *d, const struct dop *o)
 {
 	struct sim *s = d->s;
+	if (o->op == DRAY_OP_READ && memchr(d->latent + o->first, 1, o->n))
+		return rng_one_in(&s->rng, 3) ? -ENODATA : -EIO;
 	if (s->calm)
 		return 0;
 	if (op_is_map(o->op))
@@ -426,7 +434,7 @@ static uint64_t draw_latency(struct sim_disk *d, const struct sim_map *map)
 static void take_payload(struct dop *o)
 {
 	struct sim_disk *d = o->d;
-	if (o->op == DRAY_OP_MAP_WRITE) {
+	if (op_is_page(o->op)) {
 		if (!o->page)
 			o->page = malloc(DRAY_MAP_PAGE_BYTES);
 		if (!o->page)
@@ -452,11 +460,11 @@ static void check_range(struct sim_disk *d, const struct dray_io *io)
 {
 	struct sim_vol *v = d->v;
 	uint64_t unit = v->block_bytes, size = v->config.size_bytes;
-	if (io->op == DRAY_OP_FLUSH || io->op == DRAY_OP_MAP_SYNC)
+	if (io->op == DRAY_OP_FLUSH || io->op == DRAY_OP_MAP_SYNC || io->op == DRAY_OP_BAD_SYNC)
 		return;
-	if (io->op == DRAY_OP_MAP_WRITE) {
+	if (op_is_page(io->op)) {
 		unit = DRAY_MAP_PAGE_BYTES;
-		size = (uint64_t)map_of(v, d)->n_pages * DRAY_MAP_PAGE_BYTES;
+		size = (uint64_t)(io->op == DRAY_OP_MAP_WRITE ? map_of(v, d) : v->bad)->n_pages * DRAY_MAP_PAGE_BYTES;
 		if (io->offset % unit == 0 && io->offset < size)
 			return;
 	} else if (io->length && io->length <= size && io->offset <= size - io->length && io->offset % unit == 0 &&

@@ -13,6 +13,7 @@ struct sim_disk {
 	struct sim *s;
 	struct sim_vol *v;
 	unsigned no;
+	uint32_t leg_id;     /* of the leg that it is, or was last */
 	/* what it is */
 	bool was_dark;       /* the last crash took its power */
 	bool net;            /* its requests can outlive their connection, and the process */
@@ -33,6 +34,7 @@ struct sim_disk {
 	uint64_t stall_until, errors_until, no_space_until, flush_errors_until;
 	unsigned bad_first, bad_n;
 	bool bad_reads, bad_writes;
+	uint8_t *latent;         /* by block: can't be read until it is written (or, now and then, by itself) */
 	uint64_t lost_until;     /* a write that failed with its connection may land until then */
 	uint64_t errors;         /* operations failed, ever */
 	uint64_t last_error_ns;
@@ -70,6 +72,8 @@ bool disk_busy_with(const struct sim_disk *d, enum dray_op op, unsigned first, u
 uint64_t disk_oldest(const struct sim_disk *d);
 
 struct sim_map *map_new(struct sim_vol *v, unsigned no);
+/* The volume's list of bad ranges is kept in the same way: its slots are two pages. */
+struct sim_map *bad_list_new(struct sim_vol *v);
 /* The map of the leg and the volume's primary. */
 struct sim_map *map_of(const struct sim_vol *v, const struct sim_disk *leg);
 uint64_t map_oldest(const struct sim_map *m);

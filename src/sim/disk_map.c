@@ -39,6 +39,27 @@ struct sim_map *map_new(struct sim_vol *v, unsigned no)
 	return m;
 }
 
+_Static_assert(DRAY_BAD_SLOT_BYTES == DRAY_MAP_PAGE_BYTES, "a slot is a page");
+
+struct sim_map *bad_list_new(struct sim_vol *v)
+{
+	struct sim *s = v->s;
+	struct sim_map *m = sim_alloc(s, sizeof *m);
+	m->v = v;
+	m->n_pages = 2;
+	m->cache = sim_alloc(s, 2 * DRAY_BAD_SLOT_BYTES);
+	m->durable = sim_alloc(s, 2 * DRAY_BAD_SLOT_BYTES);
+	m->dirty = sim_alloc(s, 2);
+	m->done = sim_alloc(s, 2 * sizeof *m->done);
+	dray_list_init(&m->ops);
+	for (unsigned i = 0; i < sizeof m->id; i++)
+		m->id[i] = (uint8_t)(0x80 + v->no);
+	for (unsigned p = 0; p < 2; p++)
+		dray_bad_slot_format(m->cache + (size_t)p * DRAY_BAD_SLOT_BYTES, m->id, v->block_bytes);
+	map_sync(m);
+	return m;
+}
+
 struct sim_map *map_of(const struct sim_vol *v, const struct sim_disk *leg)
 {
 	struct sim_map *m = v->maps[v->primary->no][leg->no];
@@ -85,7 +106,7 @@ void map_effect(struct dop *o)
 {
 	struct sim_map *m = o->map;
 	struct sim *s = m->v->s;
-	if (o->op == DRAY_OP_MAP_WRITE) {
+	if (op_is_page(o->op)) {
 		if (o->io && memcmp(o->page, o->io->data, DRAY_MAP_PAGE_BYTES) != 0)
 			sim_fail(s, "payload-changed", "volume %u: map page %u changed while it was written", m->v->no, o->first);
 		if (!o->error || o->keep > 1)
@@ -140,7 +161,7 @@ void map_crash(struct sim_map *m, bool power)
 {
 	dray_list_for_each_safe(node, &m->ops) {
 		struct dop *o = dray_container(node, struct dop, node);
-		if (o->op == DRAY_OP_MAP_WRITE) {
+		if (op_is_page(o->op)) {
 			m->dirty[o->first] = 1;
 			cut_off(o, cached(m, o->first));
 		}
@@ -162,7 +183,7 @@ void map_guess(struct sim_map *m, unsigned no, uint8_t *page)
 	bool open = m->dirty[no];
 	dray_list_for_each(node, &m->ops) {
 		struct dop *o = dray_container(node, struct dop, node);
-		if (o->op == DRAY_OP_MAP_WRITE && o->first == no) {
+		if (op_is_page(o->op) && o->first == no) {
 			cut_off(o, page);
 			open = true;
 		}

@@ -34,7 +34,12 @@ static inline bool op_changes(enum dray_op op)
 
 static inline bool op_is_map(enum dray_op op)
 {
-	return op == DRAY_OP_MAP_WRITE || op == DRAY_OP_MAP_SYNC;
+	return op == DRAY_OP_MAP_WRITE || op == DRAY_OP_MAP_SYNC || op == DRAY_OP_BAD_WRITE || op == DRAY_OP_BAD_SYNC;
+}
+
+static inline bool op_is_page(enum dray_op op)
+{
+	return op == DRAY_OP_MAP_WRITE || op == DRAY_OP_BAD_WRITE;
 }
 
 /* The map operation ends, well or with o->error. */

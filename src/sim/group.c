@@ -172,6 +172,7 @@ void group_start(struct sim *s, struct sim_vol **vols, struct sim_disk **targets
 		vols[i]->token = ++s->next_token;
 		vols[i]->token_void = vols[i]->sealed = vols[i]->drained = false;
 		vols[i]->next_primary = g->target[i];
+		vols[i]->accept_bad = rng_one_in(&s->rng, 2);
 		vols[i]->suspend_errors_old = vols[i]->primary->errors;
 		vols[i]->suspend_errors_new = split ? 0 : targets[i]->errors;
 	}
@@ -234,6 +235,13 @@ static void apply(struct sim_group *g, unsigned i)
 	note_images(g, v);
 	if (!g->split)
 		check_takeover(v, v->next_primary, true, "the new primary at the switch");
+	for (unsigned b = 0; !g->split && b < v->n_blocks; b++) {
+		bool lost;
+		if (dray_vol_bad_at(v->eng, (uint64_t)b * v->block_bytes, &lost) && !lost) {
+			sim_cover(s, COVER_H17_LEFT_BEHIND);
+			break;
+		}
+	}
 	/* The host's books change with the engine's: a map operation from inside the call is about the new pair. */
 	struct sim_disk *old = v->primary;
 	if (!g->split)
@@ -291,6 +299,7 @@ static void to_volume(struct sim_group *g, const struct letter *l)
 	switch (l->what) {
 	case TO_PREPARE:
 		vol_enter(v);
+		dray_vol_switch_accept_bad(v->eng, v->accept_bad ? UINT64_MAX : 0);
 		dray_vol_switch_prepare(v->eng, target_leg(g, l->i), v->token);
 		vol_leave(v);
 		break;
@@ -382,6 +391,8 @@ void group_event(struct sim_vol *v, const struct dray_event *ev)
 	switch (ev->kind) {
 	case DRAY_EV_PREPARED:
 		check_reason(g, v, ev);
+		if (ev->error == -EUCLEAN)
+			sim_cover(s, COVER_H17_REFUSED);
 		post(g, FROM_PREPARED, i, ev->error, 0);
 		break;
 	case DRAY_EV_DRAINED:

@@ -204,6 +204,8 @@ void vol_excuse(struct sim_vol *v)
 		first = map_oldest(m);
 		excuse = (first != UINT64_MAX && first + old < s->now) || m->errors_until + 200 * MS > s->now;
 	}
+	first = map_oldest(v->bad);
+	excuse |= (first != UINT64_MAX && first + old < s->now) || v->bad->errors_until + 200 * MS > s->now;
 	/* Operations that a stalled leg keeps take io structs from the pool: with a pool this small nobody else gets one. */
 	unsigned in_flight = 0;
 	for (int i = 0; i < DRAY_MAX_LEGS; i++)
@@ -269,6 +271,7 @@ int vol_attach(struct sim_vol *v, struct sim_disk *d, const void *const *pages, 
 	struct sim *s = v->s;
 	bool primary = d == v->primary;
 	struct dray_leg_config config = {
+		.id = d->leg_id,
 		.durable = !(v->unmapped >> d->no & 1),
 		.late_writes = d->net,
 		.extents = d->extents,
@@ -337,7 +340,7 @@ void vol_detach(struct sim_vol *v, struct sim_leg *leg)
 static const char *event_name(enum dray_event_kind k)
 {
 	static const char *const names[] = { "LEG_STATE", "LEG_SYNCED", "LEG_UNSYNCED", "LEG_DETACHED", "LEG_HELD", "LEG_SETTLED",
-		"PREPARED", "DRAINED", "RESUMED", "IN_DOUBT", "VERIFIED", "MAP_ERROR", "PAUSED" };
+		"PREPARED", "DRAINED", "RESUMED", "IN_DOUBT", "VERIFIED", "MAP_ERROR", "PAUSED", "SOURCE_READ", "READ_ELSEWHERE", "BAD_RANGE" };
 	return k < sizeof names / sizeof *names ? names[k] : "?";
 }
 
@@ -374,6 +377,11 @@ static void handle(struct sim_vol *v, const struct dray_event *ev)
 	case DRAY_EV_DRAINED:
 	case DRAY_EV_RESUMED:
 	case DRAY_EV_IN_DOUBT: group_event(v, ev); break;
+	case DRAY_EV_BAD_RANGE:
+		sim_cover(s, ev->error ? COVER_H17_LISTED : COVER_H17_CLEARED);
+		check_excuse_all(v);
+		break;
+	case DRAY_EV_READ_ELSEWHERE: sim_cover(s, COVER_H17_READ_ELSEWHERE); break;
 	default: break;
 	}
 }

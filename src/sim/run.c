@@ -89,6 +89,7 @@ static void draw_mix(struct sim *s)
 	struct rng *g = &s->rng;
 	struct sim_mix *m = &s->mix;
 	m->errors = rng_one_in(g, 2);
+	m->latent = rng_one_in(g, 3);
 	m->stalls = rng_one_in(g, 2);
 	m->flush_errors = rng_one_in(g, 3);
 	m->net_targets = rng_one_in(g, 2);
@@ -132,6 +133,8 @@ static void draw_disk(struct sim_vol *v, unsigned i)
 			continue;
 		d->cache[b] = d->durable[b] = stamp_make(i ? 98 : v->no, b, s->next_gen++);
 	}
+	for (unsigned n = s->mix.latent ? (unsigned)rng_below(g, i ? 2 : 5) : 0; n; n--)
+		d->latent[rng_below(g, v->n_blocks)] = 1;
 }
 
 static void draw_volume(struct sim *s, unsigned no)
@@ -158,6 +161,7 @@ static void draw_volume(struct sim *s, unsigned no)
 		.intent_idle_ns = rng_range(g, 2, 100) * MS,
 		.max_intents = rng_one_in(g, 3) ? 2 : 64,
 		.settle_ns = rng_range(g, 20, 150) * MS,
+		.read_retry_ns = rng_range(g, 100, 3000) * US,
 		.chunk_bytes = region * rng_range(g, 1, 3) / 2,
 	};
 	v->config.chunk_bytes -= v->config.chunk_bytes % 65536;
@@ -171,7 +175,11 @@ static void draw_volume(struct sim *s, unsigned no)
 	for (unsigned a = 0; a < v->n_disks; a++)
 		for (unsigned b = a + 1; b < v->n_disks; b++)
 			v->maps[a][b] = v->maps[b][a] = map_new(v, map_no++);
+	v->bad = bad_list_new(v);
+	memcpy(v->config.bad_id, v->bad->id, sizeof v->config.bad_id);
+	v->lost_ok = sim_alloc(s, v->n_blocks);
 	v->primary = v->disks[0];
+	v->primary->leg_id = v->next_leg_id = 1;
 	v->members = 1;
 	oracle_init(v, v->primary->cache);
 	app_draw(v);
@@ -196,6 +204,7 @@ static void rest(struct sim *s)
 			for (unsigned b = a + 1; b < v->n_disks; b++)
 				v->maps[a][b]->errors_until = v->maps[a][b]->stall_until = 0;
 		}
+		v->bad->errors_until = v->bad->stall_until = 0;
 		if (v->eng)
 			verbs_limits(v, true);
 	}

@@ -52,7 +52,7 @@ struct wrec;
 /* Which kinds of trouble this seed has: each seed draws its own mixture, so that rare combinations get runs of their own
  * instead of drowning in the sum of everything. */
 struct sim_mix {
-	bool errors, stalls, flush_errors, lost, no_space, map_errors, record_errors;
+	bool errors, latent, stalls, flush_errors, lost, no_space, map_errors, record_errors;
 	bool kills, power, switches, splits, verifies, pauses, aside, detaches, limits, discards, slow_messages, no_buffers, unmapped;
 	bool net_targets, net_source;
 };
@@ -112,6 +112,11 @@ struct sim_vol {
 	uint32_t unmapped;           /* no map is kept for the leg on this disk (checkpoint: false) */
 	struct sim_disk *primary;
 	struct sim_map *maps[SIM_DISKS][SIM_DISKS]; /* [a][b] == [b][a] */
+	struct sim_map *bad;         /* the list of bad ranges: two slots */
+	uint32_t next_leg_id;
+	bool accept_bad;             /* of the switch under way */
+	/* By block: the primary could not read it, and no answered write came since: reads may fail. */
+	uint8_t *lost_ok;
 	struct sim_leg legs[DRAY_MAX_LEGS];
 	uint64_t tick_at;
 	uint32_t tick_gen;

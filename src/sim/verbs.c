@@ -7,6 +7,7 @@
 #include "sim/verbs.h"
 
 #include "sim/app.h"
+#include "sim/check.h"
 #include "sim/cover.h"
 #include "sim/crash.h"
 #include "sim/disk.h"
@@ -76,6 +77,7 @@ static void attach(struct sim_vol *v)
 	map_format(v->maps[v->primary->no][d->no]);
 	v->copy_roles &= ~(1u << d->no);
 	v->unmapped &= ~(1u << d->no);
+	d->leg_id = ++v->next_leg_id;
 	if (s->mix.unmapped && chance(s, 50))
 		v->unmapped |= 1u << d->no;
 	if (__builtin_popcount(v->members) > 1 && chance(s, 60))
@@ -112,6 +114,7 @@ static void set_aside(struct sim_vol *v, struct sim_leg *leg)
 
 static void retry(struct sim_vol *v, struct sim_leg *leg)
 {
+	check_excuse_all(v);
 	vol_enter(v);
 	int rc = dray_vol_leg_retry(v->eng, leg_index(v, leg));
 	sim_trace(v->s, "volume %u: leg %d retried -> %d", v->no, leg_index(v, leg), rc);
@@ -137,7 +140,7 @@ static void corrupt(struct sim_vol *v, struct sim_leg *leg)
 	struct sim *s = v->s;
 	unsigned b = (unsigned)rng_below(&s->rng, v->n_blocks), region = b / v->region_blocks;
 	/* Reads that the primary can't serve may come from the leg: then the application would see it. */
-	if (s->mix.errors || s->mix.net_source || s->group || leg->disk->dirty[b] || dray_vol_leg_region(v->eng, leg_index(v, leg), region) < DRAY_REGION_CLEAN ||
+	if (s->mix.errors || s->mix.latent || s->mix.net_source || s->group || leg->disk->dirty[b] || dray_vol_leg_region(v->eng, leg_index(v, leg), region) < DRAY_REGION_CLEAN ||
 		app_writing(v, region * v->region_blocks, v->region_blocks))
 		return;
 	v->corrupt = leg->disk;
@@ -266,7 +269,7 @@ static void one_verb(struct sim *s)
 		if (s->mix.aside)
 			set_aside(v, leg);
 	} else if (x < 62) {
-		if (leg->held || chance(s, 5))
+		if (leg->held || chance(s, s->mix.latent ? 15 : 5))
 			retry(v, leg);
 	} else if (x < 66) {
 		if (s->mix.limits)
@@ -307,7 +310,7 @@ static void break_something(struct sim *s)
 	if (leg && !rng_one_in(&s->rng, 3))
 		d = leg->disk; /* the primary breaks less often than a target */
 	uint64_t until = s->now + rng_range(&s->rng, MS, 40 * MS);
-	switch (rng_below(&s->rng, 9)) {
+	switch (rng_below(&s->rng, 11)) {
 	case 0:
 		if (m->errors)
 			d->errors_until = until;
@@ -336,6 +339,28 @@ static void break_something(struct sim *s)
 	case 7:
 		if (m->map_errors && d != v->primary)
 			map_of(v, d)->stall_until = until;
+		break;
+	case 8:
+		if (m->latent && rng_one_in(&s->rng, 3)) {
+			unsigned b = (unsigned)rng_below(&s->rng, v->n_blocks);
+			d = rng_one_in(&s->rng, 2) ? v->primary : d;
+			d->latent[b] = 1;
+			if (b + 1 < v->n_blocks && rng_one_in(&s->rng, 2))
+				d->latent[b + 1] = 1;
+		} else if (m->latent) {
+			/* One of the primary's that was found comes back: the drive had another idea. */
+			for (unsigned b = 0; b < v->n_blocks; b++)
+				if (v->primary->latent[b] && v->lost_ok[b] && rng_one_in(&s->rng, 2)) {
+					v->primary->latent[b] = 0;
+					sim_cover(s, COVER_H17_RECOVERED);
+				}
+		}
+		break;
+	case 9:
+		if (m->map_errors && rng_one_in(&s->rng, 2))
+			v->bad->errors_until = until;
+		else if (m->map_errors)
+			v->bad->stall_until = until;
 		break;
 	default:
 		if (m->errors) {
