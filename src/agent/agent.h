@@ -42,8 +42,10 @@
 
 struct api;
 struct api_call;
+struct hooks;
 struct job;
 struct queue;
+struct settings;
 struct supervisor;
 
 /* What a pair is on its way to, beyond what its state says. Recorded. */
@@ -78,6 +80,7 @@ struct pair_run {
 	bool record_failed;    /* its start could not be recorded: to be halted */
 	char op_error[240];    /* why the last call failed, for a waiting verb */
 	struct rate_window window;
+	uint64_t share_rate, share_in_flight; /* of the session's and the agent's limits, while it transfers */
 	struct dray_limits pushed; /* as last told to dray-iod */
 	bool pushed_valid;
 	bool verifying, verify_asked, verify_repair;
@@ -125,6 +128,8 @@ struct agent {
 	struct dray_list jobs, waiters, parked; /* parked: calls answered with their session after the next wake-up */
 	struct dray_list gated; /* calls that wait for a list of volumes newer than they are */
 	struct queue *queue; /* of calls from the API's threads */
+	struct settings *settings;
+	struct hooks *hooks;
 	struct api *api;
 	char host_id[40], agent_id[40], incarnation[40], boot_id[40];
 	int64_t started; /* seconds since 1970 */
@@ -206,6 +211,8 @@ void job_check_record(struct job *job);
 /* An event of no session: its own transaction. */
 void agent_event(struct agent *a, const char *actor, const char *event, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/* Events were recorded: those who follow them, and hooks, are told. */
+void agent_events_changed(struct agent *a);
 void set_text(char **into, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- observe.c ---- */

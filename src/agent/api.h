@@ -87,6 +87,8 @@ void api_events_changed(struct api *api);
 /* ---- api_routes.c and its kin, on the core ---- */
 void api_volumes(struct agent *a, struct api_call *call, const char *name);
 void api_sessions(struct agent *a, struct api_call *call);
+/* An event as the API shows it. New reference. */
+json_t *api_event_json(const struct dray_repo_event *event);
 void api_events(struct agent *a, struct api_call *call);
 void api_locks(struct agent *a, struct api_call *call);
 void api_metrics(struct agent *a, struct api_call *call);

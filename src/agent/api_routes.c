@@ -3,6 +3,7 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "agent/settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,7 +102,8 @@ void api_sessions(struct agent *a, struct api_call *call)
 
 static json_t *text_or_null(const char *text)
 {
-	return text ? json_string(text) : json_null();
+	json_t *j = text ? json_string(text) : NULL;
+	return j ? j : json_null(); /* none, or not UTF-8 */
 }
 
 static json_t *pair_or_null(unsigned pair)
@@ -111,14 +113,18 @@ static json_t *pair_or_null(unsigned pair)
 	return pair ? json_string(id) : json_null();
 }
 
-static int add_event(void *arg, const struct dray_repo_event *e)
+json_t *api_event_json(const struct dray_repo_event *e)
 {
 	char when[40];
 	time_text(e->time_ms, true, when, sizeof when);
-	json_array_append_new(arg,
-		json_pack("{s:I, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o}", "seq", (json_int_t)e->seq, "time", when, "session",
-			text_or_null(e->session), "pair", pair_or_null(e->pair), "event", e->event, "actor", e->actor, "before",
-			text_or_null(e->before), "after", text_or_null(e->after), "detail", text_or_null(e->detail)));
+	return json_pack("{s:I, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o}", "seq", (json_int_t)e->seq, "time", when, "session",
+		text_or_null(e->session), "pair", pair_or_null(e->pair), "event", e->event, "actor", e->actor, "before",
+		text_or_null(e->before), "after", text_or_null(e->after), "detail", text_or_null(e->detail));
+}
+
+static int add_event(void *arg, const struct dray_repo_event *e)
+{
+	json_array_append_new(arg, api_event_json(e));
 	return 0;
 }
 
@@ -202,6 +208,8 @@ void api_dispatch(struct agent *a, struct api_call *call)
 	call->agent = a;
 	if (below(call->path, "/sessions"))
 		api_sessions(a, call);
+	else if (!strcmp(call->path, "/settings"))
+		api_settings(a, call);
 	else if (below(call->path, "/volumes"))
 		api_volumes(a, call, call->path[8] ? call->path + 9 : "");
 	else if (!strcmp(call->path, "/shutdown") && is(call, "POST"))

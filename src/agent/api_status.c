@@ -3,6 +3,8 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "agent/hooks.h"
+#include "agent/settings.h"
 #include "agent/supervisor.h"
 #include "base/log.h"
 
@@ -51,6 +53,8 @@ void api_status(struct agent *a, struct api_call *call)
 		socket, "sessions", "live", (int)live, "all", (int)all, "pairs", "active",
 		(int)(pairs[DRAY_PAIR_STARTING] + pairs[DRAY_PAIR_COPYING]), "queued", (int)pairs[DRAY_PAIR_QUEUED], "limit",
 		(int)a->config->active_pairs);
+	json_object_set_new(agent, "settings", settings_json(a));
+	json_object_set_new(agent, "hooks", hooks_json(a));
 	const json_t *hello = iod_hello(a->iod);
 	json_t *iod = hello ? json_deep_copy(hello)
 			    : json_pack("{s:n, s:n, s:n, s:n, s:n, s:n}", "version", "pid", "incarnation", "backend", "threads",

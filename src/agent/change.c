@@ -15,6 +15,7 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "agent/hooks.h"
 #include "base/crash.h"
 #include "base/log.h"
 
@@ -354,7 +355,7 @@ static void tell(struct change *c)
 		dray_log_fields(bad ? DRAY_LOG_WARN : DRAY_LOG_INFO, e->event, keys, "%s", e->detail ? e->detail : "");
 	}
 	if (c->n_events)
-		api_events_changed(c->a->api);
+		agent_events_changed(c->a);
 }
 
 int change_end(struct change *c)
@@ -396,6 +397,12 @@ int change_end(struct change *c)
 	return rc;
 }
 
+void agent_events_changed(struct agent *a)
+{
+	api_events_changed(a->api);
+	hooks_news(a);
+}
+
 void agent_event(struct agent *a, const char *actor, const char *event, const char *fmt, ...)
 {
 	struct dray_error err;
@@ -414,5 +421,5 @@ void agent_event(struct agent *a, const char *actor, const char *event, const ch
 	const char *keys[] = { "actor", actor, NULL };
 	dray_log_fields(DRAY_LOG_INFO, event, keys, "%s", detail ? detail : "");
 	free(detail);
-	api_events_changed(a->api);
+	agent_events_changed(a);
 }

@@ -6,11 +6,163 @@
 #include <errno.h>
 #include <libfyaml.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define FIELD(name) offsetof(struct agent_config, name)
+#define NS_S UINT64_C(1000000000)
+
+const struct setting agent_settings[] = {
+	{ "active_pairs", SET_COUNT, true, false, 1, 100000, "a number from 1 to 100000", FIELD(active_pairs) },
+	{ "rate", SET_SIZE, true, true, 1, INT64_MAX, "bytes per second such as 200MiB, or none", FIELD(rate) },
+	{ "in_flight", SET_SIZE, true, true, 16 << 10, INT64_MAX, "bytes such as 64MiB, at least 16KiB, or none", FIELD(in_flight) },
+	{ "log_level", SET_LEVEL, true, false, 0, 0, "error, warn, info or debug", FIELD(log_level) },
+	{ "hooks_dir", SET_PATH, true, true, 0, 0, "an absolute path, or none", FIELD(hooks_dir) },
+	{ "hook_timeout", SET_DURATION, true, false, NS_S / 10, 86400 * NS_S, "a time from 100ms to 24h", FIELD(hook_timeout_ns) },
+	{ "hook_retries", SET_COUNT, true, false, 0, 100, "a number from 0 to 100", FIELD(hook_retries) },
+	{ "hooks_at_once", SET_COUNT, true, false, 1, 64, "a number from 1 to 64", FIELD(hooks_at_once) },
+	{ "iod_threads", SET_COUNT, false, false, 1, 1024, "a number from 1 to 1024", FIELD(iod_threads) },
+	{ "state_dir", SET_PATH, false, false, 0, 0, "a directory", FIELD(state_dir) },
+	{ "run_dir", SET_PATH, false, false, 0, 0, "a directory", FIELD(run_dir) },
+	{ "allow_faults", SET_BOOL, false, false, 0, 0, "true or false", FIELD(allow_faults) },
+};
+const size_t agent_settings_n = sizeof agent_settings / sizeof agent_settings[0];
+
+static const char *const levels[] = { "error", "warn", "info", "debug" };
+
+const struct setting *setting_find(const char *key)
+{
+	for (size_t i = 0; i < agent_settings_n; i++)
+		if (!strcmp(agent_settings[i].key, key))
+			return &agent_settings[i];
+	return NULL;
+}
+
+const char *setting_words(void)
+{
+	static char words[400];
+	if (!words[0])
+		for (size_t i = 0, n = 0; i < agent_settings_n; i++)
+			n += (size_t)snprintf(words + n, sizeof words - n, "%s%s", i ? ", " : "", agent_settings[i].key);
+	return words;
+}
+
+static void *field_of(const struct agent_config *c, const struct setting *s)
+{
+	return (char *)(uintptr_t)c + s->field;
+}
+
+static bool in_range(const struct setting *s, uint64_t v)
+{
+	return v >= s->least && v <= s->most;
+}
+
+static bool take_count(struct agent_config *c, const struct setting *s, const char *text)
+{
+	char *end;
+	errno = 0;
+	unsigned long v = strtoul(text, &end, 10);
+	if (errno || *end || text[0] < '0' || text[0] > '9' || !in_range(s, v))
+		return false;
+	*(unsigned *)field_of(c, s) = (unsigned)v;
+	return true;
+}
+
+static bool take_path(struct agent_config *c, const struct setting *s, const char *text)
+{
+	bool none = s->none && !strcmp(text, "none");
+	/* A relative one would depend on where the agent was started; the directories it has always had are made absolute. */
+	if (!*text || (!none && s->live && *text != '/'))
+		return false;
+	char **into = field_of(c, s), *copy = strdup(none ? "" : text);
+	if (!copy)
+		abort();
+	free(*into);
+	*into = copy;
+	return true;
+}
+
+bool setting_take(struct agent_config *c, const struct setting *s, const char *text)
+{
+	uint64_t v;
+	switch (s->type) {
+	case SET_COUNT: return take_count(c, s, text);
+	case SET_PATH: return take_path(c, s, text);
+	case SET_SIZE:
+		if (s->none && !strcmp(text, "none"))
+			v = UINT64_MAX;
+		else if (dray_size_parse(text, &v) || !in_range(s, v))
+			return false;
+		*(uint64_t *)field_of(c, s) = v;
+		return true;
+	case SET_DURATION:
+		if (dray_duration_parse(text, &v) || !in_range(s, v))
+			return false;
+		*(uint64_t *)field_of(c, s) = v;
+		return true;
+	case SET_BOOL:
+		if (strcmp(text, "true") && strcmp(text, "false"))
+			return false;
+		*(bool *)field_of(c, s) = !strcmp(text, "true");
+		return true;
+	case SET_LEVEL:
+		for (int i = 0; i < 4; i++)
+			if (!strcmp(text, levels[i])) {
+				*(enum dray_log_level *)field_of(c, s) = (enum dray_log_level)i;
+				return true;
+			}
+		return false;
+	}
+	return false;
+}
+
+json_t *setting_value(const struct agent_config *c, const struct setting *s)
+{
+	const void *field = field_of(c, s);
+	uint64_t v;
+	switch (s->type) {
+	case SET_COUNT:
+		/* Threads: 0 is what nobody can ask for, dray-iod's own choice. */
+		v = *(const unsigned *)field;
+		return v < s->least ? json_null() : json_integer((json_int_t)v);
+	case SET_SIZE: v = *(const uint64_t *)field; return v == UINT64_MAX ? json_null() : json_integer((json_int_t)v);
+	case SET_DURATION:
+		v = *(const uint64_t *)field;
+		return v % NS_S ? json_real((double)v / (double)NS_S) : json_integer((json_int_t)(v / NS_S));
+	case SET_BOOL: return json_boolean(*(const bool *)field);
+	case SET_LEVEL: return json_string(levels[*(const enum dray_log_level *)field]);
+	case SET_PATH: {
+		const char *path = *(char *const *)field;
+		return path && *path ? json_string(path) : json_null();
+	}
+	}
+	return json_null();
+}
+
+void setting_copy(struct agent_config *to, const struct agent_config *from, const struct setting *s)
+{
+	void *into = field_of(to, s);
+	const void *of = field_of(from, s);
+	switch (s->type) {
+	case SET_COUNT: *(unsigned *)into = *(const unsigned *)of; break;
+	case SET_SIZE:
+	case SET_DURATION: *(uint64_t *)into = *(const uint64_t *)of; break;
+	case SET_BOOL: *(bool *)into = *(const bool *)of; break;
+	case SET_LEVEL: *(enum dray_log_level *)into = *(const enum dray_log_level *)of; break;
+	case SET_PATH: {
+		char *copy = *(char *const *)of ? strdup(*(char *const *)of) : NULL;
+		free(*(char **)into);
+		*(char **)into = copy;
+		break;
+	}
+	}
+}
+
+/* ---- defaults ---- */
 
 static char *join(const char *dir, const char *name)
 {
@@ -23,13 +175,19 @@ static int directories(struct agent_config *c, struct dray_error *err)
 	if (geteuid() == 0) {
 		c->state_dir = strdup("/var/lib/dray");
 		c->run_dir = strdup("/run/dray");
-		return c->state_dir && c->run_dir ? 0 : dray_error_errno(err, -ENOMEM, "configuration");
+		c->hooks_dir = strdup("/etc/dray/hooks.d");
+		return c->state_dir && c->run_dir && c->hooks_dir ? 0 : dray_error_errno(err, -ENOMEM, "configuration");
 	}
-	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME"), *run = getenv("XDG_RUNTIME_DIR");
+	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME"), *run = getenv("XDG_RUNTIME_DIR"),
+		   *config = getenv("XDG_CONFIG_HOME");
 	if (state && *state)
 		c->state_dir = join(state, "dray");
 	else if (home && *home)
 		c->state_dir = join(home, ".local/state/dray");
+	if (config && *config == '/')
+		c->hooks_dir = join(config, "dray/hooks.d");
+	else
+		c->hooks_dir = home && *home == '/' ? join(home, ".config/dray/hooks.d") : strdup("");
 	char fallback[64];
 	struct stat st;
 	snprintf(fallback, sizeof fallback, "/run/user/%u", (unsigned)geteuid());
@@ -72,6 +230,10 @@ int agent_config_new(struct agent_config **out, struct dray_error *err)
 	c->log_level = DRAY_LOG_INFO;
 	c->active_pairs = 32;
 	c->rate = UINT64_MAX;
+	c->in_flight = UINT64_MAX;
+	c->hook_timeout_ns = 30 * NS_S;
+	c->hook_retries = 3;
+	c->hooks_at_once = 4;
 	c->iod_program = find_iod();
 	int rc = c->iod_program ? directories(c, err) : dray_error_errno(err, -ENOMEM, "configuration");
 	if (rc) {
@@ -89,106 +251,70 @@ void agent_config_free(struct agent_config *c)
 	free(c->state_dir);
 	free(c->run_dir);
 	free(c->iod_program);
+	free(c->hooks_dir);
 	free(c);
 }
 
-static bool read_unsigned(const char *text, unsigned least, unsigned most, unsigned *value)
+/* ---- the file ---- */
+
+/* The text of a scalar with its NUL, or NULL. malloc'ed. */
+static char *scalar(struct fy_node *node)
 {
-	char *end;
-	errno = 0;
-	unsigned long v = strtoul(text, &end, 10);
-	if (errno || *end || end == text || text[0] == '-' || v < least || v > most)
-		return false;
-	*value = (unsigned)v;
-	return true;
+	size_t len = 0;
+	const char *text = node ? fy_node_get_scalar(node, &len) : NULL;
+	return text && !memchr(text, 0, len) ? strndup(text, len) : NULL;
 }
 
-static bool read_bool(const char *text, bool *value)
+static unsigned line_of(struct fy_node *node)
 {
-	*value = !strcmp(text, "true");
-	return *value || !strcmp(text, "false");
+	struct fy_token *token = fy_node_get_scalar_token(node);
+	const struct fy_mark *mark = token ? fy_token_start_mark(token) : NULL;
+	return mark ? (unsigned)mark->line + 1 : 0;
 }
 
-static bool replace(char **into, const char *text)
+static void take_pair(struct agent_config *c, const char *path, struct fy_node_pair *pair, json_t *given,
+	struct dray_problems *problems)
 {
-	free(*into);
-	*into = strdup(text);
-	return *into && **into;
+	unsigned line = line_of(fy_node_pair_key(pair));
+	char *key = scalar(fy_node_pair_key(pair)), *value = scalar(fy_node_pair_value(pair)), pointer[80];
+	const struct setting *s = key ? setting_find(key) : NULL;
+	snprintf(pointer, sizeof pointer, "/%.70s", key ? key : "");
+	if (key && !s)
+		dray_problems_add(problems, pointer, line, "unknown_key", key, setting_words(), "%s:%u: unknown key %s; known are %s",
+			path, line, key, setting_words());
+	else if (!key || !value)
+		dray_problems_add(problems, pointer, line, "wrong_type", NULL, s ? s->legal : NULL, "%s:%u: %s: KEY: VALUE is expected",
+			path, line, key ? key : "?");
+	else if (!setting_take(c, s, value))
+		dray_problems_add(problems, pointer, line, "bad_value", value, s->legal, "%s:%u: %s: %s is not %s", path, line, key, value,
+			s->legal);
+	else if (given)
+		json_object_set_new(given, key, json_string(value));
+	free(key);
+	free(value);
 }
 
-/* What is legal, or NULL: the value was taken. */
-static const char *take(struct agent_config *c, const char *key, const char *value, bool *known)
+int agent_config_read(struct agent_config *c, const char *path, json_t *given, struct dray_problems *problems)
 {
-	static const char *const levels[] = { "error", "warn", "info", "debug" };
-	*known = true;
-	if (!strcmp(key, "active_pairs"))
-		return read_unsigned(value, 1, 100000, &c->active_pairs) ? NULL : "a number from 1 to 100000";
-	if (!strcmp(key, "iod_threads"))
-		return read_unsigned(value, 1, 1024, &c->iod_threads) ? NULL : "a number from 1 to 1024";
-	if (!strcmp(key, "rate")) {
-		if (!strcmp(value, "none")) {
-			c->rate = UINT64_MAX;
-			return NULL;
-		}
-		return dray_size_parse(value, &c->rate) == 0 && c->rate ? NULL
-									: "bytes per second such as 200MiB, or none";
+	if (access(path, R_OK) < 0) {
+		int e = errno;
+		dray_problems_add(problems, "", 0, "not_accessible", path, NULL, "%s: %s", path, strerror(e));
+		return -e;
 	}
-	if (!strcmp(key, "log_level")) {
-		for (int i = 0; i < 4; i++)
-			if (!strcmp(value, levels[i])) {
-				c->log_level = (enum dray_log_level)i;
-				return NULL;
-			}
-		return "error, warn, info or debug";
-	}
-	if (!strcmp(key, "allow_faults"))
-		return read_bool(value, &c->allow_faults) ? NULL : "true or false";
-	if (!strcmp(key, "state_dir"))
-		return replace(&c->state_dir, value) ? NULL : "a directory";
-	if (!strcmp(key, "run_dir"))
-		return replace(&c->run_dir, value) ? NULL : "a directory";
-	*known = false;
-	return "active_pairs, rate, log_level, iod_threads, allow_faults, state_dir and run_dir";
-}
-
-int agent_config_read(struct agent_config *c, const char *path, struct dray_error *err)
-{
-	if (access(path, R_OK) < 0)
-		return dray_error_errno(err, -errno, "%s", path);
 	struct fy_parse_cfg cfg = { .flags = FYPCF_QUIET };
 	struct fy_document *doc = fy_document_build_from_file(&cfg, path);
-	if (!doc)
-		return dray_error_kind(err, -EINVAL, "syntax", "%s: not YAML", path);
+	if (!doc) {
+		dray_problems_add(problems, "", 0, "syntax", NULL, "YAML", "%s: not YAML", path);
+		return -EINVAL;
+	}
 	struct fy_node *root = fy_document_root(doc);
-	int rc = 0;
-	if (root && !fy_node_is_mapping(root))
-		rc = dray_error_kind(err, -EINVAL, "syntax", "%s: a list of KEY: VALUE is expected", path);
 	void *iter = NULL;
 	struct fy_node_pair *pair;
-	while (root && !rc && (pair = fy_node_mapping_iterate(root, &iter))) {
-		struct fy_node *k = fy_node_pair_key(pair), *v = fy_node_pair_value(pair);
-		size_t klen = 0, vlen = 0;
-		const char *ktext = fy_node_get_scalar(k, &klen), *vtext = v ? fy_node_get_scalar(v, &vlen) : NULL;
-		struct fy_token *token = fy_node_get_scalar_token(k);
-		const struct fy_mark *mark = token ? fy_token_start_mark(token) : NULL;
-		int line = mark ? mark->line + 1 : 0;
-		char key[64], value[PATH_MAX];
-		if (!ktext || !vtext || klen >= sizeof key || vlen >= sizeof value) {
-			rc = dray_error_kind(err, -EINVAL, "wrong_type", "%s:%d: KEY: VALUE is expected", path, line);
-			break;
-		}
-		memcpy(key, ktext, klen);
-		key[klen] = 0;
-		memcpy(value, vtext, vlen);
-		value[vlen] = 0;
-		bool known;
-		const char *legal = take(c, key, value, &known);
-		if (legal && known)
-			rc = dray_error_kind(err, -EINVAL, "bad_value", "%s:%d: %s: %s is not %s", path, line, key, value, legal);
-		else if (legal)
-			rc = dray_error_kind(err, -EINVAL, "unknown_key", "%s:%d: unknown key %s; known are %s", path, line, key,
-				legal);
-	}
+	if (root && !fy_node_is_mapping(root) && !fy_node_is_null(root))
+		dray_problems_add(problems, "", 0, "syntax", NULL, "KEY: VALUE lines", "%s: a list of KEY: VALUE is expected", path);
+	else if (root && fy_node_is_mapping(root))
+		while ((pair = fy_node_mapping_iterate(root, &iter)))
+			take_pair(c, path, pair, given, problems);
 	fy_document_destroy(doc);
-	return rc;
+	return problems->n ? -EINVAL : 0;
 }

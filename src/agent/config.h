@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What drayd is told at its start: the command line, a small YAML file, the default directories.
+ * The agent's settings: one table, a row for each. Where a value comes from, the later before the earlier:
+ *
+ *     default < the file of --config < PATCH /v1/settings (kept in the repository) < the command line
+ *
+ * A setting that is `live` can be changed while the agent runs; the others are read at the start only.
  */
 #ifndef DRAY_AGENT_CONFIG_H
 #define DRAY_AGENT_CONFIG_H
 
 #include "base/error.h"
 #include "base/log.h"
+#include "session/problem.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,14 +24,44 @@ struct agent_config {
 	enum dray_log_level log_level;
 	unsigned active_pairs; /* of all sessions together; default 32 */
 	uint64_t rate;         /* of all sessions together, bytes per second; UINT64_MAX: no limit */
+	uint64_t in_flight;    /* of all sessions together, bytes being moved at one moment; UINT64_MAX: no limit */
 	unsigned iod_threads;  /* 0: dray-iod decides */
 	bool allow_faults;     /* tests: dray-iod understands `fault:` resources */
+	char *hooks_dir;       /* "": none are run */
+	uint64_t hook_timeout_ns;
+	unsigned hook_retries, hooks_at_once;
 };
 
-/* Defaults, with directories for this user: -ENOMEM, or -ENOENT where no home and no runtime directory is known. */
+struct setting {
+	const char *key;
+	enum { SET_COUNT, SET_SIZE, SET_DURATION, SET_LEVEL, SET_BOOL, SET_PATH } type;
+	bool live;
+	bool none;            /* the word "none" is legal */
+	uint64_t least, most; /* numbers */
+	const char *legal;    /* for people */
+	size_t field;
+};
+
+extern const struct setting agent_settings[];
+extern const size_t agent_settings_n;
+
+/* NULL: there is none. */
+const struct setting *setting_find(const char *key);
+/* Takes the text of a value. false: it is not legal, nothing was changed. */
+bool setting_take(struct agent_config *config, const struct setting *setting, const char *text);
+/* The value as the API shows it: a number (sizes in bytes, durations in seconds), a word, true or false; null: none. */
+json_t *setting_value(const struct agent_config *config, const struct setting *setting);
+/* Copies one value; the two configs own their strings. */
+void setting_copy(struct agent_config *to, const struct agent_config *from, const struct setting *setting);
+/* "active_pairs, rate, ..." Static. */
+const char *setting_words(void);
+
+/* Defaults, with directories for this user: -ENOMEM. Directories that are not known are NULL. */
 int agent_config_new(struct agent_config **config, struct dray_error *err);
 void agent_config_free(struct agent_config *config);
-/* Reads a file on top. -EINVAL names the unknown key or bad value and its line; -ENOENT ... */
-int agent_config_read(struct agent_config *config, const char *path, struct dray_error *err);
+/* Reads a file on top; all that is wrong with it is in `problems` (pointer "/rate", line), and what is right was taken. -EINVAL: there
+ * is something wrong; -ENOENT ...: the file can't be read (err, and a problem). `given` (or NULL): an object that gets the keys the
+ * file has. */
+int agent_config_read(struct agent_config *config, const char *path, json_t *given, struct dray_problems *problems);
 
 #endif

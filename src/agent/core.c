@@ -9,7 +9,9 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "agent/hooks.h"
 #include "agent/queue.h"
+#include "agent/settings.h"
 #include "agent/supervisor.h"
 #include "base/log.h"
 
@@ -167,6 +169,7 @@ static void wake(struct agent *a)
 	a->wake_at = a->now + POLL_IDLE;
 	observe_all(a);
 	agent_schedule(a);
+	limits_push(a); /* before what is started runs */
 	dray_list_for_each (n, &a->jobs) {
 		struct job *job = dray_container(n, struct job, node);
 		for (size_t i = 0; i < job->s->n_pairs; i++)
@@ -254,6 +257,12 @@ static void signals(struct agent *a, int fd)
 		if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
 			dray_log(DRAY_LOG_INFO, "stopping", "told by signal %u; dray-iod goes on", info.ssi_signo);
 			a->stopping = true;
+		} else if (info.ssi_signo == SIGHUP) {
+			char actor[32];
+			snprintf(actor, sizeof actor, "uid:%u", info.ssi_uid);
+			sd_notify(0, "RELOADING=1");
+			settings_reload(a, actor);
+			sd_notify(0, "READY=1");
 		}
 }
 
@@ -264,15 +273,15 @@ static uint64_t least(uint64_t x, uint64_t y)
 
 static void turn(struct agent *a, int signal_fd)
 {
-	uint64_t due = least(a->wake_at, iod_due(a->iod));
+	uint64_t due = least(least(a->wake_at, hooks_due(a)), iod_due(a->iod));
 	if (iod_ready(a->iod) && !a->list_under_way)
 		due = a->list_wanted ? 0 : least(due, a->list_at);
 	a->now = mono_now();
 	uint64_t wait = a->wake_wanted || due <= a->now ? 0 : due - a->now;
 	int ms = wait > 10 * SECOND ? 10000 : (int)((wait + MS - 1) / MS);
-	struct pollfd fds[3] = { { signal_fd, POLLIN, 0 }, { queue_fd(a->queue), POLLIN, 0 },
-		{ iod_fd(a->iod), iod_events(a->iod), 0 } };
-	if (poll(fds, 3, ms) < 0 && errno != EINTR)
+	struct pollfd fds[4] = { { signal_fd, POLLIN, 0 }, { queue_fd(a->queue), POLLIN, 0 },
+		{ iod_fd(a->iod), iod_events(a->iod), 0 }, { hooks_fd(a), POLLIN, 0 } };
+	if (poll(fds, 4, ms) < 0 && errno != EINTR)
 		abort();
 	a->now = mono_now();
 	signals(a, signal_fd);
@@ -285,6 +294,7 @@ static void turn(struct agent *a, int signal_fd)
 	go_on(a); /* they want what the new list was judged to mean */
 	wake_up(a);
 	unpark(a);
+	hooks_step(a);
 	ask_for_list(a);
 	iod_step(a->iod, a->now);
 }
@@ -337,6 +347,7 @@ static int open_all(struct agent *a, int *lock_fd, int *signal_fd, struct dray_e
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL); /* before any thread */
 	signal(SIGPIPE, SIG_IGN);
 	*signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -349,6 +360,8 @@ static int open_all(struct agent *a, int *lock_fd, int *signal_fd, struct dray_e
 		rc = lock_state(a, lock_fd, err);
 	if (!rc)
 		rc = agent_load(a, err);
+	if (!rc)
+		rc = settings_load(a, err);
 	if (rc)
 		return rc;
 	snprintf(path, sizeof path, "%s/iod.sock", a->config->run_dir);
@@ -385,6 +398,7 @@ static void close_all(struct agent *a, int lock_fd, int signal_fd)
 		api_stop(a->api);
 	while (!dray_list_empty(&a->jobs))
 		job_free(dray_container(a->jobs.next, struct job, node));
+	hooks_close(a);
 	queue_free(a->queue);
 	supervisor_free(a->supervisor);
 	json_decref(a->volumes);

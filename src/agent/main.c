@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "agent/agent.h"
 
+#include "agent/settings.h"
 #include "base/crash.h"
 #include "base/log.h"
 
@@ -35,6 +36,30 @@ static char *copy(const char *text)
 	return c;
 }
 
+static char *absolute(const char *path)
+{
+	char *cwd, *full;
+	if (*path == '/')
+		return copy(path);
+	if (!(cwd = getcwd(NULL, 0)) || asprintf(&full, "%s/%s", cwd, path) < 0)
+		abort();
+	free(cwd);
+	return full;
+}
+
+/* Everything that is wrong with it is told at once. */
+static int read_file(struct agent_config *config, struct agent_config *base, const char *file, json_t *given)
+{
+	struct dray_problems problems = DRAY_PROBLEMS_INIT;
+	int rc = agent_config_read(base, file, given, &problems);
+	for (size_t i = 0; i < problems.n; i++)
+		fprintf(stderr, "drayd: %s\n", problems.items[i].detail);
+	dray_problems_free(&problems);
+	for (size_t i = 0; !rc && i < agent_settings_n; i++)
+		setting_copy(config, base, &agent_settings[i]);
+	return rc;
+}
+
 int main(int argc, char **argv)
 {
 	enum { CONFIG = 1, STATE_DIR, RUN_DIR, NO_IOD, HELP, VERSION };
@@ -65,45 +90,49 @@ int main(int argc, char **argv)
 	}
 	if (optind < argc)
 		return wrong("it takes no arguments");
-	int rc = agent_config_new(&config, &err);
-	if (!rc && file)
-		rc = agent_config_read(config, file, &err);
-	if (rc) {
+	struct agent_config *base = NULL;
+	json_t *given = json_object(), *command = json_object();
+	if (agent_config_new(&config, &err) || agent_config_new(&base, &err)) {
 		fprintf(stderr, "drayd: %s\n", err.text);
+		return 1;
+	}
+	if (file && read_file(config, base, file, given)) {
 		agent_config_free(config);
+		agent_config_free(base);
 		return 2;
 	}
 	if (state) {
+		json_object_set_new(command, "state_dir", json_true());
 		free(config->state_dir);
 		config->state_dir = copy(state);
 	}
 	if (run) {
+		json_object_set_new(command, "run_dir", json_true());
 		free(config->run_dir);
 		config->run_dir = copy(run);
 	}
 	config->no_iod = no_iod;
 	if (!config->state_dir || !config->run_dir) {
 		agent_config_free(config);
+		agent_config_free(base);
 		return wrong("no home directory is known: give --state-dir and --run-dir");
 	}
 	/* dray-iod is started with them from another working directory. */
 	char **dirs[] = { &config->state_dir, &config->run_dir };
 	for (size_t i = 0; i < 2; i++) {
-		char *cwd, *full;
-		if (**dirs[i] == '/')
-			continue;
-		if (!(cwd = getcwd(NULL, 0)) || asprintf(&full, "%s/%s", cwd, *dirs[i]) < 0)
-			abort();
-		free(cwd);
+		char *full = absolute(*dirs[i]);
 		free(*dirs[i]);
 		*dirs[i] = full;
 	}
 	dray_log_init("drayd", config->log_level);
 	dray_crash_init();
-	struct agent agent = { .config = config };
-	rc = agent_run(&agent, &err);
+	struct agent agent = { .config = config, .settings = settings_new(file ? absolute(file) : NULL, given, command, base) };
+	if (!agent.settings)
+		abort();
+	int rc = agent_run(&agent, &err);
 	if (rc)
 		dray_log(DRAY_LOG_ERROR, "failed", "%s", err.text);
+	settings_free(agent.settings);
 	agent_config_free(config);
 	return rc;
 }

@@ -13,6 +13,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/hooks.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -276,6 +277,8 @@ int agent_load(struct agent *a, struct dray_error *err)
 		rc = check_locks(a, err);
 	if (rc)
 		return err->code ? rc : dray_error_set(err, rc, "repository: %s: a session can't be read", path);
+	if ((rc = hooks_open(a, err)))
+		return rc;
 	agent_event(a, ACTOR_SELF, "agent-started", "version %s, incarnation %.8s%s", DRAY_VERSION, a->incarnation,
 		rebooted ? ", after a restart of the host" : "");
 	if (rebooted)

@@ -166,7 +166,7 @@ static void submit_listed(struct agent *a, struct api_call *call)
 	dray_list_add_tail(&a->jobs, &job->node);
 	const char *keys[] = { "session", s->id, "name", s->name, "actor", call->actor, NULL };
 	dray_log_fields(DRAY_LOG_INFO, "submitted", keys, "%zu pairs", s->n_pairs);
-	api_events_changed(a->api);
+	agent_events_changed(a);
 	/* One wake-up first, so that the answer says what runs and what waits for what. */
 	call->core_note = strdup(s->id);
 	dray_list_add_tail(&a->parked, &call->node);

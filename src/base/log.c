@@ -8,12 +8,17 @@
 #include <unistd.h>
 
 static const char *program_name = "dray";
-static enum dray_log_level most_level = DRAY_LOG_INFO;
+static _Atomic enum dray_log_level most_level = DRAY_LOG_INFO;
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
 
 void dray_log_init(const char *program, enum dray_log_level most)
 {
 	program_name = program;
+	most_level = most;
+}
+
+void dray_log_level(enum dray_log_level most)
+{
 	most_level = most;
 }
 

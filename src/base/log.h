@@ -14,6 +14,9 @@ enum dray_log_level { DRAY_LOG_ERROR, DRAY_LOG_WARN, DRAY_LOG_INFO, DRAY_LOG_DEB
 /* `program` must outlive the process's logging; call once, before threads start. */
 void dray_log_init(const char *program, enum dray_log_level most);
 
+/* Changes the level while others log. */
+void dray_log_level(enum dray_log_level most);
+
 /* `event` is a stable word; the text becomes msg="...", quoted as needed. */
 void dray_log(enum dray_log_level level, const char *event, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -172,6 +172,53 @@ int cmd_status(const struct args *args)
 	return rc;
 }
 
+/* A value as one would write it. */
+static const char *setting_text(const char *key, const json_t *v, char *buf, size_t size)
+{
+	if (json_is_string(v))
+		return json_string_value(v);
+	if (json_is_integer(v) && (!strcmp(key, "rate") || !strcmp(key, "in_flight")))
+		return size_text(v, buf);
+	if (json_is_integer(v))
+		snprintf(buf, size, "%lld", (long long)json_integer_value(v));
+	else if (json_is_real(v))
+		snprintf(buf, size, "%g", json_real_value(v));
+	else
+		snprintf(buf, size, "%s", json_is_true(v) ? "true" : json_is_false(v) ? "false" : "none");
+	return buf;
+}
+
+int cmd_settings(const struct args *args)
+{
+	static const char *const headings[] = { "SETTING", ">VALUE", "FROM", "CHANGE", "LEGAL", NULL };
+	struct reply reply = { 0 };
+	json_t *body, *row;
+	const char *key;
+	char buf[64];
+	int rc = keys_and_values(args, 0, &body);
+	if (rc)
+		return rc;
+	if (json_object_size(body)) {
+		rc = send_json(args, "PATCH", "/v1/settings", body, &reply);
+	} else {
+		json_decref(body);
+		rc = request_json(args, "/v1/settings", &reply);
+	}
+	if (!rc && !printed(args, reply.json)) {
+		struct table *t = table_new(headings);
+		json_object_foreach(reply.json, key, row) {
+			table_add(t, key);
+			table_add(t, setting_text(key, json_object_get(row, "value"), buf, sizeof buf));
+			table_add(t, text_of(row, "source"));
+			table_add(t, json_is_true(json_object_get(row, "live")) ? "at once" : "restart");
+			table_add(t, text_of(row, "legal"));
+		}
+		table_print(t);
+	}
+	reply_free(&reply);
+	return rc;
+}
+
 int cmd_locks(const struct args *args)
 {
 	static const char *const headings[] = { "RESOURCE", "SESSION", "PAIR", "ROLE", "SINCE", NULL };

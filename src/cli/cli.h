@@ -153,6 +153,10 @@ int request_json(const struct args *args, const char *path, struct reply *reply)
 void reply_free(struct reply *reply);
 /* Server-sent events: `line` is called for each event's data until it returns false. */
 int request_events(const struct args *args, const char *path, bool (*line)(void *arg, const char *data), void *arg);
+/* The body is stolen. */
+int send_json(const struct args *args, const char *method, const char *path, json_t *body, struct reply *reply);
+/* The positional arguments from `first` on, KEY=VALUE, as an object (new reference); else wrong usage, which was told. */
+int keys_and_values(const struct args *args, size_t first, json_t **body);
 /* "/v1/sessions/NAME" + suffix, NAME escaped. malloc'ed. */
 char *path_of(const char *collection, const char *name, const char *suffix);
 
@@ -223,6 +227,7 @@ int cmd_set(const struct args *args);
 int cmd_wait(const struct args *args);
 int cmd_events(const struct args *args);
 int cmd_status(const struct args *args);
+int cmd_settings(const struct args *args);
 int cmd_locks(const struct args *args);
 int cmd_vehicles(const struct args *args);
 int cmd_event(const struct args *args);

@@ -384,7 +384,7 @@ static json_t *verb_body(const struct args *args)
 	return body;
 }
 
-static int send_json(const struct args *args, const char *method, const char *path, json_t *body, struct reply *reply)
+int send_json(const struct args *args, const char *method, const char *path, json_t *body, struct reply *reply)
 {
 	char *text = json_dumps(body, JSON_COMPACT);
 	json_decref(body);
@@ -448,25 +448,35 @@ int cmd_verify(const struct args *args)
 	return rc ? rc : differing ? EXIT_FAILED : EXIT_DONE;
 }
 
-int cmd_set(const struct args *args)
+int keys_and_values(const struct args *args, size_t first, json_t **body)
 {
-	json_t *body = json_object();
-	for (size_t i = 1; i < args->n_positional; i++) {
+	*body = json_object();
+	for (size_t i = first; i < args->n_positional; i++) {
 		const char *word = args->positional[i], *equals = strchr(word, '=');
 		char *key = equals ? strndup(word, (size_t)(equals - word)) : NULL;
-		if (!key || !*key || json_object_get(body, key)) {
+		if (!key || !*key || json_object_get(*body, key)) {
 			int rc = fail(args, EXIT_USAGE, "usage", key && *key ? "\"%s\" is given twice" : "\"%s\" is not of the form KEY=VALUE",
 				key && *key ? key : word);
 			free(key);
-			json_decref(body);
+			json_decref(*body);
+			*body = NULL;
 			return rc;
 		}
-		json_object_set_new(body, key, json_string(equals + 1));
+		json_object_set_new(*body, key, json_string(equals + 1));
 		free(key);
 	}
-	char *path = path_of("sessions", args->positional[0], "");
+	return EXIT_DONE;
+}
+
+int cmd_set(const struct args *args)
+{
+	json_t *body;
 	struct reply reply;
-	int rc = send_json(args, "PATCH", path, body, &reply);
+	int rc = keys_and_values(args, 1, &body);
+	if (rc)
+		return rc;
+	char *path = path_of("sessions", args->positional[0], "");
+	rc = send_json(args, "PATCH", path, body, &reply);
 	if (!rc)
 		print_outcome(args, reply.json);
 	reply_free(&reply);

@@ -81,6 +81,10 @@ const struct command commands[] = {
 		"it comes; nothing is kept of it for later ones.",
 		"dray event batch-done\n", LIST(), cmd_event },
 	{ "status", "", 0, 0, "tell how the agent and dray-iod are", NULL, "dray status\n", LIST(), cmd_status },
+	{ "settings", "[KEY=VALUE...]", 0, MANY, "show the agent's settings, or change them while it runs",
+		"What is set here is kept over restarts and goes before the agent's file; the value `default` takes it back. drayd(8) lists the\n"
+		"keys. All are changed, or none.",
+		"dray settings\ndray settings active_pairs=8 rate=400MiB\ndray settings rate=default\n", LIST(), cmd_settings },
 	{ "locks", "", 0, 0, "list the locked devices and the sessions that hold them", NULL, "dray locks\n", LIST(), cmd_locks },
 	{ "vehicles", "", 0, 0, "list the ways in which data can be moved", NULL, "dray vehicles\n", LIST(), cmd_vehicles },
 	{ "shutdown", "", 0, 0, "end the agent and dray-iod",

@@ -54,3 +54,15 @@ int dray_repo_events(struct dray_repo *repo, const char *session, uint64_t after
 	sqlite3_reset(st);
 	return result;
 }
+
+int dray_repo_events_last(struct dray_repo *repo, uint64_t *seq, struct dray_error *err)
+{
+	sqlite3_stmt *st = repo_stmt(repo, REPO_EVENTS_LAST, err);
+	if (!st)
+		return -EIO;
+	int rc = sqlite3_step(st);
+	*seq = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(st, 0) : 0;
+	int result = rc == SQLITE_ROW ? 0 : repo_fail(repo, rc, err, "read events");
+	sqlite3_reset(st);
+	return result;
+}

@@ -50,6 +50,7 @@
 	X(EVENTS_OF,                                                                                            \
 		"SELECT seq, time_ms, session, pair, event, actor, before, after, detail FROM events "          \
 		"WHERE seq > ?1 AND session = ?3 ORDER BY seq LIMIT ?2")                                        \
+	X(EVENTS_LAST, "SELECT coalesce(max(seq), 0) FROM events")                                              \
 	X(INTENT_ADD, "INSERT INTO intents(token, session, kind, members, since) VALUES(?1, ?2, ?3, ?4, ?5)")   \
 	X(INTENT_END, "UPDATE intents SET outcome = ?2 WHERE token = ?1 AND outcome IS NULL")                   \
 	X(INTENTS,                                                                                              \

@@ -125,6 +125,9 @@ typedef int dray_repo_event_each(void *arg, const struct dray_repo_event *event)
 int dray_repo_events(struct dray_repo *repo, const char *session, uint64_t after, unsigned limit, dray_repo_event_each *each,
 	void *arg, struct dray_error *err);
 
+/* The number of the newest event, 0: there is none. */
+int dray_repo_events_last(struct dray_repo *repo, uint64_t *seq, struct dray_error *err);
+
 /* ---- intents: what was about to be done in dray-iod ---- */
 
 struct dray_repo_intent {
