@@ -65,7 +65,7 @@ static void its_own_world(void **state)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	assert_int_equal(run(RUN("sh", "-c", "ls /proc/$$/fd; grep SigBlk /proc/$$/status"), 20 * S, &err), 0);
+	assert_int_equal(run(RUN("sh", "-c", "ls /proc/$$/fd; exec grep SigBlk /proc/self/status"), 20 * S, &err), 0);
 	for (const char *p = out; *p && *p != 'S'; p++)
 		if (*p == '\n' || p == out)
 			assert_true(atoi(p) <= 10); /* 10: the shell's own copy of its script */
