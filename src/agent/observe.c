@@ -232,7 +232,9 @@ static void look_switched(struct pair_run *run)
 	struct dray_pair *p = run_pair(run);
 	for (size_t t = 0; t < run->view.n_targets; t++) {
 		const struct dray_leg_view *leg = &run->view.targets[t];
-		if (!leg->found)
+		/* One that was let go is an image of the switch's instant. A list from before that, or of a leg whose closing takes
+		 * a moment, has no news of it. */
+		if (!leg->found || !strcmp(leg->state, "detached") || !strcmp(p->targets[t].state, "detached"))
 			continue;
 		snprintf(p->targets[t].state, sizeof p->targets[t].state, "%s", leg->state);
 		p->targets[t].dirty_bytes = leg->dirty_bytes;

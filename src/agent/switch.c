@@ -125,6 +125,8 @@ static void note_images(struct change *c, struct dray_pair *p, const json_t *res
 			if (json_integer_value(json_object_get(image, "leg")) == target->iod_leg)
 				why = json_string_value(json_object_get(image, "error"));
 		snprintf(target->state, sizeof target->state, "detached");
+		if (!why && !target->error)
+			target->dirty_bytes = 0;
 		if (!why || target->error)
 			continue;
 		set_text(&target->error, "no image of the switch: %s", why);
