@@ -20,11 +20,13 @@
  *   apply-before        as epoch-after, after the registry was told
  *   apply-after         the first volume of the group was told to go on
  *   switched            all volumes of the group resumed; copy legs not yet forgotten
+ *   split-before        the temporary file of a split's record is durable, not yet renamed
+ *   split-after         a split is on record, no volume went on yet
  *   detach-forgotten    a leg is durably forgotten, its storage still open
  * Crash points of drayd:
  *   record-before       a change of a session is about to be recorded
  *   record-after        it is durable, and nothing that it allows has been done yet
- * Fault points: epoch-write, volume-json-write. Stall point: epoch-write.
+ * Fault points: epoch-write, volume-json-write, split-write. Stall point: epoch-write.
  */
 #ifndef DRAY_BASE_CRASH_H
 #define DRAY_BASE_CRASH_H

@@ -14,13 +14,15 @@
  * Messages of one sender keep their order, so an abort never overtakes the suspend it takes back, and when the last
  * message of all, the one that takes the inbox away, has run, nothing of this switch is left on the thread.
  *
- * A split has no record: what makes it durable is that the legs are forgotten. That happens while the volumes are
- * suspended, after the last "no" was possible but for one: a crash between two volumes' files leaves one volume split and the
- * other as it was, and the split unanswered. A leg brought back with a map that missed writes can't come of it.
+ * A split changes no primary, so its record is a file of its own (splits.h), written when all volumes are sealed and before the first goes on:
+ * a crash before it leaves all as they were, one after it finds all split at that instant. Only then each volume forgets its legs in
+ * its own file. A leg brought back with a map that missed writes can't come of it. A record that takes longer than the deadline is
+ * taken back: past it the volumes may have gone on, each at a moment of its own.
  */
 #include "iod/group.h"
 
 #include "base/log.h"
+#include "iod/splits.h"
 #include "base/crash.h"
 
 #include <errno.h>
@@ -206,29 +208,9 @@ static void op_suspend(void *ctx, unsigned i, uint64_t deadline_ns)
 	post(g, i, M_SUSPEND, suspend_on_thread);
 }
 
-static int forget_all(struct iod_volume *v, bool forget)
-{
-	pthread_mutex_lock(&v->iod->lock);
-	for (unsigned i = 0; i < v->n_legs; i++)
-		if (v->legs[i]->splitting)
-			v->legs[i]->forgotten = forget;
-	pthread_mutex_unlock(&v->iod->lock);
-	return iod_volume_save(v, NULL);
-}
-
 static void op_seal(void *ctx, unsigned i)
 {
-	struct iod_group *g = ctx;
-	struct iod_member *m = &g->members[i];
-	if (g->split) {
-		m->forgot = true;
-		int rc = forget_all(m->v, true);
-		if (rc) {
-			iod_inbox_put(g->inbox, i, IOD_SEALED, rc, 0, 0);
-			return;
-		}
-	}
-	post(g, i, M_SEAL, seal_on_thread);
+	post(ctx, i, M_SEAL, seal_on_thread);
 }
 
 static void op_record(void *ctx, bool to_new)
@@ -279,6 +261,58 @@ static const struct dray_switch_ops ops = {
 
 /* ---- the job ---- */
 
+static json_t *split_members(const struct iod_group *g)
+{
+	json_t *members = json_array();
+	for (unsigned i = 0; i < g->n; i++) {
+		const struct iod_volume *v = g->members[i].v;
+		char uuid[37];
+		json_t *legs = json_array();
+		iod_uuid_format(v->def.uuid, uuid);
+		pthread_mutex_lock(&g->iod->lock);
+		for (unsigned k = 0; k < v->n_legs; k++)
+			if (v->legs[k]->splitting)
+				json_array_append_new(legs, json_integer(v->legs[k]->def->id));
+		pthread_mutex_unlock(&g->iod->lock);
+		json_array_append_new(members, json_pack("{s:s s:s s:o}", "volume", v->def.name, "uuid", uuid, "legs", legs));
+	}
+	return members;
+}
+
+static void unrecord_split(struct iod_group *g)
+{
+	struct dray_error err;
+	if (iod_split_remove(&g->iod->state, g->engine_token, &err))
+		dray_log(DRAY_LOG_ERROR, "split-record", "%s", err.text);
+	g->split_recorded = false;
+}
+
+/* All are sealed: the one moment at which the split can be made durable. 0 or why it is not. */
+static int record_split(struct iod_group *g)
+{
+	json_t *members = split_members(g);
+	int rc = iod_split_write(&g->iod->state, g->engine_token, members, &g->record_error);
+	json_decref(members);
+	g->split_recorded = !rc;
+	if (!rc && iod_now() >= g->members[0].deadline_ns) {
+		unrecord_split(g);
+		rc = -ETIMEDOUT;
+	}
+	return rc;
+}
+
+void iod_group_forgotten(struct iod_group *g)
+{
+	struct dray_error err = DRAY_ERROR_INIT;
+	for (unsigned i = 0; i < g->n; i++)
+		if (iod_volume_save(g->members[i].v, &err)) {
+			/* The record stays: the next start does it. */
+			dray_log(DRAY_LOG_WARN, "volume-json", "%s", err.text);
+			return;
+		}
+	unrecord_split(g);
+}
+
 static int write_record(struct iod_group *g)
 {
 	/* Superseding: the table as it was, under a higher number. The epochs do not change: nobody was ever told of the others. */
@@ -319,7 +353,13 @@ static void read_letter(struct iod_group *g, const struct letter *l)
 	switch (l->what) {
 	case IOD_PREPARED: dray_switch_on_prepared(g->sw, l->member, l->error, now_ns); break;
 	case IOD_DRAINED: dray_switch_on_drained(g->sw, l->member, l->error, now_ns); break;
-	case IOD_SEALED: dray_switch_on_sealed(g->sw, l->member, l->error, now_ns); break;
+	case IOD_SEALED: {
+		int error = l->error;
+		if (g->split && !error && ++g->sealed == g->n)
+			error = record_split(g);
+		dray_switch_on_sealed(g->sw, l->member, error, now_ns);
+		break;
+	}
 	case IOD_IN_DOUBT: break; /* is never put */
 	case IOD_RESUMED:
 		m->resumed = true;
@@ -378,10 +418,9 @@ int iod_group_run(struct iod_group *g)
 	for (unsigned i = 0; i < g->n; i++) {
 		struct iod_member *m = &g->members[i];
 		iod_thread_call(m->v->thread, part_on_thread, m);
-		if (m->forgot && g->outcome != DRAY_SWITCH_SWITCHED && forget_all(m->v, false))
-			dray_log(DRAY_LOG_ERROR, "volume-json",
-				"%s: the legs of a split that failed are not recorded: they are lost at the next restart", m->v->def.name);
 	}
+	if (g->split_recorded && g->outcome != DRAY_SWITCH_SWITCHED)
+		unrecord_split(g);
 	dray_switch_free(g->sw);
 	pthread_cond_destroy(&g->inbox->cond);
 	pthread_mutex_destroy(&g->inbox->lock);

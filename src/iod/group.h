@@ -23,7 +23,6 @@ struct iod_member {
 	unsigned number;
 	uint64_t deadline_ns;
 	struct dray_loop_msg message[5];
-	bool forgot;
 };
 
 struct iod_group {
@@ -43,11 +42,15 @@ struct iod_group {
 	struct iod_inbox *inbox;
 	struct dray_switch *sw;
 	uint64_t engine_token;
+	unsigned sealed;
 	bool done, record, record_new, back_off;
+	bool split_recorded; /* there is a record of the split, iod_split_remove takes it away */
 };
 
 /* Runs it to its end, however long that takes. The pen is held. -ENOMEM: nothing was begun. Else 0, with the outcome. For a split
- * the legs are forgotten durably; for a switch the epoch record, the registry and the legs' links are as the outcome says. */
+ * that happened its record is durable, and its legs are still to be forgotten (iod_group_forgotten); for a switch the epoch record, the registry and the legs' links are as the outcome says. */
 int iod_group_run(struct iod_group *group);
+/* After a split: every volume's file says by itself which legs it has. */
+void iod_group_forgotten(struct iod_group *group);
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "iod/control.h"
 #include "iod/mapfile.h"
+#include "iod/splits.h"
 #include "iod/verbs.h"
 
 #include <errno.h>
@@ -205,6 +206,8 @@ int iod_start(struct iod *iod, struct dray_error *err)
 	rc = start_nbd(iod, err);
 	if (!rc)
 		rc = iod_control_start(iod, err);
+	if (!rc)
+		rc = iod_splits_redo(&iod->state, err);
 	if (!rc)
 		rc = iod_state_list(&iod->state, load_volume, iod, err);
 	return rc;

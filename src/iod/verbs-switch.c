@@ -313,9 +313,23 @@ static json_t *bury_images(struct iod_group *g, struct iod_member *m)
 	return list;
 }
 
+/* Every leg that the split let go; each volume's file says it before the maps go. */
+static void forget_split(struct iod_group *g)
+{
+	pthread_mutex_lock(&g->iod->lock);
+	for (unsigned i = 0; i < g->n; i++)
+		for (unsigned k = 0; k < g->members[i].v->n_legs; k++)
+			if (g->members[i].v->legs[k]->splitting)
+				g->members[i].v->legs[k]->forgotten = true;
+	pthread_mutex_unlock(&g->iod->lock);
+	iod_group_forgotten(g);
+}
+
 static json_t *switched(struct iod_group *g)
 {
 	dray_crash_point("switched");
+	if (g->split)
+		forget_split(g);
 	json_t *members = json_array();
 	for (unsigned i = 0; i < g->n; i++) {
 		struct iod_member *m = &g->members[i];

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "iod/splits.h"
+
+#include "base/crash.h"
+#include "base/log.h"
+#include "iod/mapfile.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FORMAT 1
+#define PREFIX "split-"
+
+static void name_of(uint64_t number, const char *end, char name[64])
+{
+	snprintf(name, 64, PREFIX "%" PRIx64 "%s", number, end);
+}
+
+int iod_split_write(struct iod_state *state, uint64_t number, const json_t *members, struct dray_error *err)
+{
+	char name[64], temporary[64];
+	name_of(number, ".json", name);
+	name_of(number, ".new", temporary);
+	json_t *o = json_pack("{s:i, s:O}", "format", FORMAT, "members", members);
+	int rc = o ? dray_fault_point("split-write") : -ENOMEM;
+	int fd = rc ? -1 : openat(state->dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (!rc && fd < 0)
+		rc = -errno;
+	errno = EIO;
+	if (!rc && (json_dumpfd(o, fd, JSON_COMPACT) < 0 || fsync(fd) < 0))
+		rc = -errno;
+	dray_crash_point("split-before");
+	if (!rc && (renameat(state->dir_fd, temporary, state->dir_fd, name) < 0 || fsync(state->dir_fd) < 0))
+		rc = -errno;
+	if (fd >= 0)
+		close(fd);
+	json_decref(o);
+	if (!rc) {
+		dray_crash_point("split-after");
+		return 0;
+	}
+	/* It may be under its name and not be durable: nothing of it may come back. */
+	struct dray_error ignored;
+	if (iod_split_remove(state, number, &ignored))
+		dray_log(DRAY_LOG_ERROR, "split-record", "%s", ignored.text);
+	unlinkat(state->dir_fd, temporary, 0);
+	return dray_error_kind(err, rc, "record_failed", "write %s/%s: %s", state->path, name, strerror(-rc));
+}
+
+int iod_split_remove(struct iod_state *state, uint64_t number, struct dray_error *err)
+{
+	char name[64];
+	name_of(number, ".json", name);
+	if (unlinkat(state->dir_fd, name, 0) < 0 && errno != ENOENT)
+		return dray_error_errno(err, -errno, "remove %s/%s", state->path, name);
+	return fsync(state->dir_fd) < 0 ? dray_error_errno(err, -errno, "remove %s/%s", state->path, name) : 0;
+}
+
+/* ---- after a crash ---- */
+
+static bool listed(const json_t *legs, unsigned id)
+{
+	size_t i;
+	const json_t *leg;
+	json_array_foreach((json_t *)legs, i, leg)
+		if (json_integer_value(leg) == (json_int_t)id)
+			return true;
+	return false;
+}
+
+/* Takes the legs out of the volume's definition. A volume that is not there any more, or is another one, is nobody's business. */
+static int forget(struct iod_state *state, const json_t *member, struct dray_error *err)
+{
+	const char *name = json_string_value(json_object_get(member, "volume"));
+	const char *uuid_text = json_string_value(json_object_get(member, "uuid"));
+	const json_t *legs = json_object_get(member, "legs");
+	struct iod_volume_def def;
+	uint8_t uuid[IOD_UUID_BYTES];
+	if (!name || !iod_name_ok(name) || !uuid_text || !iod_uuid_parse(uuid_text, uuid))
+		return 0;
+	int rc = iod_state_volume_read(state, name, &def, err);
+	if (rc == -ENOENT || rc == -EBADMSG)
+		return 0; /* it is not served, and says why */
+	if (rc)
+		return rc;
+	struct iod_leg_def *dropped[IOD_LEGS_MAX];
+	unsigned n = 0, kept = 0;
+	if (!memcmp(uuid, def.uuid, sizeof uuid)) {
+		for (unsigned i = 0; i < def.n_legs; i++) {
+			if (listed(legs, def.legs[i]->id))
+				dropped[n++] = def.legs[i];
+			else
+				def.legs[kept++] = def.legs[i];
+		}
+		def.n_legs = kept;
+	}
+	if (n)
+		rc = iod_state_volume_write(state, &def, err);
+	for (unsigned i = 0; i < n; i++) {
+		if (!rc) {
+			dray_log(DRAY_LOG_INFO, "leg-forgotten", "%s leg %u was let go by a split", name, dropped[i]->id);
+			for (unsigned k = 0; k < def.n_legs; k++)
+				if (iod_legs_linked(dropped[i], def.legs[k]))
+					iod_map_remove(state, name, dropped[i]->id, def.legs[k]->id);
+		}
+		iod_leg_def_free(dropped[i]);
+	}
+	iod_volume_def_clear(&def);
+	return rc;
+}
+
+static int redo(struct iod_state *state, const char *name, struct dray_error *err)
+{
+	int fd = openat(state->dir_fd, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return dray_error_errno(err, -errno, "open %s/%s", state->path, name);
+	json_error_t why;
+	json_t *o = json_loadfd(fd, JSON_REJECT_DUPLICATES, &why), *member;
+	json_t *members = json_object_get(o, "members");
+	size_t i;
+	int rc = 0;
+	close(fd);
+	if (!o || json_integer_value(json_object_get(o, "format")) != FORMAT || !json_is_array(members))
+		rc = dray_error_set(err, -EBADMSG, "%s/%s is not the record of a split, of format %d: which legs were let go cannot be known",
+			state->path, name, FORMAT);
+	json_array_foreach(members, i, member)
+		if (!rc)
+			rc = forget(state, member, err);
+	json_decref(o);
+	if (!rc && (unlinkat(state->dir_fd, name, 0) < 0 || fsync(state->dir_fd) < 0))
+		rc = dray_error_errno(err, -errno, "remove %s/%s", state->path, name);
+	return rc;
+}
+
+int iod_splits_redo(struct iod_state *state, struct dray_error *err)
+{
+	int rc = 0, fd = openat(state->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		rc = dray_error_errno(err, -errno, "%s", state->path);
+		if (fd >= 0)
+			close(fd);
+		return rc;
+	}
+	const struct dirent *e;
+	while (!rc && (e = readdir(dir))) {
+		size_t n = strlen(e->d_name);
+		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) || n < 5)
+			continue;
+		if (!strcmp(e->d_name + n - 5, ".json"))
+			rc = redo(state, e->d_name, err);
+		else if (!strcmp(e->d_name + n - 4, ".new"))
+			unlinkat(state->dir_fd, e->d_name, 0); /* never was under its name */
+	}
+	closedir(dir);
+	return rc;
+}
