@@ -161,6 +161,18 @@ static void prepared(struct pair_run *run, const struct dray_error *err)
 	}
 }
 
+/* dray-iod tried before it gave the leg up; and whether a name that may mean another disk now is the one that was recorded
+ * is a person's to say (H2). So this is not tried for ever. */
+static void retried(struct pair_run *run, const struct dray_error *err)
+{
+	struct dray_pair *p = run_pair(run);
+	if (!err || p->state != DRAY_PAIR_STARTING || run->goal != GOAL_NONE || !strcmp(err->kind, "busy") ||
+		!strcmp(err->kind, "not_served") || err->code == -ENOTCONN || err->code == -ECANCELED)
+		return;
+	run->retry_at = run->backoff = 0;
+	pair_fail(run, false, "target %s: %s", p->targets[0].at.resource, err->text);
+}
+
 /* Puts all legs into the copy, or out of it. false: all are so. */
 static bool pause_legs(struct pair_run *run, bool paused)
 {
@@ -209,12 +221,13 @@ static void start_step(struct pair_run *run)
 			return;
 		}
 		if (leg->held) {
-			run->vehicle->retry(&a->rpc, p, leg->leg, call_done, call_new(run, NULL));
+			run->vehicle->retry(&a->rpc, p, leg->leg, call_done, call_new(run, retried));
 			return;
 		}
 	}
 	if (pause_legs(run, false))
 		return;
+	p->vouched = false;
 	change_begin(&c, a, run->job, ACTOR_SELF);
 	change_pair(&c, run, DRAY_PAIR_COPYING, NULL);
 	if (change_end(&c))

@@ -14,6 +14,7 @@
 #include "agent/agent.h"
 
 #include "agent/hooks.h"
+#include "base/boot.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -48,7 +49,7 @@ static void read_word(const char *path, char *buf, size_t size)
 static int identities(struct agent *a, bool *rebooted, struct dray_error *err)
 {
 	char old_boot[40] = "";
-	read_word("/proc/sys/kernel/random/boot_id", a->boot_id, sizeof a->boot_id);
+	read_word(dray_boot_id_path(a->config->allow_faults), a->boot_id, sizeof a->boot_id);
 	read_word("/etc/machine-id", a->host_id, sizeof a->host_id);
 	if (!a->host_id[0])
 		snprintf(a->host_id, sizeof a->host_id, "unknown");

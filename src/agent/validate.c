@@ -297,6 +297,7 @@ static void check_source(struct check *c, size_t i, struct source *src)
 	}
 	if (id[0])
 		add_lock(c, i, id, p->source.resource, "source", pointer);
+	set_text(&p->source_identity, id[0] ? "%s" : NULL, id);
 	if (probe->rc && !(id[0] && is_locked(c, id))) /* else told with its owner when the locks are looked at */
 		not_opened(c, probe, pointer, p->source.resource, false);
 	if (!probe->info.driver)
@@ -480,6 +481,7 @@ void validate(struct agent *a, struct dray_session *s, const struct probe_set *p
 	if (s->id[0] && dray_repo_id_used(a->repo, s->id, &err) > 0)
 		dray_problems_add(problems, "/id", 0, "exists", s->id, "an id that was never used",
 			"the id was used before, with another document");
+	set_text(&s->boot_id, "%s", a->boot_id);
 	for (size_t i = 0; i < s->n_pairs; i++) {
 		struct source src;
 		check_source(&c, i, &src);

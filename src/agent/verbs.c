@@ -433,6 +433,7 @@ static void ask_retry(struct ask *q)
 			set_text(&p->targets[t].error, NULL);
 		set_text(&p->verified, NULL);
 		p->switch_attempts = 0;
+		p->vouched = true;
 		job->runs[i].retry_at = job->runs[i].backoff = 0;
 		change_pair(&c, &job->runs[i], DRAY_PAIR_QUEUED, NULL);
 	}

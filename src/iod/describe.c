@@ -102,6 +102,8 @@ static json_t *leg_json(const struct snapshot *s, const struct iod_leg *leg)
 	json_t *o = json_pack("{s:i s:s s:o s:s s:s s:s s:b s:b s:b}", "id", (int)d->id, "tag", d->tag, "resource",
 		resource_json(d), "identity", d->identity, "role", iod_role_name(d->role), "state", state, "synced", i.synced,
 		"paused", i.paused || (!live && d->paused), "held", i.held && !iod_leg_hopeful(leg));
+	json_object_set_new(o, "path", leg->path[0] ? json_string(leg->path) : json_null());
+	json_object_set_new(o, "stable", json_boolean(d->stable));
 	put(o, "size_bytes", d->size_bytes);
 	put(o, "dirty_bytes", i.dirty_bytes);
 	put(o, "doubt_bytes", i.doubt_bytes);

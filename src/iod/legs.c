@@ -11,12 +11,14 @@
 #include "base/log.h"
 #include "base/crash.h"
 #include "iod/mapfile.h"
+#include "storage/identity.h"
 
 #include <errno.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int check_open(const struct iod_leg *leg, bool primary, bool expected, const struct dray_storage_info *info,
@@ -27,7 +29,10 @@ static int check_open(const struct iod_leg *leg, bool primary, bool expected, co
 
 	if (expected && strcmp(info->identity, leg->def->identity) != 0)
 		return dray_error_kind(err, -ESTALE, "not_accessible",
-			"%s: not the storage that was recorded: found %s, expected %s", name, info->identity, leg->def->identity);
+			"%s: not the storage that was recorded: found %s, expected %s%s", name, info->identity, leg->def->identity,
+			info->stable_identity ? "" : "; what it is called is good for one boot only: leg.retry vouches for it");
+	if (vd->size_bytes == 0) /* the contract of a new volume comes from here */
+		return 0;
 	if (info->size_bytes < vd->size_bytes)
 		return dray_error_kind(err, -ENOSPC, "too_small", "%s: %llu bytes, the volume has %llu", name,
 			(unsigned long long)info->size_bytes, (unsigned long long)vd->size_bytes);
@@ -50,7 +55,7 @@ int iod_leg_held_by_us(const struct iod_leg *leg, const struct dray_storage_opti
 		return rc;
 	look.no_lock = look.read_only = true;
 	look.lock_wait_ns = 0;
-	if (dray_storage_probe(leg->def->resource, &look, &info, NULL) == 0 &&
+	if (dray_storage_probe(leg->path[0] ? leg->path : leg->def->resource, &look, &info, NULL) == 0 &&
 		iod_leg_check_other(leg->volume->iod, leg, info.identity, &why)) {
 		*err = why;
 		rc = why.code;
@@ -58,13 +63,68 @@ int iod_leg_held_by_us(const struct iod_leg *leg, const struct dray_storage_opti
 	return rc;
 }
 
+static void set_path(struct iod_leg *leg, const char *path)
+{
+	struct iod_volume *v = leg->volume;
+	pthread_mutex_lock(&v->iod->lock);
+	bool news = strcmp(leg->path, path) != 0;
+	snprintf(leg->path, sizeof leg->path, "%s", path);
+	pthread_mutex_unlock(&v->iod->lock);
+	if (!news || !path[0])
+		return;
+	dray_log(DRAY_LOG_WARN, "leg-moved", "%s leg %u: %s is called %s now", v->def.name, leg->def->id, leg->def->resource, path);
+	iod_notify(v->iod, "leg-moved", v->def.name, leg->def->id, NULL, NULL);
+}
+
+int iod_leg_locate(struct iod_leg *leg, struct dray_error *err)
+{
+	const struct iod_leg_def *d = leg->def;
+	const char *name = strncmp(d->resource, "file:", 5) ? d->resource : d->resource + 5;
+	struct dray_storage_options look = { .read_only = true, .no_lock = true, .look = true, .offset = d->offset, .length = d->length };
+	struct dray_storage_info info = { 0 };
+	struct stat st;
+	char path[256];
+	bool there = name[0] == '/' && stat(name, &st) == 0;
+	/* A file is where it is recorded or nowhere. A loop device has the identity of its file. */
+	bool device = name[0] == '/' && (there ? S_ISBLK(st.st_mode) : !strncmp(d->identity, "block:", 6) || !strncmp(name, "/dev/", 5));
+	if (!device) {
+		set_path(leg, "");
+		return 0;
+	}
+	int seen = there ? dray_storage_probe(name, &look, &info, NULL) : -ENOENT;
+	if (!seen && strcmp(info.identity, d->identity) == 0) {
+		set_path(leg, "");
+		return 0;
+	}
+	/* A number is no identity over a boot: then it is said below that it is another, and somebody has to vouch for it. */
+	bool known = d->stable || strcmp(d->boot_id, leg->volume->iod->state.boot_id) == 0;
+	int rc = known ? dray_identity_find(d->identity, d->offset, d->length, path, sizeof path) : -ENOENT;
+	if (!rc) {
+		set_path(leg, path);
+		return 0;
+	}
+	set_path(leg, "");
+	if (rc == -ENOTUNIQ)
+		return dray_error_kind(err, -ESTALE, "not_accessible", "%s: several devices have its identity, %s, and none has its name", name,
+			d->identity);
+	if (!there)
+		return dray_error_kind(err, -ENOENT, "not_found", "%s: it is not there, and no device has its identity, %s", name, d->identity);
+	if (!known)
+		return 0; /* opened as recorded, and judged by what is found */
+	return dray_error_kind(err, -ESTALE, "not_accessible", "%s: not the storage that was recorded: found %s, expected %s, and no device has that",
+		name, seen ? "nothing" : info.identity, d->identity);
+}
+
 int iod_leg_open(struct iod_leg *leg, bool primary, uint64_t lock_wait_ns, bool expected, struct dray_storage **st,
 	struct dray_error *err)
 {
 	const struct iod_volume *v = leg->volume;
 	int rc = iod_leg_check_self(v->iod, leg->def->resource, err);
+	if (!rc && expected)
+		rc = iod_leg_locate(leg, err);
 	if (rc)
 		return rc;
+	const char *resource = leg->path[0] ? leg->path : leg->def->resource;
 	struct dray_storage_options options = {
 		.read_only = primary && v->def.read_only,
 		.allow_faults = v->iod->options.allow_faults,
@@ -73,12 +133,33 @@ int iod_leg_open(struct iod_leg *leg, bool primary, uint64_t lock_wait_ns, bool 
 		.length = leg->def->length,
 		.retry_primary = primary,
 	};
-	rc = dray_storage_open(st, leg->def->resource, &options, err);
+	rc = dray_storage_open(st, resource, &options, err);
 	if (rc)
 		return iod_leg_held_by_us(leg, &options, rc, err);
 	rc = check_open(leg, primary, expected, &(*st)->info, err);
 	if (!rc)
 		rc = iod_leg_check_other(v->iod, leg, (*st)->info.identity, err);
+	if (rc)
+		dray_storage_close(*st);
+	return rc;
+}
+
+int iod_leg_open_new(struct iod_leg *leg, bool primary, bool vouch, struct dray_storage **st, struct dray_error *err)
+{
+	const struct iod_leg_def *d = leg->def;
+	const struct iod *iod = leg->volume->iod;
+	bool seen = d->identity[0];
+	int rc = iod_leg_open(leg, primary, IOD_LOCK_WAIT, seen && !vouch, st, err);
+	if (rc || !seen)
+		return rc;
+	const struct dray_storage_info *info = &(*st)->info;
+	if (vouch && info->stable_identity && strcmp(info->identity, d->identity))
+		rc = dray_error_kind(err, -ESTALE, "not_accessible", "%s: not the storage that was checked: found %s, expected %s", d->resource,
+			info->identity, d->identity);
+	else if (!vouch && !info->stable_identity && strcmp(d->boot_id, iod->state.boot_id))
+		rc = dray_error_kind(err, -ESTALE, "not_accessible",
+			"%s: it was checked before the host was restarted, and its name (%s) may mean another disk now: a retry vouches for it",
+			d->resource, info->identity);
 	if (rc)
 		dray_storage_close(*st);
 	return rc;

@@ -10,6 +10,7 @@
  */
 #include "iod/process.h"
 
+#include "base/boot.h"
 #include "base/log.h"
 #include "iod/control.h"
 #include "iod/mapfile.h"
@@ -104,7 +105,7 @@ static void count_volume(void *arg, const char *name)
 
 static int open_state(struct iod *iod, struct dray_error *err)
 {
-	int rc = iod_state_open(&iod->state, iod->options.state_dir, err);
+	int rc = iod_state_open(&iod->state, iod->options.state_dir, dray_boot_id_path(iod->options.allow_faults), err);
 	if (!rc)
 		rc = iod_epochs_open(&iod->epochs, iod->state.dir_fd, err);
 	if (rc || iod_epochs_known(iod->epochs))

@@ -85,9 +85,9 @@ static int take_lock(struct iod_state *state, struct dray_error *err)
 	return 0;
 }
 
-static void read_boot_id(char out[40])
+static void read_boot_id(const char *path, char out[40])
 {
-	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+	FILE *f = fopen(path, "re");
 	if (!f || !fgets(out, 40, f))
 		snprintf(out, 40, "unknown"); /* counts as one long boot: then only identities protect (H2) */
 	out[strcspn(out, "\n")] = '\0';
@@ -95,7 +95,7 @@ static void read_boot_id(char out[40])
 		fclose(f);
 }
 
-int iod_state_open(struct iod_state *state, const char *path, struct dray_error *err)
+int iod_state_open(struct iod_state *state, const char *path, const char *boot_id_path, struct dray_error *err)
 {
 	memset(state, 0, sizeof *state);
 	state->dir_fd = state->volumes_fd = state->lock_fd = -1;
@@ -122,7 +122,7 @@ int iod_state_open(struct iod_state *state, const char *path, struct dray_error 
 		rc = dray_error_errno(err, -errno, "open %s/volumes", state->path);
 		goto fail;
 	}
-	read_boot_id(state->boot_id);
+	read_boot_id(boot_id_path, state->boot_id);
 	return 0;
 fail:
 	iod_state_close(state);

@@ -19,9 +19,9 @@ struct iod_state {
 	char boot_id[40];
 };
 
-/* Makes the directory if need be and takes its lock. -EBUSY "held": another dray-iod has it (H25), the text says who.
+/* Makes the directory if need be and takes its lock. `boot_id_path`: what the kernel says of this boot. -EBUSY "held": another dray-iod has it (H25), the text says who.
  * Others: a system error. After failure nothing is held. */
-int iod_state_open(struct iod_state *state, const char *path, struct dray_error *err);
+int iod_state_open(struct iod_state *state, const char *path, const char *boot_id_path, struct dray_error *err);
 void iod_state_close(struct iod_state *state);
 
 /* Calls `each` for every volume's folder. 0 or a system error. */

@@ -60,7 +60,7 @@ static int attach(struct iod_call *call, struct iod_leg *leg, bool known_zero)
 	struct dray_storage *st;
 	int map_fd = -1;
 
-	int rc = iod_leg_open(leg, false, IOD_LOCK_WAIT, false, &st, &call->err);
+	int rc = iod_leg_open_new(leg, false, iod_arg_bool(call, "vouch", false), &st, &call->err);
 	if (rc)
 		return rc;
 	rc = iod_volume_need_bad(v, &call->err);
@@ -307,7 +307,30 @@ json_t *iod_do_leg_pause(struct iod_call *call)
 static int retry_leg(struct iod_call *call, struct iod_leg *leg)
 {
 	struct iod_volume *v = leg->volume;
-	bool vouch = !leg->def->stable && strcmp(leg->def->boot_id, v->iod->state.boot_id) != 0;
+	bool unsure = !leg->def->stable && strcmp(leg->def->boot_id, v->iod->state.boot_id) != 0;
+	bool vouch = unsure && iod_arg_bool(call, "vouch", true);
+	if (unsure && !vouch)
+		return dray_error_kind(&call->err, -ESTALE, "not_accessible",
+			"volume %s: leg %u: %s: after a new boot its name may mean another disk, and nobody vouches for it", v->def.name,
+			leg->def->id, leg->def->resource);
+	if (!leg->storage) {
+		struct dray_storage *st;
+		int rc = iod_leg_open(leg, false, 0, !vouch, &st, &call->err);
+		/* Somebody's word stands for a name that is good for one boot, never against an identity. */
+		if (!rc && vouch && st->info.stable_identity && strcmp(st->info.identity, leg->def->identity)) {
+			rc = dray_error_kind(&call->err, -ESTALE, "not_accessible", "%s: not the storage that was recorded: found %s, expected %s",
+				leg->def->resource, st->info.identity, leg->def->identity);
+			dray_storage_close(st);
+		}
+		if (rc) {
+			iod_leg_error(leg, "%s", call->err.text);
+			iod_leg_open_later(leg);
+			return rc;
+		}
+		if (vouch)
+			record_found(leg, &st->info);
+		iod_leg_install(leg, st);
+	}
 	if (vouch || leg->def->set_aside) {
 		pthread_mutex_lock(&v->iod->lock);
 		memcpy(leg->def->boot_id, v->iod->state.boot_id, sizeof leg->def->boot_id);
@@ -316,16 +339,6 @@ static int retry_leg(struct iod_call *call, struct iod_leg *leg)
 		int rc = iod_volume_save(v, &call->err);
 		if (rc)
 			return rc;
-	}
-	if (!leg->storage) {
-		struct dray_storage *st;
-		int rc = iod_leg_open(leg, false, 0, true, &st, &call->err);
-		if (rc) {
-			iod_leg_error(leg, "%s", call->err.text);
-			iod_leg_open_later(leg);
-			return rc;
-		}
-		iod_leg_install(leg, st);
 	}
 	iod_leg_error(leg, "%s", "");
 	int rc = iod_leg_retry(leg);

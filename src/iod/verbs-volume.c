@@ -74,20 +74,10 @@ static int make_durable(struct iod_volume *v, struct dray_error *err)
 static int add(struct iod_call *call, struct iod_volume *v, struct iod_leg *leg)
 {
 	struct iod *iod = call->iod;
-	struct dray_storage_options options = {
-		.read_only = v->def.read_only,
-		.allow_faults = iod->options.allow_faults,
-		.offset = leg->def->offset,
-		.length = leg->def->length,
-		.retry_primary = true,
-		.lock_wait_ns = IOD_LOCK_WAIT,
-	};
 	struct dray_storage *st;
-	int rc = iod_leg_check_self(iod, leg->def->resource, &call->err);
-	if (!rc)
-		rc = dray_storage_open(&st, leg->def->resource, &options, &call->err);
+	int rc = iod_leg_open_new(leg, true, iod_arg_bool(call, "vouch", false), &st, &call->err);
 	if (rc)
-		return iod_leg_held_by_us(leg, &options, rc, &call->err);
+		return rc;
 	rc = fix_contract(&v->def, &st->info, &call->err);
 	if (rc)
 		dray_error_prepend(&call->err, "%s", leg->def->resource);

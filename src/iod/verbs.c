@@ -37,6 +37,13 @@ struct iod_leg_def *iod_arg_leg(struct iod_call *call)
 		def->offset = (uint64_t)json_integer_value(json_object_get(r, "offset"));
 		def->length = (uint64_t)json_integer_value(json_object_get(r, "length"));
 	}
+	/* What the caller saw there once, and when: what is found now has to be that. */
+	if (def) {
+		snprintf(def->identity, sizeof def->identity, "%s", iod_arg_text(call, "identity", ""));
+		snprintf(def->boot_id, sizeof def->boot_id, "%s", iod_arg_text(call, "boot_id", call->iod->state.boot_id));
+		/* Whether a number is all there is, is seen when it is opened. */
+		def->stable = strncmp(def->identity, "block:", 6) || strchr(def->identity, '=');
+	}
 	return def;
 }
 

@@ -17,6 +17,7 @@ struct iod_leg {
 	unsigned refs;             /* iod->lock: the registry's, the opener's */
 	/* iod->lock */
 	char error[400];           /* why its storage is not open, or why it is set aside; "" if all is well */
+	char path[256];            /* the device's name now, where it is another than the recorded one; "": it is not */
 	bool forgotten;            /* not in volume.json any more, still being let go */
 	bool opening;              /* a job is at it */
 	uint64_t opening_since_ns; /* ... since then */
@@ -119,6 +120,14 @@ int iod_leg_open(struct iod_leg *leg, bool primary, uint64_t lock_wait_ns, bool 
 /* An open failed with `rc`: if the storage is held because it is a leg of this process, says so: -EEXIST "exists". */
 int iod_leg_held_by_us(const struct iod_leg *leg, const struct dray_storage_options *options, int rc,
 	struct dray_error *err);
+/* Where is the device that was recorded, now that names may have moved (H2)? Fills leg->path. 0: as recorded, or found by its
+ * identity elsewhere, or it is no device; -ESTALE "not_accessible": its name is another storage's, and none has its identity;
+ * -ENOENT "not_found": neither is there. May block shortly. */
+int iod_leg_locate(struct iod_leg *leg, struct dray_error *err);
+/* Opens a new leg's storage. Where def->identity says what the caller saw under its name (in the boot def->boot_id): it has to be that,
+ * under whatever name it has now; one without an identity that outlives a boot has to have been seen in this one, or be
+ * vouched for by who calls. -ESTALE "not_accessible". */
+int iod_leg_open_new(struct iod_leg *leg, bool primary, bool vouch, struct dray_storage **st, struct dray_error *err);
 /* Hands an open storage to the leg (on the I/O thread). */
 void iod_leg_install(struct iod_leg *leg, struct dray_storage *st);
 /* Takes it away: flushes if `flush`, detaches from the loop and closes. The engine must not use it any more. Returns the

@@ -530,6 +530,7 @@ void dray_session_free(struct dray_session *session)
 		free(p->iod_volume);
 		free(p->switch_token);
 		json_decref(p->holds);
+		free(p->source_identity);
 	}
 	free(session->pairs);
 	free(session->name);
@@ -539,6 +540,7 @@ void dray_session_free(struct dray_session *session)
 	free(session->switch_window.list);
 	json_decref(session->doc);
 	json_decref(session->warnings);
+	free(session->boot_id);
 	dray_lines_free(session->lines);
 	free(session);
 }

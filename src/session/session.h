@@ -80,6 +80,8 @@ struct dray_pair {
 	char *iod_volume;       /* the volume it runs on in dray-iod, or NULL */
 	uint64_t epoch_before;  /* intent of a switch (H9) */
 	char *switch_token;     /* or NULL */
+	char *source_identity;  /* of an offline source, as it was checked; or NULL */
+	bool vouched;           /* an operator's retry: it stands for names that are good for one boot only (H2). Not saved */
 	json_t *holds;          /* what the source was found to hold: {what, type, uuid, table, table_uuid}, or NULL */
 	int reverse_leg;        /* after the switch: the old source's leg; -1 */
 	unsigned switch_attempts; /* automatic ones that failed, one after the other */
@@ -119,6 +121,7 @@ struct dray_session {
 	time_t created, started, finished; /* 0: not yet */
 	unsigned pause_reasons;
 	char *reason;                  /* or NULL */
+	char *boot_id;                 /* the boot in which its resources were checked, or NULL */
 	json_t *warnings;              /* [{pointer, code, detail}], or NULL: none */
 	uint64_t seq;                  /* order of submission */
 	void *agent;

@@ -92,6 +92,7 @@ static json_t *save_pair(const struct dray_pair *p)
 	put_text(o, "iod_volume", p->iod_volume);
 	put_number(o, "epoch_before", p->epoch_before);
 	put_text(o, "switch_token", p->switch_token);
+	put_text(o, "source_identity", p->source_identity);
 	if (p->holds)
 		json_object_set(o, "holds", p->holds);
 	json_object_set_new(o, "reverse_leg", json_integer(p->reverse_leg));
@@ -129,6 +130,7 @@ static int load_pair(const json_t *o, struct dray_pair *p)
 	p->iod_volume = get_text(o, "iod_volume");
 	p->epoch_before = get_number_or(o, "epoch_before", 0);
 	p->switch_token = get_text(o, "switch_token");
+	p->source_identity = get_text(o, "source_identity");
 	p->holds = json_deep_copy(json_object_get(o, "holds"));
 	json_t *reverse = json_object_get(o, "reverse_leg");
 	p->reverse_leg = json_is_integer(reverse) ? (int)json_integer_value(reverse) : -1;
@@ -163,6 +165,7 @@ static json_t *save_head(const struct dray_session *s, json_t *doc)
 	put_number(o, "finished", (uint64_t)s->finished);
 	put_number(o, "pause_reasons", s->pause_reasons);
 	put_text(o, "reason", s->reason);
+	put_text(o, "boot_id", s->boot_id);
 	if (s->warnings)
 		json_object_set_new(o, "warnings", json_deep_copy(s->warnings));
 	put_number(o, "seq", s->seq);
@@ -235,6 +238,7 @@ int dray_session_load_parts(const json_t *o, const json_t *pairs, struct dray_se
 	s->finished = (time_t)get_number_or(o, "finished", 0);
 	s->pause_reasons = (unsigned)get_number_or(o, "pause_reasons", 0);
 	s->reason = get_text(o, "reason");
+	s->boot_id = get_text(o, "boot_id");
 	s->warnings = json_deep_copy(json_object_get(o, "warnings"));
 	s->seq = get_number_or(o, "seq", 0);
 	rc = json_array_size(pairs) == s->n_pairs ? 0 : -EINVAL;

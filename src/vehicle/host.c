@@ -45,13 +45,25 @@ static json_t *resource_json(const struct dray_resource *r)
 		(json_int_t)r->length);
 }
 
+/* What was checked when the session was submitted is what has to be there now, whatever names mean after a restart of the host
+ * (H2). A file that was to be made had no identity then, only a name. */
+static json_t *as_checked(json_t *params, const struct dray_session *s, const struct dray_pair *p, const char *identity)
+{
+	if (!identity || !*identity || !strncmp(identity, "name:", 5) || !s->boot_id)
+		return params;
+	json_object_set_new(params, "identity", json_string(identity));
+	json_object_set_new(params, "boot_id", json_string(s->boot_id));
+	if (p->vouched)
+		json_object_set_new(params, "vouch", json_true());
+	return params;
+}
+
 static void prepare(struct dray_rpc *rpc, const struct dray_session *s, const struct dray_pair *p, dray_vehicle_done *done,
 	void *arg)
 {
-	rpc->call(rpc, "volume.add",
-		json_pack("{s:s, s:o, s:b, s:b}", "name", p->iod_volume, "resource", resource_json(&p->source), "hidden", 1,
-			"read_only", 1),
-		done, arg);
+	json_t *params = json_pack("{s:s, s:o, s:b, s:b}", "name", p->iod_volume, "resource", resource_json(&p->source), "hidden", 1,
+		"read_only", 1);
+	rpc->call(rpc, "volume.add", as_checked(params, s, p, p->source_identity), done, arg);
 }
 
 static void start(struct dray_rpc *rpc, const struct dray_session *s, const struct dray_pair *p, size_t target,
@@ -61,11 +73,9 @@ static void start(struct dray_rpc *rpc, const struct dray_session *s, const stru
 		[DRAY_CREATE_FULL] = "full" };
 	const struct dray_target *t = &p->targets[target];
 	char *tag = dray_vehicle_tag(s, p, target);
-	rpc->call(rpc, "leg.attach",
-		json_pack("{s:s, s:o, s:s, s:s, s:b, s:s}", "volume", p->iod_volume, "resource", resource_json(&t->at), "role",
-			t->copy_role ? "copy" : "successor", "create", create[p->create], "durable", s->checkpoint, "tag",
-			tag ? tag : ""),
-		done, arg);
+	json_t *params = json_pack("{s:s, s:o, s:s, s:s, s:b, s:s}", "volume", p->iod_volume, "resource", resource_json(&t->at), "role",
+		t->copy_role ? "copy" : "successor", "create", create[p->create], "durable", s->checkpoint, "tag", tag ? tag : "");
+	rpc->call(rpc, "leg.attach", as_checked(params, s, p, t->identity), done, arg);
 	free(tag);
 }
 
@@ -176,7 +186,9 @@ static json_t *of_leg(const struct dray_pair *p, int leg)
 
 static void retry(struct dray_rpc *rpc, const struct dray_pair *p, int leg, dray_vehicle_done *done, void *arg)
 {
-	rpc->call(rpc, "leg.retry", of_leg(p, leg), done, arg);
+	json_t *params = of_leg(p, leg);
+	json_object_set_new(params, "vouch", json_boolean(p->vouched));
+	rpc->call(rpc, "leg.retry", params, done, arg);
 }
 
 static void put_limit(json_t *params, const char *key, uint64_t value)

@@ -108,7 +108,7 @@ struct dray_vehicle {
 	void (*pause)(struct dray_rpc *rpc, const struct dray_pair *p, int leg, bool paused, bool detach,
 		dray_vehicle_done *done, void *arg);
 	/* Required. Goes on with a leg that was given up, from what is there. */
-	void (*retry)(struct dray_rpc *rpc, const struct dray_pair *p, int leg, dray_vehicle_done *done, void *arg);
+	void (*retry)(struct dray_rpc *rpc, const struct dray_pair *p, int leg, dray_vehicle_done *done, void *arg); /* p->vouched counts */
 	/* Required where limits. DRAY_UNKNOWN lifts. */
 	void (*set_limits)(struct dray_rpc *rpc, const struct dray_pair *p, const struct dray_limits *limits,
 		uint64_t leg_timeout_ns, dray_vehicle_done *done, void *arg);
