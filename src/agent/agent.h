@@ -58,6 +58,8 @@ enum pair_goal {
 	GOAL_COUNT
 };
 
+#define RUN_LEGS 9 /* targets of a pair, and its source */
+
 struct pair_run {
 	struct job *job;
 	unsigned index; /* into job->s->pairs */
@@ -83,6 +85,12 @@ struct pair_run {
 	uint64_t share_rate, share_in_flight; /* of the session's and the agent's limits, while it transfers */
 	struct dray_limits pushed; /* as last told to dray-iod */
 	bool pushed_valid;
+	struct leg_trouble {
+		uint64_t since;  /* monotonic; 0: none */
+		uint64_t copied; /* by the leg, then; UINT64_MAX: not known */
+		unsigned retries;
+	} trouble[RUN_LEGS]; /* of the targets, then, after a switch, the old source (trouble.c) */
+	uint64_t source_told_at, elsewhere_told_at;
 	bool verifying, verify_asked, verify_repair;
 	unsigned verify_sample, verify_step; /* asked for; of the one that runs */
 	char incarnation[40];  /* of dray-iod, when the counters below began */
@@ -233,8 +241,9 @@ void limits_push(struct agent *a);
 
 /* ---- switch.c ---- */
 void switch_wake(struct job *job);
-/* 0, or why not (kind "not_synced" ...) with nothing changed. `pairs`: which. */
-int switch_begin(struct job *job, const char *kind, const bool *pairs, const char *actor, struct dray_error *err);
+/* 0, or why not (kind "not_synced" ...) with nothing changed. `pairs`: which. `accept_bad`: bad ranges, as they are now, may be left behind,
+ * whatever the document says. */
+int switch_begin(struct job *job, const char *kind, const bool *pairs, bool accept_bad, const char *actor, struct dray_error *err);
 
 /* ---- due.c ---- */
 /* Begins the switch that is due, if one is. */

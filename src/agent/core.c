@@ -7,6 +7,7 @@
  * over, since its own changes ask for it again; the rest waits for the next turn, so that requests are never starved.
  */
 #include "agent/agent.h"
+#include "agent/trouble.h"
 
 #include "agent/api.h"
 #include "agent/hooks.h"
@@ -147,7 +148,8 @@ static void iod_event(void *ctx, const json_t *params)
 	const char *error = json_string_value(json_object_get(params, "error"));
 	const char *keys[] = { "volume", volume, "error", error, NULL };
 	dray_log_fields(DRAY_LOG_DEBUG, "iod-event", keys, "%s", event ? event : "?");
-	agent_refresh(a); /* a hint to look again, nothing more */
+	trouble_hint(a, params);
+	agent_refresh(a); /* a hint to look again */
 }
 
 static void iod_absent(void *ctx)

@@ -13,6 +13,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/trouble.h"
 #include "agent/verify.h"
 #include "base/instant.h"
 #include "base/log.h"
@@ -57,9 +58,15 @@ static void automatic(struct job *job, const char *kind, const bool *pairs)
 {
 	struct dray_error err;
 	/* Not yet is no failure: the next wake-up looks again. */
-	if (switch_begin(job, kind, pairs, ACTOR_SELF, &err) && strcmp(err.kind, "not_synced") && strcmp(err.kind, "busy") &&
+	if (switch_begin(job, kind, pairs, false, ACTOR_SELF, &err) && strcmp(err.kind, "not_synced") && strcmp(err.kind, "busy") &&
 		strcmp(err.kind, "unsettled") && strcmp(err.kind, "not_verified"))
 		dray_log(DRAY_LOG_WARN, "switch-not-begun", "session %s: %s", job->s->id, err.text);
+}
+
+/* Its end is a split. */
+static bool is_copy(const struct job *job, size_t i)
+{
+	return pair_offline(&job->s->pairs[i]) || job->s->mode == DRAY_MODE_COPY;
 }
 
 static bool ready(const struct job *job, size_t i)
@@ -67,6 +74,8 @@ static bool ready(const struct job *job, size_t i)
 	const struct dray_pair *p = &job->s->pairs[i];
 	const struct pair_run *run = &job->runs[i];
 	if (p->verified && !strcmp(p->verified, "differs"))
+		return false;
+	if (trouble_bad_bytes(job, i, is_copy(job, i)))
 		return false;
 	return p->state == DRAY_PAIR_SYNCED && run->goal == GOAL_NONE && run_settled(run) && !run->verifying &&
 	       !run->verify_asked && !verify_missing(run) && run->view.targets[0].synced && !pair_pause_wanted(job, p) &&
@@ -136,7 +145,15 @@ bool switch_waits(const struct job *job, char *why, size_t size)
 	char at[40];
 	bool late, left_out;
 	enum dray_when when = job_when(job);
-	if (s->state != DRAY_SESSION_SYNCED || when == DRAY_WHEN_MANUAL)
+	if (s->state != DRAY_SESSION_SYNCED)
+		return false;
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		if (s->pairs[i].state != DRAY_PAIR_SYNCED || !trouble_bad_bytes(job, i, is_copy(job, i)))
+			continue;
+		trouble_bad_text(job, i, is_copy(job, i), why, size);
+		return true;
+	}
+	if (when == DRAY_WHEN_MANUAL)
 		return false;
 	if (when == DRAY_WHEN_TIME && now < s->when_time)
 		snprintf(why, size, "to be switched at %s", dray_instant_format(s->when_time, at, sizeof at));

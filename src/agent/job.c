@@ -144,7 +144,7 @@ json_t *job_document(const struct job *job, bool details)
 			json_object_set_new(doc, "switch", sw = json_object());
 		json_object_set_new(sw, "when", json_string("manual"));
 	}
-	char waits[200];
+	char waits[300];
 	if (json_is_null(json_object_get(doc, "reason")) && switch_waits(job, waits, sizeof waits))
 		json_object_set_new(doc, "reason", json_string(waits));
 	json_t *pairs = json_object_get(doc, "pairs");

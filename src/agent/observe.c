@@ -11,6 +11,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/trouble.h"
 #include "agent/verify.h"
 #include "base/log.h"
 
@@ -269,6 +270,7 @@ void observe_all(struct agent *a)
 				progress(run);
 			else if (p->state == DRAY_PAIR_SWITCHED)
 				look_switched(run);
+			trouble_observe(run);
 			if (run_settled(run)) {
 				judge(run);
 				verify_observe(run);

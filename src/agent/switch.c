@@ -20,6 +20,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/trouble.h"
 #include "agent/verify.h"
 #include "base/log.h"
 
@@ -57,15 +58,13 @@ static void call_out(struct job *job)
 	size_t n = 0, all = job->s->n_pairs;
 	const struct dray_vehicle *vehicle = NULL;
 	struct dray_switch_member *members = calloc(all, sizeof *members);
-	const char **volumes = calloc(all, sizeof *volumes);
 	int(*legs)[9] = calloc(all, sizeof *legs);
-	for (size_t i = 0; members && volumes && legs && i < all; i++) {
+	for (size_t i = 0; members && legs && i < all; i++) {
 		struct dray_pair *p = &job->s->pairs[i];
 		const struct pair_run *run = &job->runs[i];
 		if (!member(job, i))
 			continue;
 		vehicle = run->vehicle;
-		volumes[n] = p->iod_volume;
 		int k = 0;
 		for (size_t t = 0; is_split(job) && t < run->view.n_targets && k < 8; t++)
 			if (run->view.targets[t].found && !run->view.targets[t].held)
@@ -74,19 +73,19 @@ static void call_out(struct job *job)
 		members[n].volume = p->iod_volume;
 		members[n].leg = is_undo(job) ? p->reverse_leg : p->targets[0].iod_leg;
 		members[n].epoch = p->epoch_before;
+		members[n].accept_bad_bytes = p->accept_bad_bytes;
 		n++;
 	}
 	if (vehicle) {
 		job->switch_called = true;
 		if (is_split(job))
-			vehicle->split_group(&a->rpc, volumes, (const int(*)[9])legs, n, job->s->deadline_ns, job->token, answered,
+			vehicle->split_group(&a->rpc, members, (const int(*)[9])legs, n, job->s->deadline_ns, job->token, answered,
 				job);
 		else
 			vehicle->switch_group(&a->rpc, members, n, job->s->deadline_ns,
 				!is_undo(job) && job->s->commit == DRAY_COMMIT_SWITCHED, job->token, answered, job);
 	}
 	free(members);
-	free(volumes);
 	free(legs);
 }
 
@@ -319,7 +318,7 @@ static void status_answered(void *arg, const struct dray_error *err, json_t *res
 
 /* ---- 1: the intent ---- */
 
-static int check_member(struct job *job, size_t i, const char *kind, struct dray_error *err)
+static int check_member(struct job *job, size_t i, const char *kind, bool accept_bad, struct dray_error *err)
 {
 	const struct pair_run *run = &job->runs[i];
 	const struct dray_pair *p = &job->s->pairs[i];
@@ -339,6 +338,10 @@ static int check_member(struct job *job, size_t i, const char *kind, struct dray
 		return dray_error_kind(err, -EAGAIN, "not_synced", "pair %u: %llu bytes of the %s are not in sync%s%s", p->id,
 			(unsigned long long)leg->dirty_bytes, undo ? "old source" : "target", leg->error[0] ? ": " : "",
 			leg->error);
+	if (!accept_bad && trouble_bad_bytes(job, i, !strcmp(kind, "split"))) {
+		trouble_bad_text(job, i, !strcmp(kind, "split"), why, sizeof why);
+		return dray_error_kind(err, -EAGAIN, "bad_ranges", "%s", why);
+	}
 	/* One of the two is wrong, and nobody knows which. */
 	if (p->verified && !strcmp(p->verified, "differs"))
 		return dray_error_kind(err, -EAGAIN, "differs",
@@ -349,7 +352,7 @@ static int check_member(struct job *job, size_t i, const char *kind, struct dray
 	return 0;
 }
 
-int switch_begin(struct job *job, const char *kind, const bool *pairs, const char *actor, struct dray_error *err)
+int switch_begin(struct job *job, const char *kind, const bool *pairs, bool accept_bad, const char *actor, struct dray_error *err)
 {
 	struct agent *a = job->agent;
 	unsigned n = 0;
@@ -360,7 +363,7 @@ int switch_begin(struct job *job, const char *kind, const bool *pairs, const cha
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
 		if (!pairs[i])
 			continue;
-		int rc = check_member(job, i, kind, err);
+		int rc = check_member(job, i, kind, accept_bad, err);
 		if (rc)
 			return rc;
 		n++;
@@ -387,6 +390,10 @@ int switch_begin(struct job *job, const char *kind, const bool *pairs, const cha
 			p->switch_attempts = 0; /* a person's command begins anew */
 		set_text(&p->switch_token, "%s", job->token);
 		p->epoch_before = run->view.epoch;
+		/* What is known of now, and no more: a sector that goes bad meanwhile is refused by dray-iod. */
+		p->accept_bad_bytes = 0;
+		if (accept_bad || job->s->accept_bad_ranges)
+			p->accept_bad_bytes = strcmp(kind, "split") ? run->view.bad_behind_bytes : run->view.bad_bytes;
 		if (!strcmp(kind, "switch"))
 			p->reverse_leg = run->view.source.leg;
 		snprintf(run->actor, sizeof run->actor, "%s", actor);

@@ -9,6 +9,7 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "agent/trouble.h"
 #include "agent/verify.h"
 #include "base/instant.h"
 #include "base/log.h"
@@ -133,7 +134,7 @@ struct ask {
 	enum dray_verb verb;
 	bool *pairs;   /* asked for */
 	bool named;    /* by --pair */
-	bool detach, repair;
+	bool detach, repair, accept_bad;
 	unsigned sample;
 };
 
@@ -326,7 +327,11 @@ static void switch_refused(struct ask *q, const struct dray_error *err)
 	for (size_t i = 0; i < job->s->n_pairs; i++)
 		if (q->pairs[i] && job->runs[i].view_valid)
 			dirty += job->runs[i].view.source.dirty_bytes;
-	json_t *more = q->verb == DRAY_VERB_UNDO ? json_pack("{s:I}", "undo_dirty_bytes", (json_int_t)dirty) : NULL;
+	uint64_t bad = 0;
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		bad += q->pairs[i] ? trouble_bad_bytes(job, i, job->s->mode == DRAY_MODE_COPY) : 0;
+	json_t *more = !strcmp(err->kind, "bad_ranges") ? json_pack("{s:I}", "bad_bytes", (json_int_t)bad) :
+		q->verb == DRAY_VERB_UNDO ? json_pack("{s:I}", "undo_dirty_bytes", (json_int_t)dirty) : NULL;
 	api_problem_with(q->call, 409, 5, err->kind, more, "%s of session %s (%s) is not due: %s", verb, job->s->name,
 		dray_state_word((enum dray_pair_state)job->s->state), err->text);
 }
@@ -389,7 +394,7 @@ static void ask_switch(struct ask *q)
 		return;
 	}
 	const char *kind = q->verb == DRAY_VERB_UNDO ? "undo" : s->mode == DRAY_MODE_COPY ? "split" : "switch";
-	if (switch_begin(job, kind, q->pairs, q->call->actor, &err)) {
+	if (switch_begin(job, kind, q->pairs, q->accept_bad, q->call->actor, &err)) {
 		bool soon = !strcmp(err.kind, "unsettled") || !strcmp(err.kind, "unreachable");
 		if (soon && !q->call->core_note) {
 			/* Something of it was answered a moment ago, and what dray-iod has now is not known yet; or dray-iod is
@@ -410,12 +415,13 @@ static void ask_retry(struct ask *q)
 	struct job *job = q->job;
 	bool any = false;
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
-		if (q->pairs[i] && q->named && legal(q, i) != DRAY_LEGAL) {
+		bool look = q->pairs[i] && trouble_may_look_again(job, i);
+		if (q->pairs[i] && q->named && legal(q, i) != DRAY_LEGAL && !look) {
 			refuse(q, &job->s->pairs[i]);
 			free(q->pairs);
 			return;
 		}
-		any |= legal(q, i) == DRAY_LEGAL && job->runs[i].goal == GOAL_NONE;
+		any |= (legal(q, i) == DRAY_LEGAL && job->runs[i].goal == GOAL_NONE) || look;
 	}
 	if (!any) {
 		refuse(q, NULL);
@@ -426,6 +432,9 @@ static void ask_retry(struct ask *q)
 	change_begin(&c, q->a, job, q->call->actor);
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
 		struct dray_pair *p = &job->s->pairs[i];
+		/* Not failed, but its source may be able to read again what it could not. */
+		if (q->pairs[i] && trouble_may_look_again(job, i))
+			change_event(&c, p->id, "retry", NULL, NULL, "bad ranges of the source are looked at once more");
 		if (legal(q, i) != DRAY_LEGAL || job->runs[i].goal != GOAL_NONE)
 			continue;
 		change_touch(&c, &job->runs[i]);
@@ -438,10 +447,14 @@ static void ask_retry(struct ask *q)
 		change_pair(&c, &job->runs[i], DRAY_PAIR_QUEUED, NULL);
 	}
 	change_session_reason(&c, NULL);
-	if (change_end(&c))
+	if (change_end(&c)) {
 		not_recorded(q, &c);
-	else
-		answer_now(q);
+		return;
+	}
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		if (q->pairs[i] && trouble_may_look_again(job, i))
+			trouble_look_again(job, i);
+	answer_now(q);
 }
 
 static void ask_verify(struct ask *q)
@@ -485,7 +498,7 @@ static void ask_verify(struct ask *q)
 	answer_later(q, NULL);
 }
 
-/* The body: {pairs: [..], detach, repair, sample}. */
+/* The body: {pairs: [..], detach, repair, sample, accept_bad}. */
 static bool read_body(struct ask *q)
 {
 	const char *key;
@@ -493,6 +506,7 @@ static bool read_body(struct ask *q)
 	size_t i;
 	json_object_foreach (q->call->body, key, value) {
 		bool known = !strcmp(key, "pairs") || (!strcmp(key, "detach") && q->verb == DRAY_VERB_PAUSE) ||
+			     (!strcmp(key, "accept_bad") && (q->verb == DRAY_VERB_SWITCH || q->verb == DRAY_VERB_UNDO)) ||
 			     ((!strcmp(key, "repair") || !strcmp(key, "sample")) && q->verb == DRAY_VERB_VERIFY);
 		if (!known) {
 			api_problem(q->call, 400, 2, "unknown_key", "%s does not take %s", dray_verb_word(q->verb), key);
@@ -500,6 +514,7 @@ static bool read_body(struct ask *q)
 		}
 	}
 	q->detach = json_is_true(json_object_get(q->call->body, "detach"));
+	q->accept_bad = json_is_true(json_object_get(q->call->body, "accept_bad"));
 	q->repair = json_is_true(json_object_get(q->call->body, "repair"));
 	json_int_t sample = json_integer_value(json_object_get(q->call->body, "sample"));
 	q->sample = sample > 1 && sample < 1000000 ? (unsigned)sample : 1;

@@ -48,6 +48,7 @@ enum exit_status {
 	X(SAMPLE, 0, "sample", "N", "compare every Nth step only (default: all)") \
 	X(REPAIR, 0, "repair", NULL, "write what differs from the side that is in use") \
 	X(DETACH, 0, "detach", NULL, "stop mirroring as well: the targets are tracked only") \
+	X(ACCEPT_BAD, 0, "accept-bad", NULL, "leave behind what can't be read on the side in use: it reads as an error then") \
 	X(YES, 'y', "yes", NULL, "do not ask") \
 	X(TIMEOUT, 't', "timeout", "TIME", "give up after this time: seconds, or 500ms, 10m, 2h") \
 	X(FOLLOW, 'f', "follow", NULL, "go on with new events as they come") \

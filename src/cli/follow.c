@@ -178,5 +178,7 @@ enum follow_end look_moved(const json_t *doc, void *arg)
 	/* The agent has used up its attempts and waits for the operator (switch.on_failure: wait). */
 	if (is(state, "synced") && is(text_of(sw, "when"), "synced") && !strncmp(text_of(doc, "reason"), "the switch failed", 17))
 		return FOLLOW_BAD;
+	if (is(state, "synced") && !strncmp(text_of(doc, "reason"), "bad ranges:", 11))
+		return FOLLOW_BAD;
 	return FOLLOW_GO_ON;
 }

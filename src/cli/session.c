@@ -378,6 +378,8 @@ static json_t *verb_body(const struct args *args)
 	}
 	if (given(args, OPT_DETACH))
 		json_object_set_new(body, "detach", json_true());
+	if (given(args, OPT_ACCEPT_BAD))
+		json_object_set_new(body, "accept_bad", json_true());
 	if (given(args, OPT_REPAIR))
 		json_object_set_new(body, "repair", json_true());
 	set_option(body, "sample", args, OPT_SAMPLE);

@@ -56,17 +56,20 @@ const struct command commands[] = {
 		LIST(OPT_PAIR), cmd_verb },
 	{ "set", "SESSION KEY=VALUE...", 2, MANY, "change a running session",
 		"Keys: priority, limits.active_pairs, limits.rate, limits.in_flight, limits.step, limits.steps, switch.when,\n"
-		"switch.window, switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.partial, on_error, verify.\n"
+		"switch.window, switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.partial,\n"
+		"switch.accept_bad_ranges, on_error, verify.\n"
 		"`none` lifts a limit or a window. All are changed, or none.",
 		"dray set orders limits.rate=50MiB priority=high\ndray set orders limits.rate=none\n", LIST(), cmd_set },
 	{ "switch", "SESSION", 1, 1, "let the applications use the targets",
-		"All volumes of the session switch at one instant; each has to be synced. `dray undo` leads back.",
-		"dray switch orders\n", LIST(OPT_PAIR), cmd_verb },
+		"All volumes of the session switch at one instant; each has to be synced. `dray undo` leads back. Where the source has sectors\n"
+		"that can't be read the target has zeroes: refused, unless that is accepted. Afterwards they read as errors until overwritten.",
+		"dray switch orders\n", LIST(OPT_PAIR, OPT_ACCEPT_BAD), cmd_verb },
 	{ "undo", "SESSION", 1, 1, "go back to the sources after a switch, with everything written since", NULL,
-		"dray undo orders\n", LIST(OPT_PAIR), cmd_verb },
+		"dray undo orders\n", LIST(OPT_PAIR, OPT_ACCEPT_BAD), cmd_verb },
 	{ "commit", "SESSION", 1, 1, "let the sources go: no undo any more",
 		"Asks first on a terminal.", "dray commit orders --yes\n", LIST(OPT_PAIR, OPT_YES), cmd_verb },
-	{ "retry", "SESSION", 1, 1, "try failed pairs again, from what is there", NULL, "dray retry orders --pair 2\n",
+	{ "retry", "SESSION", 1, 1, "try failed pairs again, from what is there",
+		"Of a pair that is not failed, what its source could not read is looked at once more.", "dray retry orders --pair 2\n",
 		LIST(OPT_PAIR), cmd_verb },
 	{ "verify", "SESSION", 1, 1, "compare the targets with the source, while in use",
 		"Exit status 1 if anything differs, also where it was repaired.", "dray verify orders\ndray verify orders --sample 64\n", LIST(OPT_PAIR, OPT_SAMPLE, OPT_REPAIR), cmd_verify },

@@ -149,6 +149,7 @@ static void pair_init(struct dray_pair *pair, size_t index)
 		.progress = { DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN,
 			DRAY_UNKNOWN },
 		.dirty_bytes = DRAY_UNKNOWN,
+		.bad_bytes = DRAY_UNKNOWN,
 		.blackout_us = DRAY_UNKNOWN,
 		.predicted_blackout_us = DRAY_UNKNOWN,
 		.reverse_leg = -1,
@@ -531,6 +532,7 @@ void dray_session_free(struct dray_session *session)
 		free(p->switch_token);
 		json_decref(p->holds);
 		free(p->source_identity);
+		json_decref(p->bad_ranges);
 	}
 	free(session->pairs);
 	free(session->name);

@@ -59,6 +59,7 @@ const struct dray_key dray_keys[] = {
 	{ "switch.retire", DRAY_T_WORD, .words = "none", .later = "read-only|offline|discard|zero|delete|rename",
 		.field = DRAY_NO_FIELD },
 	{ "switch.partial", DRAY_T_BOOL, DRAY_K_SET, .field = S(partial) },
+	{ "switch.accept_bad_ranges", DRAY_T_BOOL, DRAY_K_SET, .field = S(accept_bad_ranges) },
 	{ "on_error", DRAY_T_WORD, DRAY_K_SET, .words = "pair|session", .field = S(on_error) },
 	{ "pairs", DRAY_T_PAIRS, DRAY_K_REQUIRED },
 
@@ -92,7 +93,7 @@ const size_t dray_keys_n = sizeof dray_keys / sizeof dray_keys[0];
 
 static const char *const output_keys[] = { "id", "state", "created", "started", "finished", "reason", "progress",
 	"pause_reasons", "blackout_us", "predicted_blackout_us", "verified", "dirty_bytes", "undo_dirty_bytes", "phase",
-	"targets", "not_paused", "generations", "errors", "warnings", "plan", "commit_due" };
+	"targets", "bad_ranges", "bad_bytes", "not_paused", "generations", "errors", "warnings", "plan", "commit_due" };
 
 /* The part of a row's name behind its map, or NULL if the row is not of the map. */
 static const char *own_name(const struct dray_key *key, const char *map)

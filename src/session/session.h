@@ -76,6 +76,9 @@ struct dray_pair {
 	char *phase;  /* "verifying" (while synced), or NULL */
 	struct dray_progress progress;
 	uint64_t dirty_bytes, blackout_us, predicted_blackout_us; /* DRAY_UNKNOWN */
+	json_t *bad_ranges;     /* what can't be read: [{offset, length, lost}], or NULL */
+	uint64_t bad_bytes;     /* DRAY_UNKNOWN */
+	uint64_t accept_bad_bytes; /* intent of a switch: so many may be left behind */
 	char *verified;         /* "clean", "differs", or NULL: not verified */
 	char *iod_volume;       /* the volume it runs on in dray-iod, or NULL */
 	uint64_t epoch_before;  /* intent of a switch (H9) */
@@ -109,7 +112,7 @@ struct dray_session {
 	enum dray_on_failure on_failure;
 	enum dray_commit commit;
 	uint64_t commit_after_ns;
-	bool partial;
+	bool partial, accept_bad_ranges;
 	enum dray_on_error on_error;
 	struct dray_pair *pairs;
 	size_t n_pairs;

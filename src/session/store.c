@@ -88,6 +88,10 @@ static json_t *save_pair(const struct dray_pair *p)
 	put_number(o, "dirty_bytes", p->dirty_bytes);
 	put_number(o, "blackout_us", p->blackout_us);
 	put_number(o, "predicted_blackout_us", p->predicted_blackout_us);
+	put_number(o, "bad_bytes", p->bad_bytes);
+	put_number(o, "accept_bad_bytes", p->accept_bad_bytes);
+	if (p->bad_ranges)
+		json_object_set(o, "bad_ranges", p->bad_ranges);
 	put_text(o, "verified", p->verified);
 	put_text(o, "iod_volume", p->iod_volume);
 	put_number(o, "epoch_before", p->epoch_before);
@@ -126,6 +130,9 @@ static int load_pair(const json_t *o, struct dray_pair *p)
 	p->dirty_bytes = get_number(o, "dirty_bytes");
 	p->blackout_us = get_number(o, "blackout_us");
 	p->predicted_blackout_us = get_number(o, "predicted_blackout_us");
+	p->bad_bytes = get_number(o, "bad_bytes");
+	p->accept_bad_bytes = get_number_or(o, "accept_bad_bytes", 0);
+	p->bad_ranges = json_deep_copy(json_object_get(o, "bad_ranges"));
 	p->verified = get_text(o, "verified");
 	p->iod_volume = get_text(o, "iod_volume");
 	p->epoch_before = get_number_or(o, "epoch_before", 0);

@@ -146,6 +146,9 @@ static int observe(const json_t *volumes, const struct dray_session *s, const st
 		snprintf(view->uuid, sizeof view->uuid, "%s", text(volume, "uuid"));
 		view->size_bytes = number(volume, "size_bytes");
 		view->epoch = number(volume, "epoch");
+		view->bad_bytes = number(volume, "bad_bytes");
+		view->bad_behind_bytes = number(volume, "bad_behind_bytes");
+		view->bad_ranges = json_object_get(volume, "bad_ranges");
 		view->predicted_blackout_us = json_is_integer(json_object_get(volume, "predicted_blackout_us"))
 						      ? number(volume, "predicted_blackout_us")
 						      : DRAY_UNKNOWN;
@@ -216,20 +219,27 @@ static void verify_start(struct dray_rpc *rpc, const struct dray_pair *p, int le
 		done, arg);
 }
 
+static json_t *with_bad(json_t *member, const struct dray_switch_member *m)
+{
+	if (m->accept_bad_bytes)
+		json_object_set_new(member, "accept_bad_bytes", json_integer((json_int_t)m->accept_bad_bytes));
+	return member;
+}
+
 static void switch_group(struct dray_rpc *rpc, const struct dray_switch_member *members, size_t n, uint64_t deadline_ns,
 	bool commit, const char *token, dray_vehicle_done *done, void *arg)
 {
 	json_t *list = json_array();
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, json_pack("{s:s, s:i, s:I}", "volume", members[i].volume, "leg", members[i].leg,
-						    "epoch", (json_int_t)members[i].epoch));
+		json_array_append_new(list, with_bad(json_pack("{s:s, s:i, s:I}", "volume", members[i].volume, "leg", members[i].leg,
+							     "epoch", (json_int_t)members[i].epoch), &members[i]));
 	json_t *params = json_pack("{s:o, s:I, s:s}", "members", list, "deadline_ms", (json_int_t)(deadline_ns / 1000000), "token", token);
 	if (commit)
 		json_object_set_new(params, "commit", json_true());
 	rpc->call(rpc, "switch", params, done, arg);
 }
 
-static void split_group(struct dray_rpc *rpc, const char *const *volumes, const int (*legs)[9], size_t n,
+static void split_group(struct dray_rpc *rpc, const struct dray_switch_member *members, const int (*legs)[9], size_t n,
 	uint64_t deadline_ns, const char *token, dray_vehicle_done *done, void *arg)
 {
 	json_t *list = json_array();
@@ -237,7 +247,7 @@ static void split_group(struct dray_rpc *rpc, const char *const *volumes, const 
 		json_t *ids = json_array();
 		for (const int *leg = legs[i]; *leg >= 0; leg++)
 			json_array_append_new(ids, json_integer(*leg));
-		json_array_append_new(list, json_pack("{s:s, s:o}", "volume", volumes[i], "legs", ids));
+		json_array_append_new(list, with_bad(json_pack("{s:s, s:o}", "volume", members[i].volume, "legs", ids), &members[i]));
 	}
 	rpc->call(rpc, "split",
 		json_pack("{s:o, s:I, s:s}", "members", list, "deadline_ms", (json_int_t)(deadline_ns / 1000000), "token", token),

@@ -68,6 +68,8 @@ struct dray_pair_view {
 	char why_not_served[160];
 	char uuid[64];
 	uint64_t size_bytes, epoch, predicted_blackout_us;
+	uint64_t bad_bytes, bad_behind_bytes; /* can't be read; of them, what a switch would leave behind */
+	const json_t *bad_ranges;  /* borrowed from the volumes observed, or NULL */
 	int primary_target;        /* index of the target that is the primary; -1: the source is */
 	struct dray_leg_view source;
 	struct dray_leg_view *targets; /* n_targets of them; owned by the view */
@@ -80,6 +82,7 @@ struct dray_switch_member {
 	const char *volume;
 	int leg;        /* the leg that takes over */
 	uint64_t epoch; /* of the volume, now */
+	uint64_t accept_bad_bytes; /* so many bytes that can't be read may be left behind */
 };
 
 /* ---- the table ---- */
@@ -121,7 +124,7 @@ struct dray_vehicle {
 		bool commit, const char *token, dray_vehicle_done *done, void *arg);
 	/* Required where group. Lets all targets of the members go as images of one instant. `legs`: leg ids of each member,
 	 * ended by -1. */
-	void (*split_group)(struct dray_rpc *rpc, const char *const *volumes, const int (*legs)[9], size_t n,
+	void (*split_group)(struct dray_rpc *rpc, const struct dray_switch_member *members, const int (*legs)[9], size_t n,
 		uint64_t deadline_ns, const char *token, dray_vehicle_done *done, void *arg);
 	/* Required where group. What became of a token. */
 	void (*switch_status)(struct dray_rpc *rpc, const char *token, dray_vehicle_done *done, void *arg);
