@@ -3,7 +3,7 @@
 # Closes with one line: N passed, N failed, N skipped. Logs: BUILD/vm/logs.
 # Usage: vm-check.sh BUILD [TEST...]      TEST: test-NAME.py, or any part of its name (default: all)
 #   VM_JOBS     machines side by side (default: the number of processors, at most 4)
-#   VM_TIMEOUT  seconds for a test (default 600)
+#   VM_TIMEOUT  seconds for a test (default 1200)
 #   VM_ACCEL    of qemu (default tcg: emulation, which works everywhere; kvm where that works)
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -25,7 +25,7 @@ done
 
 one() { # test
   local t=$1 name=${1##*/} from=$SECONDS rc
-  timeout -k 10 "${VM_TIMEOUT:-600}" python3 "$t" >"$2/$name.log" 2>&1 </dev/null
+  timeout -k 10 "${VM_TIMEOUT:-1200}" python3 "$t" >"$2/$name.log" 2>&1 </dev/null
   rc=$?
   echo "$rc" >"$2/$name.rc"
   case $rc in

@@ -11,7 +11,7 @@ build=$(cd "$1" && pwd)
 vm=$build/vm
 guest=$(scripts/packages.sh guest)
 kernel=linux-image-cloud-amd64
-modules="virtio_pci virtio_blk virtio_scsi virtio_console sd_mod scsi_debug loop brd nbd dm-mod dm-flakey dm-snapshot dm-mirror
+modules="virtio_pci virtio_blk virtio_scsi virtio_console virtio_net sd_mod scsi_debug loop brd nbd dm-mod dm-flakey dm-snapshot dm-mirror
   dm-multipath dm-thin-pool md-mod raid1 ext4 crc32c_generic"
 programs="drayd dray-iod dray tests/dray-stamp tests/vm-guest"
 [ "$(uname -m)" = x86_64 ] || { echo "vm-guest.sh: the machine is an x86_64, $(uname -m) can't make it" >&2; exit 1; }
@@ -72,6 +72,9 @@ base() {
   ln -sf /run "$r/var/run"
   # shellcheck disable=SC2046 # no name has a space
   copy_libraries "$r" $(find "$r/usr/bin" "$r/usr/sbin" "$r/usr/lib/udev" "$r/usr/lib/systemd" -type f -perm /111)
+  for a in $(busybox --list); do
+    [ -e "$r/usr/bin/$a" ] || [ -e "$r/usr/sbin/$a" ] || ln -s busybox "$r/usr/bin/$a"
+  done
   printf 'root:x:0:0:root:/root:/bin/bash\n' >"$r/etc/passwd"
   printf 'root:x:0:\ndisk:x:6:\ntty:x:5:\nkmem:x:15:\ninput:x:101:\nkvm:x:102:\nrender:x:103:\nlp:x:7:\ncdrom:x:24:\ntape:x:26:\nvideo:x:44:\naudio:x:29:\nsgx:x:104:\ndialout:x:20:\n' >"$r/etc/group"
   printf '127.0.0.1 localhost\n' >"$r/etc/hosts"

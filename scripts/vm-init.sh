@@ -21,6 +21,12 @@ case " $(cat /proc/cmdline) " in
     udevadm settle
     ;;
 esac
+if modprobe virtio_net && [ -e /sys/class/net/eth0 ]; then
+  ip link set lo up
+  ip link set eth0 up
+  ip addr add 10.0.2.15/24 dev eth0
+fi
+echo 0 >/proc/sys/kernel/panic # a crash stays, until the test has seen it
 port=
 while [ -z "$port" ]; do
   for p in /dev/vport*; do [ -e "$p" ] && port=$p; done

@@ -35,7 +35,7 @@ from dray import BUILD, Failed, Scratch, need, size, skip, wait_for  # noqa: E40
 
 VM = os.path.join(BUILD, "vm")
 STATE, RUN = "/state/dray", "/run/dray"
-__all__ = ["Machine", "Failed", "GuestFailed", "wait_for", "STATE", "RUN"]
+__all__ = ["Machine", "Failed", "GuestFailed", "Crashed", "wait_for", "STATE", "RUN"]
 
 
 class GuestFailed(Exception):
@@ -48,6 +48,16 @@ class GuestFailed(Exception):
         except ValueError:
             self.problem = None
         super().__init__(f"{what}: status {self.status}\n{self.stdout[-3000:]}\n{self.stderr[-4000:]}")
+
+
+class Crashed(Exception):
+    """The machine's kernel stopped."""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 class Disk:
@@ -76,13 +86,15 @@ class Disk:
 
 
 class Machine:
-    def __init__(self, state_disk="system", memory="1024"):
+    def __init__(self, state_disk="system", memory="1024", net=False):
+        """net: applications outside reach the volumes over TCP, at .nbd (see app)."""
         need("qemu-system-x86_64")
         if not os.path.exists(os.path.join(VM, "initrd")):
             skip("the machine was not made: scripts/vm-guest.sh")
         self.s = Scratch()
         self.disks, self.order, self.memory, self.state_disk = {}, [], memory, state_disk
         self.process = self.port = None
+        self.tcp = free_port() if net else None
         self.boots = 0
 
     def __enter__(self):
@@ -121,7 +133,7 @@ class Machine:
         assert self.process is None, "it runs"
         self.boots += 1
         args = ["qemu-system-x86_64", "-accel", os.environ.get("VM_ACCEL", "tcg"), "-machine", "pc", "-cpu", "max", "-m", self.memory, "-nographic",
-                "-no-reboot", "-nodefaults", "-serial", f"file:{self.s.path('console.log')}", "-kernel", f"{VM}/vmlinuz",
+                "-no-reboot", "-nodefaults", "-chardev", f"file,id=console,append=on,path={self.s.path('console.log')}", "-serial", "chardev:console", "-kernel", f"{VM}/vmlinuz",
                 "-initrd", f"{VM}/initrd", "-append", "console=ttyS0 panic=-1 quiet" + ("" if udev else " noudev"),
                 "-chardev", "socket,id=port,fd=%d", "-device", "virtio-serial", "-device", "virtserialport,chardev=port,name=guest"]
         ours, theirs = socket.socketpair()
@@ -129,7 +141,12 @@ class Machine:
         args += ["-device", "virtio-scsi-pci,id=scsi0"]
         for name in order or self.order:
             args += self.disks[name].options()
+        if self.tcp:
+            args += ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.tcp}-10.0.2.15:10809",
+                     "-device", "virtio-net-pci,netdev=net,romfile="]
         from_ = time.monotonic()
+        log = self.s.path("console.log")
+        self.console = os.path.getsize(log) if os.path.exists(log) else 0
         self.process = self.s.start(*args, log="qemu.log", pass_fds=[theirs.fileno()])
         theirs.close()
         self.port, self.buffer = ours, b""
@@ -137,7 +154,7 @@ class Machine:
             assert line is not None, line
         print(f"boot {self.boots}: {time.monotonic() - from_:.1f} s", flush=True)
         if self.state_disk in (order or self.order):
-            self.sh(f"""d=$(for f in /sys/block/*/serial; do [ "$(cat $f)" = {self.state_disk} ] && echo $f | cut -d/ -f4; done)
+            self.sh(f"""d=$(grep -lx {self.state_disk} /sys/block/*/serial | cut -d/ -f4)
                 mkdir -p /state && (mount -t ext4 /dev/$d /state 2>/dev/null || {{ mkfs.ext4 -q -F /dev/$d && mount -t ext4 /dev/$d /state; }})
                 mkdir -p {STATE} {RUN}""")
         return self
@@ -157,6 +174,15 @@ class Machine:
                 d.server.power_loss()
         print("power loss", flush=True)
 
+    def wait_crash(self, timeout=60):
+        """The kernel has to stop by itself, at the point that the test named (crash_at); then the power goes."""
+        wait_for("the kernel stops", self.crashed, timeout, 0.1)
+        self.power_loss()
+
+    def crashed(self):
+        with open(self.s.path("console.log"), "rb") as f:
+            return b"Kernel panic" in f.read()[self.console:]
+
     def halt(self):
         """An orderly end: everything is flushed. (The test stops the agent first, if that is what it wants.)"""
         self.sh("umount -a -r -t ext4 || true; sync; for d in /sys/block/[sv]d*; do blockdev --flushbufs /dev/${d##*/}; done")
@@ -170,6 +196,8 @@ class Machine:
             assert left > 0, f"the machine did not answer within {timeout} s"
             if not select.select([self.port], [], [], min(left, 0.5))[0]:
                 assert self.process.poll() is None, f"qemu ended with status {self.process.returncode}"
+                if self.crashed():
+                    raise Crashed("the kernel stopped")
                 continue
             data = self.port.recv(1 << 20)
             assert data, "the machine is gone"
@@ -201,9 +229,15 @@ class Machine:
         wait_for(what, lambda: self.exec("bash", "-c", script, status=None)["status"] == 0, timeout, every)
 
     # ---- dray ----
-    def agent(self, env=None, timeout=60):
-        """Starts drayd (and by it dray-iod, which gets `env` too)."""
-        words = " ".join(f"{k}={shlex.quote(v)}" for k, v in (env or {}).items())
+    def agent(self, env=None, timeout=60, crash_at=None):
+        """Starts drayd (and by it dray-iod, which gets `env` too). crash_at: a point of base/crash.h at which the whole machine stops."""
+        env = dict(env or {})
+        if crash_at:
+            env.update(DRAY_CRASH_AT=crash_at, DRAY_CRASH_INTO="/proc/sysrq-trigger")
+        if self.tcp:
+            self.sh("printf '#!/bin/sh\\nexec dray-iod --tcp 0.0.0.0:10809 \"$@\"\\n' >/run/iod-tcp; chmod +x /run/iod-tcp")
+            env["DRAY_IOD"] = "/run/iod-tcp"
+        words = " ".join(f"{k}={shlex.quote(v)}" for k, v in env.items())
         self.drayd = self.start(f"env {words} drayd --state-dir {STATE} --run-dir {RUN}", "drayd")
         wait_for("drayd and dray-iod", lambda: self.connected(), timeout, 0.2)
         return self
@@ -251,8 +285,12 @@ class Machine:
     def iod_pid(self):
         return self.json("status")["iod"]["pid"]
 
+    def app(self, volume, name, *options):
+        """dray-stamp on the host: an application whose memory survives the machine, and which connects again when that is back."""
+        return self.s.stamp(f"nbd://127.0.0.1:{self.tcp}/{volume}", name, "--reconnect-wait", "180", *options)
+
     def stamp(self, uri, name, *options):
-        """dray-stamp as the application. Its journal is a memory of what was seen by others: it lives on the state disk, unless it is copied out."""
+        """dray-stamp in the machine, for a test that never cuts the power: its memory goes with it."""
         return GuestStamp(self, uri, name, options)
 
 
