@@ -43,6 +43,7 @@
 struct api;
 struct api_call;
 struct hooks;
+struct retirement;
 struct job;
 struct queue;
 struct settings;
@@ -77,6 +78,8 @@ struct pair_run {
 	uint64_t list_needed;  /* judged only by a list of this number or later */
 	struct dray_pair_view view;
 	bool view_valid;
+	struct retirement *retirement; /* under way (retire.c), or NULL */
+	uint64_t retire_at;    /* monotonic: look again whether it can be begun */
 	uint64_t retry_at, backoff; /* monotonic; after a failed call */
 	uint64_t unserved_since; /* monotonic: it is to start, and its volume is not served; 0: it is */
 	bool record_failed;    /* its start could not be recorded: to be halted */
@@ -135,6 +138,7 @@ struct agent {
 	struct dray_rpc rpc;
 	struct dray_list jobs, waiters, parked; /* parked: calls answered with their session after the next wake-up */
 	struct dray_list gated; /* calls that wait for a list of volumes newer than they are */
+	struct dray_list retirements; /* that have a thread */
 	struct queue *queue; /* of calls from the API's threads */
 	struct settings *settings;
 	struct hooks *hooks;
@@ -173,7 +177,10 @@ struct job *job_new(struct agent *a, struct dray_session *s);
 void job_free(struct job *job);
 /* By id, else the live session of that name, else the newest. NULL: none. */
 struct job *job_find(struct agent *a, const char *id_or_name);
-bool job_live(const struct job *job); /* some pair may still change */
+/* Some pair may still change, or its source is to be retired by itself: the name is taken. */
+bool job_live(const struct job *job);
+/* It is live, or a retire was asked for: there is still something to do. */
+bool job_open(const struct job *job);
 struct dray_pair *run_pair(struct pair_run *run);
 /* What is recorded of a run beside its pair, and back. New reference. */
 json_t *run_work(const struct pair_run *run);
@@ -260,6 +267,8 @@ void raise_call(struct agent *a, struct api_call *call);
 
 /* ---- verbs.c ---- */
 void verb_call(struct agent *a, struct job *job, enum dray_verb verb, struct api_call *call);
+/* The call is answered when the verb is done for these pairs (s->n_pairs, malloc'ed, taken over). */
+void verb_wait(struct job *job, enum dray_verb verb, struct api_call *call, bool *pairs);
 void waiters_check(struct agent *a);
 /* Answers all waiting calls: the agent stops. */
 void waiters_stop(struct agent *a);

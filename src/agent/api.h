@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 struct api;
+struct retire_look;
 
 struct api_call {
 	struct dray_list node;
@@ -32,6 +33,8 @@ struct api_call {
 	struct dray_session *submitted; /* POST /v1/sessions: read ... */
 	struct probe_set *probes;       /* ... and probed */
 	struct probe *probe;            /* POST /v1/volumes: of its resource */
+	struct retire_look *looks;      /* retire: at the sources */
+	size_t n_looks;
 	struct dray_problems problems;  /* found so far */
 
 	/* the answer */

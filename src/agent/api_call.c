@@ -29,6 +29,7 @@ void api_call_free(struct api_call *call)
 	probe_free(call->probes);
 	dray_problems_free(&call->problems);
 	free(call->probe);
+	free(call->looks);
 	free(call->path);
 	free(call->q_session);
 	free(call->q_state);

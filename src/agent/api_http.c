@@ -7,6 +7,7 @@
  * stream: its thread asks the core for what is new whenever the core said that there is something.
  */
 #include "agent/api.h"
+#include "agent/retire.h"
 
 #include "base/log.h"
 
@@ -285,6 +286,22 @@ static json_t *volumes_for(struct api *api, const struct api_call *call)
 	return volumes;
 }
 
+/* The sources that the verb is to retire: which they are only the core knows, and a look may block. */
+static void look_at_retire(struct api *api, struct api_call *call)
+{
+	struct api_call *ask = api_call_new("LOOK", call->path);
+	call_run(api, ask);
+	if (ask->status == 200)
+		retire_look_asked(call, ask->answer, api->allow_faults);
+	api_call_free(ask);
+}
+
+static bool is_retire(const struct api_call *call)
+{
+	const char *verb = strrchr(call->path, '/');
+	return !strncmp(call->path, "/sessions/", 10) && verb && !strcmp(verb, "/retire");
+}
+
 /* Reads the body where it is JSON, and looks at what it names: all that may block. */
 static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *call, const struct request *req)
 {
@@ -296,9 +313,10 @@ static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *
 		if (call->submitted) {
 			json_t *volumes = volumes_for(api, call);
 			call->probes = probe_session(call->submitted, volumes, api->allow_faults);
-			json_decref(volumes);
 			if (!call->probes)
 				abort();
+			retire_look_submitted(call->probes, call->submitted, volumes, api->allow_faults);
+			json_decref(volumes);
 		}
 		return true;
 	}
@@ -310,6 +328,8 @@ static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *
 			return false;
 		}
 	}
+	if (post && is_retire(call))
+		look_at_retire(api, call);
 	if (post && !strcmp(call->path, "/volumes")) {
 		json_t *r = json_object_get(call->body, "resource");
 		json_t *name = json_is_object(r) ? json_object_get(r, "resource") : r;

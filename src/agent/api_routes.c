@@ -4,6 +4,7 @@
 
 #include "agent/api.h"
 #include "agent/settings.h"
+#include "agent/retire.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,8 @@ void api_sessions(struct agent *a, struct api_call *call)
 	int v = dray_verb_from_word(verb);
 	if (v < 0 || v == DRAY_VERB_SET)
 		api_problem(call, 404, 4, "not_found", "there is no verb %s", verb);
+	else if (v == DRAY_VERB_RETIRE && is(call, "LOOK")) /* of our own threads: no method of HTTP */
+		api_reply(call, 200, retire_sources(job));
 	else if (!is(call, "POST"))
 		wrong_method(call);
 	else

@@ -268,7 +268,7 @@ int job_record_head(struct job *job, char **saved, struct dray_error *err)
 	char *summary = shown ? json_dumps(shown, JSON_COMPACT) : NULL;
 	json_decref(shown);
 	struct dray_repo_session row = { .id = job->s->id, .name = job->s->name,
-		.state = dray_state_word((enum dray_pair_state)job->s->state), .live = live, .open = live,
+		.state = dray_state_word((enum dray_pair_state)job->s->state), .live = live, .open = job_open(job),
 		.finished = (int64_t)job->s->finished, .document = document, .work = "{}", .summary = summary };
 	int rc = dray_repo_session_save(job->agent->repo, &row, err);
 	free(summary);

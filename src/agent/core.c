@@ -13,6 +13,7 @@
 #include "agent/hooks.h"
 #include "agent/queue.h"
 #include "agent/settings.h"
+#include "agent/retire.h"
 #include "agent/supervisor.h"
 #include "base/log.h"
 
@@ -177,6 +178,7 @@ static void wake(struct agent *a)
 		for (size_t i = 0; i < job->s->n_pairs; i++)
 			pair_step(&job->runs[i]);
 		switch_wake(job);
+		retire_wake(job);
 	}
 	limits_push(a);
 	observe_record(a);
@@ -291,6 +293,7 @@ static void turn(struct agent *a, int signal_fd)
 	while ((call = queue_take(a->queue)))
 		api_dispatch(a, call);
 	iod_step(a->iod, a->now);
+	retire_step(a);
 	ask_for_list(a);
 	wake_up(a);
 	go_on(a); /* they want what the new list was judged to mean */
@@ -381,6 +384,7 @@ static void close_all(struct agent *a, int lock_fd, int signal_fd)
 {
 	struct api_call *call;
 	sd_notify(0, "STOPPING=1");
+	retire_stop(a);
 	if (a->supervisor)
 		supervisor_stop(a->supervisor);
 	if (a->queue) {
@@ -419,6 +423,7 @@ int agent_run(struct agent *a, struct dray_error *err)
 	dray_list_init(&a->waiters);
 	dray_list_init(&a->parked);
 	dray_list_init(&a->gated);
+	dray_list_init(&a->retirements);
 	a->seen = json_object();
 	a->started = wall_ms() / 1000;
 	a->now = mono_now();

@@ -57,9 +57,18 @@ struct dray_pair *run_pair(struct pair_run *run)
 bool job_live(const struct job *job)
 {
 	for (size_t i = 0; i < job->s->n_pairs; i++)
-		if (!dray_state_final(job->s->pairs[i].state))
+		if (!dray_state_final(job->s->pairs[i].state) ||
+			(job->s->pairs[i].retired.state == DRAY_RETIRED_PENDING && job->s->pairs[i].retired.automatic))
 			return true;
 	return false;
+}
+
+bool job_open(const struct job *job)
+{
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		if (job->s->pairs[i].retired.state == DRAY_RETIRED_PENDING)
+			return true;
+	return job_live(job);
 }
 
 struct job *job_find(struct agent *a, const char *what)

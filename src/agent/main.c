@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "agent/agent.h"
+#include "base/crash.h"
 
 #include "agent/settings.h"
 #include "base/crash.h"

@@ -9,6 +9,7 @@
 
 #include "agent/advise.h"
 #include "agent/call.h"
+#include "agent/retire.h"
 #include "agent/schedule.h"
 #include "agent/verify.h"
 #include "base/log.h"
@@ -93,6 +94,9 @@ static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock
 		advise_done(&c, run);
 	if (unlock)
 		change_unlock(&c, run);
+	bool moved = state == DRAY_PAIR_COMMITTED || state == DRAY_PAIR_COMPLETED;
+	if (moved && run->job->s->retire && run->job->s->mode == DRAY_MODE_MOVE)
+		retire_begin(&c, run, dray_retire_how(run->job->s), true); /* which keeps the source locked */
 	change_end(&c);
 }
 

@@ -97,10 +97,10 @@ static json_t *pairs_of(struct agent *a, struct job *job, const struct probe_set
 		for (size_t t = 0; t < p->n_targets; t++)
 			json_array_append_new(targets, target_of(p, t, &probes->pairs[i].targets[t]));
 		json_array_append_new(list,
-			json_pack("{s:o, s:s, s:b, s:o, s:o, s:s, s:o}", "id", id_of(p), "source", p->source.resource, "online",
+			json_pack("{s:o, s:s, s:b, s:o, s:o, s:s, s:o, s:s?}", "id", id_of(p), "source", p->source.resource, "online",
 				!pair_offline(p), "targets", targets, "bytes_total",
 				p->progress.bytes_total == DRAY_UNKNOWN ? json_null() : json_integer((json_int_t)p->progress.bytes_total),
-				"vehicle", p->vehicle_chosen ? p->vehicle_chosen : "", "vehicles", vehicles_for(a, job, p)));
+				"vehicle", p->vehicle_chosen ? p->vehicle_chosen : "", "vehicles", vehicles_for(a, job, p), "retire", p->retired.plan));
 	}
 	put_order(a, job, list);
 	return list;
@@ -201,9 +201,10 @@ static json_t *switch_of(const struct job *job)
 	else if (online && !copy)
 		step(steps, "the sources are kept in sync, and `dray undo %s` goes back, until the commit: %s", s->name,
 			s->commit == DRAY_COMMIT_AFTER ? "by itself after the time that `commit` names" : "by `dray commit`");
-	if (strcmp(retire, "none"))
-		step(steps, "then the sources are retired: %s", retire);
-	else
+	for (size_t i = 0; i < s->n_pairs; i++)
+		if (s->pairs[i].retired.plan)
+			step(steps, "pair %u, after its commit: %s", s->pairs[i].id, s->pairs[i].retired.plan);
+	if (!strcmp(retire, "none"))
 		step(steps, "the sources are left as they are (retire: none)");
 	return json_pack("{s:s, s:o, s:b, s:I, s:i, s:s, s:s, s:s, s:o}", "when", when, "groups", groups, "one_instant", !alone && online > 1,
 		"deadline_ms", (json_int_t)(s->deadline_ns / 1000000), "attempts", (int)s->attempts, "on_failure",

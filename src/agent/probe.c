@@ -199,8 +199,10 @@ void probe_free(struct probe_set *set)
 {
 	if (!set)
 		return;
-	for (size_t i = 0; i < set->n; i++)
+	for (size_t i = 0; i < set->n; i++) {
 		free(set->pairs[i].targets);
+		free(set->pairs[i].retire);
+	}
 	free(set->pairs);
 	free(set);
 }

@@ -27,8 +27,11 @@ struct probe {
 	char room_id[64];    /* missing: which file system that is */
 };
 
+struct retire_look;
+
 struct probe_pair {
 	struct probe source; /* of a volume: what its primary holds, with `looked`, where the volume was found */
+	struct retire_look *retire; /* where the source is to be retired (retire.h), or NULL */
 	struct probe *targets;
 	size_t n_targets;
 };

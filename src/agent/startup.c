@@ -201,7 +201,7 @@ static int see_lock(void *arg, size_t i, const struct dray_repo_lock *lock)
 	char key[120];
 	snprintf(key, sizeof key, "%s/%u", lock->session, lock->pair);
 	json_object_set_new(use->held, key, json_true());
-	if (!job || !job_live(job))
+	if (!job || !job_open(job))
 		json_object_set_new(use->stale, lock->session, json_true());
 	return 0;
 }

@@ -14,6 +14,7 @@
 
 #include "agent/api.h"
 #include "agent/plan.h"
+#include "agent/retire.h"
 #include "agent/validate.h"
 #include "base/log.h"
 
@@ -147,6 +148,7 @@ static void submit_listed(struct agent *a, struct api_call *call)
 		abort();
 	call->submitted = NULL;
 	if (call->dry_run) {
+		retire_plans(s, call->probes, given ? s->id : NULL);
 		if (!given)
 			set_text(&s->id, "%s", "");
 		api_document(call, 200, job, json_pack("{s:o}", "plan", plan_make(a, job, call->probes, &locks)));

@@ -20,6 +20,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/retire.h"
 #include "agent/trouble.h"
 #include "agent/verify.h"
 #include "base/log.h"
@@ -394,8 +395,10 @@ int switch_begin(struct job *job, const char *kind, const bool *pairs, bool acce
 		p->accept_bad_bytes = 0;
 		if (accept_bad || job->s->accept_bad_ranges)
 			p->accept_bad_bytes = strcmp(kind, "split") ? run->view.bad_behind_bytes : run->view.bad_bytes;
-		if (!strcmp(kind, "switch"))
+		if (!strcmp(kind, "switch")) {
 			p->reverse_leg = run->view.source.leg;
+			retire_note_origin(a, p, p->reverse_leg);
+		}
 		snprintf(run->actor, sizeof run->actor, "%s", actor);
 		json_array_append_new(list,
 			json_pack("{s:i, s:s, s:i, s:I}", "pair", (int)p->id, "volume", p->iod_volume, "leg",

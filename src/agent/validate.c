@@ -17,6 +17,7 @@
 #include "agent/validate.h"
 
 #include "agent/advise.h"
+#include "agent/retire.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -489,6 +490,7 @@ void validate(struct agent *a, struct dray_session *s, const struct probe_set *p
 		s->pairs[i].progress = (struct dray_progress){ .bytes_total = src.size_bytes ? src.size_bytes : DRAY_UNKNOWN,
 			.rate = DRAY_UNKNOWN, .eta_seconds = DRAY_UNKNOWN };
 		choose_vehicle(&c, i, &src);
+		retire_validate(a, s, i, probes, problems);
 		for (size_t t = 0; t < s->pairs[i].n_targets; t++)
 			check_target(&c, i, t, &src);
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The verbs: pause, resume, cancel, switch, undo, commit, retry, verify.
+ * The verbs: pause, resume, cancel, switch, undo, commit, retry, verify; retire is in a file of its own.
  *
  * A verb is checked against the table for every pair it concerns, recorded as what is wanted, and answered when the pairs are
  * there (or when it turned out that they can't be): until then its call waits in a.waiters. What is recorded is carried out even if
@@ -9,6 +9,7 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "agent/retire.h"
 #include "agent/trouble.h"
 #include "agent/verify.h"
 #include "base/instant.h"
@@ -37,12 +38,17 @@ static void wait_for(struct job *job, enum dray_verb verb, struct api_call *call
 	struct waiter *w = calloc(1, sizeof *w);
 	if (!w)
 		abort();
-	bool bounded = verb != DRAY_VERB_SWITCH && verb != DRAY_VERB_UNDO && verb != DRAY_VERB_VERIFY;
+	bool bounded = verb != DRAY_VERB_SWITCH && verb != DRAY_VERB_UNDO && verb != DRAY_VERB_VERIFY && verb != DRAY_VERB_RETIRE;
 	*w = (struct waiter){ .call = call, .job = job, .verb = verb, .pairs = pairs, .not_done = not_done,
 		.deadline = bounded ? a->now + PATIENCE : NEVER };
 	dray_list_add_tail(&a->waiters, &w->node);
 	agent_wake_by(a, w->deadline);
 	agent_wake(a);
+}
+
+void verb_wait(struct job *job, enum dray_verb verb, struct api_call *call, bool *pairs)
+{
+	wait_for(job, verb, call, pairs, NULL);
 }
 
 static bool still(const struct waiter *w, const struct pair_run *run, const struct dray_pair *p)
@@ -56,6 +62,7 @@ static bool still(const struct waiter *w, const struct pair_run *run, const stru
 	case DRAY_VERB_SWITCH:
 	case DRAY_VERB_UNDO: return p->state == DRAY_PAIR_SWITCHING;
 	case DRAY_VERB_VERIFY: return run->verify_asked;
+	case DRAY_VERB_RETIRE: return p->retired.state == DRAY_RETIRED_PENDING;
 	default: return false;
 	}
 }
@@ -69,6 +76,7 @@ static bool reached(const struct waiter *w, const struct dray_pair *p)
 	case DRAY_VERB_CANCEL: return p->state == DRAY_PAIR_CANCELED;
 	case DRAY_VERB_COMMIT: return p->state == DRAY_PAIR_COMMITTED;
 	case DRAY_VERB_VERIFY: return p->verified;
+	case DRAY_VERB_RETIRE: return p->retired.state == DRAY_RETIRED_DONE;
 	default: return true;
 	}
 }
@@ -87,7 +95,9 @@ static void check(struct waiter *w)
 				trouble = job->runs[i].op_error;
 		} else if (!reached(w, &job->s->pairs[i])) {
 			all = false;
-			trouble = trouble ? trouble : job->s->pairs[i].reason;
+			const struct dray_pair *p = &job->s->pairs[i];
+			const char *why = w->verb == DRAY_VERB_RETIRE ? p->retired.reason : p->reason;
+			trouble = trouble ? trouble : why;
 		}
 	}
 	const char *verb = dray_verb_word(w->verb);
@@ -498,7 +508,7 @@ static void ask_verify(struct ask *q)
 	answer_later(q, NULL);
 }
 
-/* The body: {pairs: [..], detach, repair, sample, accept_bad}. */
+/* The body: {pairs: [..], detach, repair, sample, accept_bad, how}. */
 static bool read_body(struct ask *q)
 {
 	const char *key;
@@ -507,7 +517,8 @@ static bool read_body(struct ask *q)
 	json_object_foreach (q->call->body, key, value) {
 		bool known = !strcmp(key, "pairs") || (!strcmp(key, "detach") && q->verb == DRAY_VERB_PAUSE) ||
 			     (!strcmp(key, "accept_bad") && (q->verb == DRAY_VERB_SWITCH || q->verb == DRAY_VERB_UNDO)) ||
-			     ((!strcmp(key, "repair") || !strcmp(key, "sample")) && q->verb == DRAY_VERB_VERIFY);
+			     ((!strcmp(key, "repair") || !strcmp(key, "sample")) && q->verb == DRAY_VERB_VERIFY) ||
+			     (!strcmp(key, "how") && q->verb == DRAY_VERB_RETIRE);
 		if (!known) {
 			api_problem(q->call, 400, 2, "unknown_key", "%s does not take %s", dray_verb_word(q->verb), key);
 			return false;
@@ -563,6 +574,7 @@ void verb_call(struct agent *a, struct job *job, enum dray_verb verb, struct api
 	case DRAY_VERB_UNDO: ask_switch(&q); return;
 	case DRAY_VERB_RETRY: ask_retry(&q); return;
 	case DRAY_VERB_VERIFY: ask_verify(&q); return;
+	case DRAY_VERB_RETIRE: retire_ask(a, job, call, q.pairs, q.named); return;
 	default: break;
 	}
 	free(q.pairs);

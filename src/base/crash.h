@@ -26,6 +26,17 @@
  * Crash points of drayd:
  *   record-before       a change of a session is about to be recorded
  *   record-after        it is durable, and nothing that it allows has been done yet
+ * Crash and stall points of drayd that a retire passes, in this order (not every way passes all):
+ *   retire-pending      the intent is durable, nothing was looked at yet
+ *   retire-begun        all checks were passed, which is durable; nothing was touched yet
+ *   retire-mode         the file has its new mode, not flushed
+ *   retire-renamed      the file has its new name; what has it was not looked at yet, the directory not flushed
+ *   retire-moved        delete: that it has its tombstone's name is durable
+ *   retire-unlinked     delete: the file is gone, the directory not flushed
+ *   retire-lv-skip      offline of a logical volume: it will not be activated any more, and still is active
+ *   retire-piece        zero, discard: how far it came is durable
+ *   retire-acted        it is done, which is not recorded yet
+ *   retire-recorded     the outcome is durable
  * Fault points: epoch-write, volume-json-write, split-write. Stall point: epoch-write.
  */
 #ifndef DRAY_BASE_CRASH_H

@@ -49,6 +49,7 @@ enum exit_status {
 	X(REPAIR, 0, "repair", NULL, "write what differs from the side that is in use") \
 	X(DETACH, 0, "detach", NULL, "stop mirroring as well: the targets are tracked only") \
 	X(ACCEPT_BAD, 0, "accept-bad", NULL, "leave behind what can't be read on the side in use: it reads as an error then") \
+	X(HOW, 0, "how", "WAY", "read-only, offline, discard, zero, delete or rename (default: as the document says)") \
 	X(YES, 'y', "yes", NULL, "do not ask") \
 	X(TIMEOUT, 't', "timeout", "TIME", "give up after this time: seconds, or 500ms, 10m, 2h") \
 	X(FOLLOW, 'f', "follow", NULL, "go on with new events as they come") \
@@ -200,6 +201,16 @@ int follow(const struct follow *f, json_t **doc);
 enum follow_end look_moved(const json_t *doc, void *arg);
 /* What became of a session, in a line or several on stdout, or the document. */
 void print_outcome(const struct args *args, const json_t *doc);
+/* Whether the command named this pair. */
+bool asked_for(const struct args *args, const char *pair);
+/* The body of a verb, from the options. New reference. */
+json_t *verb_body(const struct args *args);
+/* Sends `body`, which it takes. The exit status, as request() has it. */
+int send_json(const struct args *args, const char *method, const char *path, json_t *body, struct reply *reply);
+
+/* ---- retire.c ---- */
+/* What became of the pair's source; nothing where nothing was to. */
+void print_retired(const json_t *pair);
 
 /* ---- bar.c ---- */
 /* Draws the session's progress in place of what was drawn before. */
@@ -222,6 +233,7 @@ int cmd_start(const struct args *args);
 int cmd_list(const struct args *args);
 int cmd_show(const struct args *args);
 int cmd_watch(const struct args *args);
+int cmd_retire(const struct args *args);
 int cmd_verb(const struct args *args);
 int cmd_verify(const struct args *args);
 int cmd_set(const struct args *args);

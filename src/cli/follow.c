@@ -161,13 +161,27 @@ static bool any_pair(const json_t *doc, const char *state)
 	return false;
 }
 
+static bool any_retired(const json_t *doc, const char *state)
+{
+	size_t i;
+	json_t *pair;
+	json_array_foreach(json_object_get(doc, "pairs"), i, pair)
+		if (is(text_of(json_object_get(pair, "retired"), "state"), state))
+			return true;
+	return false;
+}
+
 enum follow_end look_moved(const json_t *doc, void *arg)
 {
 	const char *state = text_of(doc, "state");
 	const json_t *sw = json_object_get(doc, "switch");
 	enum follow_end over = any_pair(doc, "failed") ? FOLLOW_BAD : FOLLOW_GOOD;
-	if (is(state, "committed") || is(state, "completed"))
-		return over;
+	if (is(state, "committed") || is(state, "completed")) {
+		/* The end is the end of the retire, too. */
+		if (any_retired(doc, "pending"))
+			return FOLLOW_GO_ON;
+		return any_retired(doc, "failed") ? FOLLOW_BAD : over;
+	}
 	if (is(state, "switched") && !is(text_of(sw, "commit"), "switched"))
 		return over;
 	if (is(state, "failed") || is(state, "canceled"))

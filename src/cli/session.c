@@ -28,7 +28,7 @@ static json_int_t largest(const json_t *doc, const char *key)
 	return most;
 }
 
-static bool asked_for(const struct args *args, const char *pair)
+bool asked_for(const struct args *args, const char *pair)
 {
 	for (size_t i = 0; i < args->n_pairs; i++)
 		if (!strcmp(args->pairs[i], pair))
@@ -46,6 +46,7 @@ static void print_pairs(const struct args *args, const json_t *doc)
 		bool news = *reason && strcmp(reason, text_of(doc, "reason"));
 		if (news || asked_for(args, id))
 			printf("  pair %s: %s%s%s\n", id, text_of(pair, "state"), news ? ": " : "", news ? reason : "");
+		print_retired(pair);
 	}
 	json_t *left = json_object_get(doc, "not_paused"), *item;
 	json_array_foreach(left, i, item) {
@@ -367,7 +368,7 @@ int cmd_watch(const struct args *args)
 
 /* ---- verbs ---- */
 
-static json_t *verb_body(const struct args *args)
+json_t *verb_body(const struct args *args)
 {
 	json_t *body = json_object();
 	if (args->n_pairs) {

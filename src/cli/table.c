@@ -68,6 +68,11 @@ const struct command commands[] = {
 		"dray undo orders\n", LIST(OPT_PAIR, OPT_ACCEPT_BAD), cmd_verb },
 	{ "commit", "SESSION", 1, 1, "let the sources go: no undo any more",
 		"Asks first on a terminal.", "dray commit orders --yes\n", LIST(OPT_PAIR, OPT_YES), cmd_verb },
+	{ "retire", "SESSION", 1, 1, "make the sources inaccessible, after the commit",
+		"Without --how it is done as the document says (switch.retire). Ways but read-only ask first on a terminal. A retire that\n"
+		"failed can be tried again, in another way too. What each way does to which storage is in docs/RETIRE.md.",
+		"dray retire orders --how read-only\ndray retire orders --how zero --pair 2 --yes\n", LIST(OPT_HOW, OPT_PAIR, OPT_YES),
+		cmd_retire },
 	{ "retry", "SESSION", 1, 1, "try failed pairs again, from what is there",
 		"Of a pair that is not failed, what its source could not read is looked at once more.", "dray retry orders --pair 2\n",
 		LIST(OPT_PAIR), cmd_verb },
@@ -98,8 +103,6 @@ const struct command commands[] = {
 		"Refused: this version can't do it yet.", NULL, LIST(), cmd_later },
 	{ "apply", "SPEC", 1, 1, "change a session by its document (not in this version)",
 		"Refused: this version can't do it yet. `dray set` changes single keys.", NULL, LIST(), cmd_later },
-	{ "retire", "SESSION", 1, 1, "make committed sources inaccessible (not in this version)",
-		"Refused: this version can't do it yet.", NULL, LIST(OPT_PAIR, OPT_YES), cmd_later },
 };
 
 const size_t commands_n = sizeof commands / sizeof commands[0];

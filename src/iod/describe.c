@@ -105,6 +105,7 @@ static json_t *leg_json(const struct snapshot *s, const struct iod_leg *leg)
 	json_object_set_new(o, "path", leg->path[0] ? json_string(leg->path) : json_null());
 	json_object_set_new(o, "stable", json_boolean(d->stable));
 	put(o, "size_bytes", d->size_bytes);
+	json_object_set_new(o, "can_discard", json_boolean(leg->storage && leg->info.can_discard));
 	put(o, "dirty_bytes", i.dirty_bytes);
 	put(o, "doubt_bytes", i.doubt_bytes);
 	put(o, "done_bytes", i.done_bytes);

@@ -152,6 +152,7 @@ static void pair_init(struct dray_pair *pair, size_t index)
 		.bad_bytes = DRAY_UNKNOWN,
 		.blackout_us = DRAY_UNKNOWN,
 		.predicted_blackout_us = DRAY_UNKNOWN,
+		.retired = { .bytes_done = DRAY_UNKNOWN, .bytes_total = DRAY_UNKNOWN },
 		.reverse_leg = -1,
 	};
 }
@@ -533,6 +534,8 @@ void dray_session_free(struct dray_session *session)
 		json_decref(p->holds);
 		free(p->source_identity);
 		json_decref(p->bad_ranges);
+		dray_retired_clear(&p->retired);
+		dray_origin_clear(&p->origin);
 	}
 	free(session->pairs);
 	free(session->name);

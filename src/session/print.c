@@ -147,6 +147,9 @@ static void add_pair_output(json_t *doc, const struct dray_session *s, const str
 	json_object_set_new(doc, "bad_bytes", number_or_null(p->bad_bytes));
 	json_object_set_new(doc, "bad_ranges", p->bad_ranges ? json_deep_copy(p->bad_ranges) : json_array());
 	json_object_set_new(doc, "verified", text_or_null(p->verified));
+	json_t *retired = dray_retired_json(&p->retired);
+	if (retired)
+		json_object_set_new(doc, "retired", retired);
 	if (dray_pair_commit_due(s, p))
 		json_object_set_new(doc, "commit_due", time_or_null(dray_pair_commit_due(s, p)));
 	json_t *targets = json_array();

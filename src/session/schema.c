@@ -56,8 +56,7 @@ const struct dray_key dray_keys[] = {
 	{ "switch.commit", DRAY_T_COMMIT, DRAY_K_SET, .words = "manual|switched",
 		.legal = "manual, switched, or a duration from 1s to 1000d such as 24h", .field = S(commit), .min = SECOND,
 		.max = 86400000 * SECOND },
-	{ "switch.retire", DRAY_T_WORD, .words = "none", .later = "read-only|offline|discard|zero|delete|rename",
-		.field = DRAY_NO_FIELD },
+	{ "switch.retire", DRAY_T_WORD, .words = "none|read-only|offline|discard|zero|delete|rename", .field = S(retire) },
 	{ "switch.partial", DRAY_T_BOOL, DRAY_K_SET, .field = S(partial) },
 	{ "switch.accept_bad_ranges", DRAY_T_BOOL, DRAY_K_SET, .field = S(accept_bad_ranges) },
 	{ "on_error", DRAY_T_WORD, DRAY_K_SET, .words = "pair|session", .field = S(on_error) },
@@ -93,7 +92,8 @@ const size_t dray_keys_n = sizeof dray_keys / sizeof dray_keys[0];
 
 static const char *const output_keys[] = { "id", "state", "created", "started", "finished", "reason", "progress",
 	"pause_reasons", "blackout_us", "predicted_blackout_us", "verified", "dirty_bytes", "undo_dirty_bytes", "phase",
-	"targets", "bad_ranges", "bad_bytes", "not_paused", "generations", "errors", "warnings", "plan", "commit_due" };
+	"targets", "bad_ranges", "bad_bytes", "not_paused", "generations", "errors", "warnings", "plan", "commit_due",
+	"retired" };
 
 /* The part of a row's name behind its map, or NULL if the row is not of the map. */
 static const char *own_name(const struct dray_key *key, const char *map)

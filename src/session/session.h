@@ -52,6 +52,30 @@ struct dray_target {
 	char *error;            /* or NULL */
 };
 
+/* The storage that a pair's data came from, as it was when the session was submitted: what a retire acts on, long after
+ * the volume has let it go. */
+struct dray_origin {
+	char *resource;          /* or NULL: not known */
+	uint64_t offset, length; /* both 0: all of it */
+	char *identity;          /* or NULL */
+	char *boot;              /* the host's boot id then: some identities don't outlast it */
+};
+
+enum dray_retired_state { DRAY_RETIRED_NO, DRAY_RETIRED_PENDING, DRAY_RETIRED_DONE, DRAY_RETIRED_FAILED };
+
+/* How far its retire has come (retired.c). */
+struct dray_retired {
+	enum dray_retired_state state;
+	char *how;               /* the word, or NULL */
+	bool automatic;          /* after the commit, because the document says so */
+	time_t time;             /* of its begin; then of its end */
+	char *reason;            /* why it failed, or waits; or NULL */
+	char *name;              /* what the source is called now; NULL: as before */
+	char *step, *path;       /* as storage/retire.h has them, or NULL */
+	uint64_t bytes_done, bytes_total; /* DRAY_UNKNOWN */
+	char *plan;              /* of a dry run; not saved */
+};
+
 struct dray_progress {
 	uint64_t bytes_total, bytes_done, bytes_copied, bytes_skipped, bytes_recopied, rate, eta_seconds;
 };
@@ -89,6 +113,8 @@ struct dray_pair {
 	int reverse_leg;        /* after the switch: the old source's leg; -1 */
 	unsigned switch_attempts; /* automatic ones that failed, one after the other */
 	time_t switched_at;     /* 0: not switched */
+	struct dray_origin origin;
+	struct dray_retired retired;
 	void *agent;            /* the agent's own, not saved */
 };
 
@@ -112,6 +138,7 @@ struct dray_session {
 	enum dray_on_failure on_failure;
 	enum dray_commit commit;
 	uint64_t commit_after_ns;
+	unsigned retire; /* the place of its word: 0 is none */
 	bool partial, accept_bad_ranges;
 	enum dray_on_error on_error;
 	struct dray_pair *pairs;
@@ -153,6 +180,20 @@ int dray_session_set(struct dray_session *session, const char *key, const char *
 
 /* When the pair is committed by itself, switch.commit being a duration; 0: it is not. */
 time_t dray_pair_commit_due(const struct dray_session *session, const struct dray_pair *pair);
+/* ---- retired.c ---- */
+/* `pending` `done` ... Static. */
+const char *dray_retired_word(enum dray_retired_state state);
+/* The word of switch.retire. Static. */
+const char *dray_retire_how(const struct dray_session *session);
+/* Frees what is in it, and begins it anew. */
+void dray_retired_clear(struct dray_retired *retired);
+void dray_origin_clear(struct dray_origin *origin);
+/* As the document shows it; NULL: nothing to show. */
+json_t *dray_retired_json(const struct dray_retired *retired);
+/* For the repository. NULL: nothing to keep. */
+json_t *dray_retired_save(const struct dray_pair *pair);
+void dray_retired_load(const json_t *saved, struct dray_pair *pair);
+
 /* A name that events may have. */
 #define DRAY_EVENT_LEGAL "1 to 64 of the characters A-Z a-z 0-9 . _ -"
 bool dray_event_name_good(const char *name);

@@ -122,12 +122,6 @@ enum dray_legal dray_verb_legal(enum dray_verb verb, enum dray_pair_state state)
 	return verbs[verb][state];
 }
 
-/* `retire` has its row in the table, but nothing does it yet: an error message must not offer it. */
-static bool offered(int verb, int state)
-{
-	return verbs[verb][state] == DRAY_LEGAL && verb != DRAY_VERB_RETIRE;
-}
-
 static char legal_words[DRAY_PAIR_STATE_COUNT][96];
 
 static void write_legal_words(void)
@@ -135,11 +129,11 @@ static void write_legal_words(void)
 	for (int s = 0; s < DRAY_PAIR_STATE_COUNT; s++) {
 		int left = 0;
 		for (int v = 0; v < DRAY_VERB_COUNT; v++)
-			left += offered(v, s);
+			left += verbs[v][s] == DRAY_LEGAL;
 		char *p = legal_words[s], *end = p + sizeof legal_words[s];
 		snprintf(p, (size_t)(end - p), "nothing");
 		for (int v = 0; v < DRAY_VERB_COUNT; v++) {
-			if (!offered(v, s))
+			if (verbs[v][s] != DRAY_LEGAL)
 				continue;
 			left--;
 			p += snprintf(p, (size_t)(end - p), "%s%s", verb_words[v],

@@ -100,6 +100,9 @@ static json_t *save_pair(const struct dray_pair *p)
 	if (p->holds)
 		json_object_set(o, "holds", p->holds);
 	json_object_set_new(o, "reverse_leg", json_integer(p->reverse_leg));
+	json_t *retired = dray_retired_save(p);
+	if (retired)
+		json_object_set_new(o, "retired", retired);
 	put_number(o, "switch_attempts", p->switch_attempts);
 	put_number(o, "switched_at", (uint64_t)p->switched_at);
 	for (size_t i = 0; i < p->n_targets; i++)
@@ -141,6 +144,7 @@ static int load_pair(const json_t *o, struct dray_pair *p)
 	p->holds = json_deep_copy(json_object_get(o, "holds"));
 	json_t *reverse = json_object_get(o, "reverse_leg");
 	p->reverse_leg = json_is_integer(reverse) ? (int)json_integer_value(reverse) : -1;
+	dray_retired_load(json_object_get(o, "retired"), p);
 	p->switch_attempts = (unsigned)get_number_or(o, "switch_attempts", 0);
 	p->switched_at = (time_t)get_number_or(o, "switched_at", 0);
 	for (size_t i = 0; i < p->n_targets; i++)

@@ -124,7 +124,7 @@ static void all_at_once(void **state)
 				     "  rtae: 1\n"                                  /* 7 */
 				     "switch:\n"                                    /* 8 */
 				     "  when: 2027-01-01T25:00:00Z\n"               /* 9 */
-				     "  retire: delete\n"                           /* 10 */
+				     "  retire: shred\n"                            /* 10 */
 				     "  deadline: 2w\n"                             /* 11 */
 				     "  on_failure: panic\n"                        /* 12 */
 				     "state: copying\n"                             /* 13 */
@@ -150,7 +150,8 @@ static void all_at_once(void **state)
 	has(&p, "unknown_key", "/limits/rtae", 7);
 	q = has(&p, "bad_value", "/switch/when", 9);
 	assert_non_null(strstr(q->legal, "manual, synced, pair, a time"));
-	has(&p, "unsupported", "/switch/retire", 10);
+	q = has(&p, "bad_value", "/switch/retire", 10);
+	assert_string_equal(q->legal, "none, read-only, offline, discard, zero, delete or rename");
 	has(&p, "bad_unit", "/switch/deadline", 11);
 	q = has(&p, "bad_value", "/switch/on_failure", 12);
 	assert_string_equal(q->legal, "wait or fail");

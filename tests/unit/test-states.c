@@ -104,7 +104,7 @@ static void legal_words(void **state)
 	assert_string_equal(dray_verbs_legal_words(DRAY_PAIR_COPYING), "pause, cancel or set");
 	assert_string_equal(dray_verbs_legal_words(DRAY_PAIR_SWITCHED), "set, undo, commit or verify");
 	assert_string_equal(dray_verbs_legal_words(DRAY_PAIR_SYNCED), "pause, cancel, set, switch or verify");
-	assert_string_equal(dray_verbs_legal_words(DRAY_PAIR_COMMITTED), "nothing");
+	assert_string_equal(dray_verbs_legal_words(DRAY_PAIR_COMMITTED), "retire");
 	assert_string_equal(dray_verbs_legal_words(DRAY_PAIR_CANCELED), "nothing");
 }
 
