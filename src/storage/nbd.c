@@ -21,7 +21,8 @@
  * what it acknowledged: that option is for not showing the application an outage.
  *
  * Reconnecting is tried after 100 ms, then after twice as long each time, up to 5 s. A server that comes back with another
- * size, read-only, or unable to do what it could, is another storage: from then on everything fails with -ESTALE.
+ * size, read-only, or unable to do what it could, is another storage: everything fails with -ESTALE, and nothing is sent to it, for as long as
+ * that is so. It is still looked for: when the right one is back, it goes on.
  *
  * A server that stops answering leaves its requests under way. How long to wait is the engine's to say (leg_timeout).
  */
@@ -434,11 +435,13 @@ static void connected_again(struct dray_ioc *ioc, int res)
 {
 	struct conn *c = dray_container(ioc, struct conn, call);
 	struct nbd *n = c->nbd;
-	bool good = !res && !n->quit && !n->broken;
+	bool good = !res && !n->quit;
 	if (good && !same_storage(c)) {
 		give_up(n);
 		good = false;
 	}
+	if (good)
+		n->broken = false;
 	if (!good && !res)
 		nbd_close(c->new_h);
 	if (n->quit) {
@@ -452,10 +455,8 @@ static void connected_again(struct dray_ioc *ioc, int res)
 		send_queue(n);
 	} else {
 		c->state = WAITING;
-		if (!n->broken) {
-			dray_loop_timer_set(n->st->loop, &c->timer, dray_loop_now(n->st->loop) + c->backoff_ns);
-			c->backoff_ns = c->backoff_ns * 2 < BACKOFF_MOST_NS ? c->backoff_ns * 2 : BACKOFF_MOST_NS;
-		}
+		dray_loop_timer_set(n->st->loop, &c->timer, dray_loop_now(n->st->loop) + c->backoff_ns);
+		c->backoff_ns = c->backoff_ns * 2 < BACKOFF_MOST_NS ? c->backoff_ns * 2 : BACKOFF_MOST_NS;
 	}
 }
 

@@ -270,6 +270,16 @@ static void another_size(void **state)
 	start_server(NULL, NULL);
 	assert_int_equal(read_again(st, b), -ESTALE);
 	assert_int_equal(help_do(st, DRAY_OP_WRITE, 0, 0, 4096, b), -ESTALE);
+	/* The right one again. */
+	kill_server();
+	assert_int_equal(truncate(image, 8 * MIB), 0);
+	start_server(NULL, NULL);
+	uint64_t end = dray_loop_now(loop) + UINT64_C(15000000000);
+	int rc;
+	do {
+		rc = read_again(st, b);
+	} while (rc == -ESTALE && dray_loop_now(loop) < end);
+	assert_int_equal(rc, 0);
 	help_close(st);
 	free(b);
 }
