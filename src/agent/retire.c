@@ -29,7 +29,7 @@
 #include <time.h>
 
 #define AT_ONCE    4             /* threads */
-#define WAIT_HELD  (5 * SECOND)  /* for somebody who has it open */
+#define WAIT_HELD  (3 * SECOND)  /* for somebody who has it open */
 #define WAIT_LEG   60            /* s: for dray-iod to have let it go */
 #define LOOK_AGAIN SECOND
 #define TELL_EVERY (SECOND / 5)

@@ -269,24 +269,9 @@ static int wait_until_free(struct wipe *w)
 	return rc;
 }
 
-static int open_it(struct wipe *w)
+static int same(struct wipe *w, const struct dray_storage_info *info)
 {
 	const struct dray_retire_order *o = w->o;
-	struct dray_storage_options options = { .offset = o->offset, .length = o->length, .lock_wait_ns = o->wait_ns,
-		.allow_faults = o->allow_faults, .connections = 1 };
-	bool plain = !dray_storage_fault.matches(o->resource) && !dray_storage_nbd.matches(o->resource);
-	int rc = 0;
-	if (plain && !realpath(dray_storage_path(o->resource), w->path))
-		return dray_error_kind(w->err, -errno, "not_found", "%s: %s", o->resource, strerror(errno));
-	if (plain && !o->offset && !o->length)
-		rc = wait_until_free(w);
-	if (!rc)
-		rc = dray_storage_open(&w->st, plain ? w->path : o->resource, &options, w->err);
-	if (rc)
-		return rc;
-	const struct dray_storage_info *info = &w->st->info;
-	w->size = info->size_bytes;
-	w->file = plain && !info->is_block_device;
 	if (strcmp(info->identity, o->identity))
 		return dray_error_kind(w->err, -ESTALE, "replaced",
 			"%s is not the storage that was migrated any more (it is %s, that was %s)", o->resource, info->identity,
@@ -295,7 +280,38 @@ static int open_it(struct wipe *w)
 		return dray_error_kind(w->err, -ESTALE, "replaced",
 			"%s: the host was restarted, and %s is no identity that lasts over that: it could be another storage",
 			o->resource, info->identity);
-	if (o->way == DRAY_RETIRE_DISCARD && !info->can_discard)
+	return 0;
+}
+
+static int open_it(struct wipe *w)
+{
+	const struct dray_retire_order *o = w->o;
+	struct dray_storage_options options = { .offset = o->offset, .length = o->length, .lock_wait_ns = o->wait_ns,
+		.allow_faults = o->allow_faults, .connections = 1 };
+	bool plain = !dray_storage_fault.matches(o->resource) && !dray_storage_nbd.matches(o->resource);
+	struct dray_storage_info info;
+	int rc = 0;
+	if (plain && !realpath(dray_storage_path(o->resource), w->path))
+		return dray_error_kind(w->err, -errno, "not_found", "%s: %s", o->resource, strerror(errno));
+	if (plain) {
+		/* Only looked at: opening a file for writing touches its times, and it may be somebody else's. */
+		struct dray_storage_options look = options;
+		look.read_only = look.no_lock = true;
+		rc = dray_storage_probe(w->path, &look, &info, w->err);
+		if (!rc)
+			rc = same(w, &info);
+	}
+	if (!rc && plain && !o->offset && !o->length)
+		rc = wait_until_free(w);
+	if (!rc)
+		rc = dray_storage_open(&w->st, plain ? w->path : o->resource, &options, w->err);
+	if (!rc)
+		rc = same(w, &w->st->info);
+	if (rc)
+		return rc;
+	w->size = w->st->info.size_bytes;
+	w->file = plain && !w->st->info.is_block_device;
+	if (o->way == DRAY_RETIRE_DISCARD && !w->st->info.can_discard)
 		return dray_error_kind(w->err, -ENOTSUP, "retire", "%s takes no discards", o->resource);
 	return 0;
 }

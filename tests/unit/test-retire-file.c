@@ -236,6 +236,7 @@ static void killed_anywhere_and_a_new_file(void **state)
 			assert_int_equal(stat(file, &after), 0);
 			assert_int_equal(before.st_ino, after.st_ino);
 			assert_int_equal(before.st_mode, after.st_mode);
+			assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim);
 			assert_int_equal(made_of(file), 'b');
 			if (gone) {
 				/* It had moved out of the way: done. */
