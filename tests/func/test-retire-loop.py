@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Block devices are retired: a loop device in each way that it has, a partition of one, and what it has not is refused."""
+import fcntl
+import os
+import shutil
+import struct
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from dray import MiB, Scratch, need, skip, wait_for  # noqa: E402
+
+if os.geteuid() != 0:
+    skip("loop devices need root")
+need("losetup")
+if subprocess.run(["losetup", "--find"], capture_output=True, check=False).returncode:
+    skip("there are no loop devices here")
+BLKROGET = 0x125E
+LEGAL = "none, read-only, discard or zero"
+
+
+def content(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def is_read_only(device):
+    with open(device, "rb") as f:
+        return struct.unpack("i", fcntl.ioctl(f, BLKROGET, struct.pack("i", 0)))[0] == 1
+
+
+devices = []
+
+
+def attach(path, *options):
+    d = subprocess.run(["losetup", "--find", "--show", *options, path], capture_output=True, text=True, check=True).stdout.strip()
+    devices.append(d)
+    return d
+
+
+with Scratch() as s:
+    try:
+        a = s.agent()
+        for way in ("read-only", "discard", "zero"):
+            file = s.file(f"disk-{way}", 4 * MiB, True)
+            before = content(file)
+            dev = attach(file)
+            a.volume(way, dev)
+            doc = {"name": way, "switch": {"when": "synced", "commit": "switched", "retire": way},
+                   "pairs": [{"source": f"volume:{way}", "target": s.file(f"t-{way}", 4 * MiB)}]}
+            for bad in ("offline", "delete", "rename"):
+                problem = a.spec({**doc, "switch": {"retire": bad}}, status=3)
+                assert [(e["pointer"], e["code"], e["legal"]) for e in problem["errors"]] == [("/switch/retire", "retire", LEGAL)], problem
+            a.spec(doc)
+            got = wait_for("the end", lambda: (d := a.show(way))["finished"] and d)
+            assert got["pairs"][0]["retired"]["state"] == "done", got
+            assert is_read_only(dev) == (way == "read-only")
+            after = content(dev)
+            assert after == before if way == "read-only" else not any(after), way
+            if way == "discard":
+                assert os.stat(file).st_blocks * 512 < MiB
+            assert content(s.path(f"t-{way}")) == before
+
+        # Somebody has it open without holding it, as a hypervisor does.
+        file = s.file("open", 4 * MiB, True)
+        before = content(file)
+        dev = attach(file)
+        a.json("migrate", dev, s.file("t-open", 4 * MiB), "--name", "open")
+        reader = subprocess.Popen(["sleep", "600"], stdin=open(dev, "rb"))
+        s.processes.append(reader)
+        got = a.json("retire", "open", "--how", "zero", "--yes", status=1)
+        assert f"process {reader.pid} (sleep) has it open" in got["detail"], got
+        reader.kill()
+        reader.wait()
+        # Mounted.
+        if shutil.which("mkfs.ext4"):
+            subprocess.run(["mkfs.ext4", "-q", dev], check=True)
+            os.mkdir(s.path("mnt"))
+            if subprocess.run(["mount", dev, s.path("mnt")], capture_output=True, check=False).returncode == 0:
+                try:
+                    got = a.json("retire", "open", "--how", "zero", "--yes", status=1)
+                    assert "mounted" in got["detail"] or "in use" in got["detail"], got
+                    # And its file, by the same identity.
+                    assert a.json("retire", "open", "--how", "read-only", status=1)["detail"]
+                finally:
+                    subprocess.run(["umount", s.path("mnt")], check=True)
+        assert a.json("retire", "open", "--how", "zero", "--yes")["pairs"][0]["retired"]["state"] == "done"
+        assert not any(content(dev))
+
+        # The device is another one's by now: the same name, another file behind it.
+        file = s.file("gone", 4 * MiB, True)
+        dev = attach(file)
+        a.json("migrate", dev, s.file("t-gone", 4 * MiB), "--name", "gone")
+        subprocess.run(["losetup", "--detach", dev], check=True)
+        other = s.file("other", 4 * MiB, True)
+        mine = content(other)
+        subprocess.run(["losetup", dev, other], check=True)
+        got = a.json("retire", "gone", "--how", "zero", "--yes", status=3)
+        assert [e["code"] for e in got["errors"]] == ["replaced"] and content(other) == mine, got
+
+        # A file behind a loop device is in use, though no process has it open.
+        file = s.file("behind", 4 * MiB, True)
+        before = content(file)
+        a.json("migrate", file, s.file("t-behind", 4 * MiB), "--name", "behind")
+        attach(file)
+        got = a.json("retire", "behind", "--how", "delete", "--yes", status=1)
+        assert "the kernel" in got["detail"] and content(file) == before, got
+    finally:
+        for d in devices:
+            subprocess.run(["losetup", "--detach", d], capture_output=True, check=False)
