@@ -10,8 +10,13 @@
  * starts the one next call that leads from here to there; when that is answered, or anything else happens, it is called
  * again. After a kill of either program, or a lost answer, the same comparison goes on from whatever is found.
  *
+ * There may be ten thousand pairs, so a wake-up looks only at those for which something changed (run_wake, job_wake): whoever sets
+ * something that may lead a pair further puts it on that list. Pairs of a session that are in one state are found by a bitmap
+ * (job_each), never by walking through all.
+ *
+ *   wake.c      who is looked at in the next wake-up
  *   observe.c   what dray-iod says -> copying, synced, failed, progress
- *   schedule.c  who may run -> queued, starting (pure)
+ *   places.c    who may run -> queued, starting (pure)
  *   pair.c      the next call of one pair
  *   switch.c    switch, undo and split of several pairs: an intent, one call, an outcome
  *   change.c    the checked setter: every change of state is one transaction with its event, recorded before it is acted on
@@ -25,8 +30,11 @@
 #include "agent/config.h"
 #include "agent/iod_client.h"
 #include "agent/rate.h"
+#include "agent/places.h"
+#include "base/bitmap.h"
 #include "base/error.h"
 #include "base/list.h"
+#include "base/table.h"
 #include "repo/repo.h"
 #include "session/session.h"
 #include "vehicle/vehicle.h"
@@ -45,6 +53,7 @@ struct api_call;
 struct hooks;
 struct retirement;
 struct job;
+struct moment;
 struct queue;
 struct settings;
 struct supervisor;
@@ -73,9 +82,15 @@ struct pair_run {
 	/* memory only */
 	bool touched;          /* by the change under way (change.c) */
 	uint64_t recorded;     /* a hash of what was last recorded, where DRAY_CHECK_RECORD wants it; 0: none */
+	uint64_t wake_at;      /* monotonic: its moment (wake.c); 0: none */
+	struct dray_list unlisted_node; /* in agent.unlisted while list_needed has not come */
+	char *watched;         /* the volume under whose name it is in agent.watchers, or NULL */
+	struct pair_run *watch_next;
+	bool news;             /* its volume changed since it was looked at */
+	bool uncounted;        /* its counters changed since they were recorded */
 	const struct dray_vehicle *vehicle; /* NULL until chosen */
 	unsigned busy;         /* calls under way */
-	uint64_t list_needed;  /* judged only by a list of this number or later */
+	uint64_t list_needed;  /* judged only by a list of this number or later: run_needs_list */
 	struct dray_pair_view view;
 	bool view_valid;
 	struct retirement *retirement; /* under way (retire.c), or NULL */
@@ -107,6 +122,24 @@ struct job {
 	struct dray_session *s;
 	struct pair_run *runs; /* s->n_pairs */
 	bool *pick;            /* s->n_pairs: scratch for choosing some of them */
+	struct dray_bitmap in[DRAY_PAIR_STATE_COUNT]; /* which pairs are in which state: job_each */
+	struct dray_bitmap with_goal;  /* which have one, or are being verified */
+	struct dray_bitmap retiring, retiring_itself; /* whose retire is pending; of these, by the document (run_note_retire) */
+	unsigned n_online;
+	struct dray_bitmap look, looking; /* in the next wake-up; in this one */
+	struct dray_list look_node;    /* in agent.looks */
+	bool looked, look_again;       /* in this wake-up; in the next one, too */
+	uint64_t wake_at;              /* monotonic: its moment (wake.c); 0: none */
+	struct places_session places;
+	unsigned pause_seen;           /* the session's pause reasons, at the last look */
+	bool moves;                    /* counted in agent.moving */
+	struct shared_limits {         /* limits.c: what was last shared out */
+		struct dray_limits limits;
+		uint64_t leg_timeout_ns, rate, in_flight, together;
+	} limits_seen;
+	bool limits_stale;             /* its pairs that only keep up have yet to be told */
+	bool recording;                /* its head is part of the record under way (change.c) */
+	char *new_document;
 	char *saved_document;  /* the head as last committed: what memory goes back to when a record fails */
 
 	/* a switch, undo or split under way, or with an unknown outcome (also recorded as an intent) */
@@ -136,6 +169,7 @@ struct agent {
 	struct iod *iod;
 	struct supervisor *supervisor;
 	struct dray_rpc rpc;
+	struct dray_table jobs_by_id, jobs_by_name; /* name: the newest of them that is in memory */
 	struct dray_list jobs, waiters, parked; /* parked: calls answered with their session after the next wake-up */
 	struct dray_list gated; /* calls that wait for a list of volumes newer than they are */
 	struct dray_list retirements; /* that have a thread */
@@ -148,16 +182,31 @@ struct agent {
 	uint64_t now;    /* monotonic ns, read once per turn of the loop */
 
 	bool wake_wanted, stopping;
-	uint64_t wake_at;       /* monotonic: the timer */
+	uint64_t wake_at;       /* monotonic: the next turn of the agent's own (agent_turn_by) */
+	uint64_t sweep_at;      /* monotonic: all are looked at */
+	struct dray_list looks; /* jobs to be looked at in the next wake-up */
+	struct moment *moments; /* a heap (wake.c) */
+	size_t n_moments, room_moments;
+	struct places places;     /* who may transfer */
+	unsigned moving;        /* jobs of which something moves: dray-iod is asked often */
+	struct limits_basis {
+		uint64_t changes, rate, in_flight;
+	} limits_basis;         /* what the shares of those that transfer were worked out from */
+	struct dray_list soon;  /* changes that are recorded at the end of this wake-up (change.c) */
+	struct {                /* what was done, since the start: /v1/status */
+		uint64_t wakeups, sweeps, sessions, pairs, lists, volumes, commits, heads, rows;
+	} work;
 	int exit_code;
 
 	/* dray-iod's volumes */
-	json_t *volumes;        /* the last list, or NULL */
+	json_t *volumes;        /* name -> volume, as in the last list; NULL: none yet. volume_find */
 	char volumes_by[40];    /* incarnation of the dray-iod that said so */
 	uint64_t lists_asked, list_number; /* number of the last list asked for; of the one in `volumes` */
 	uint64_t list_viewed;   /* of the one that the pairs' views were made from: an answer may come between the two */
 	bool list_wanted, list_under_way;
 	uint64_t list_at;       /* monotonic: the next poll */
+	struct dray_table watchers; /* volume -> its pair_runs, linked by watch_next */
+	struct dray_list unlisted;  /* pair_runs that wait for a newer list */
 	json_t *seen;           /* name -> {uuid, epoch}: as in the repository (H9) */
 
 };
@@ -165,13 +214,42 @@ struct agent {
 /* ---- core.c ---- */
 /* Runs until told to end. `a` has its config. Returns the exit status; err is set where it is not 0. */
 int agent_run(struct agent *a, struct dray_error *err);
-void agent_wake(struct agent *a); /* ask for a wake-up at the end of this turn */
-void agent_wake_by(struct agent *a, uint64_t when);
 void agent_refresh(struct agent *a); /* ask for a new list of volumes */
 uint64_t mono_now(void);
 int64_t wall_ms(void);
 
+/* ---- wake.c ---- */
+/* Have it looked at in the next wake-up, which is at the end of this turn: the pair (and with it its session); the session, with
+ * what is of no single pair; the session and all its pairs that are not over. */
+void run_wake(struct pair_run *run);
+void job_wake(struct job *job);
+void job_wake_pairs(struct job *job);
+/* The same at that monotonic time, if not before. */
+void run_wake_by(struct pair_run *run, uint64_t when);
+void job_wake_by(struct job *job, uint64_t when);
+/* Another turn, for calls that wait; looks at nothing. */
+void agent_turn(struct agent *a);
+void agent_turn_by(struct agent *a, uint64_t when);
+/* The core's: when the next moment is; puts what is due on the list; takes a job off everything. */
+uint64_t wake_next(const struct agent *a);
+void wake_due(struct agent *a);
+void wake_forget(struct job *job);
+
 /* ---- job.c ---- */
+/* Each `i` of the job's pairs that is in this state (DRAY_PAIR_ left out). It may change inside the loop. */
+#define job_each(job, state, i) job_each_of(&(job)->in[DRAY_PAIR_##state], i)
+#define job_each_of(bitmap, i)                                                               \
+	for (size_t i = dray_bitmap_next_set(bitmap, 0); i != DRAY_BITMAP_NONE; i = dray_bitmap_next_set(bitmap, i + 1))
+static inline size_t job_count(const struct job *job, enum dray_pair_state state)
+{
+	return job->in[state].nset;
+}
+/* After a change of its retired.state. */
+void run_note_retire(struct pair_run *run);
+/* Puts it among the agent's jobs. */
+void job_enter(struct job *job);
+/* Counts the pairs' states anew: after they were set by another than change_pair. */
+void job_recount(struct job *job);
 /* Takes over `s`. NULL: no memory. */
 struct job *job_new(struct agent *a, struct dray_session *s);
 void job_free(struct job *job);
@@ -194,16 +272,26 @@ bool pair_pause_wanted(const struct job *job, const struct dray_pair *p);
 
 /* ---- change.c ---- */
 struct change {
+	struct dray_list node; /* in agent.soon */
 	struct agent *a;
 	struct job *job;
 	const char *actor;
+	bool soon;
+	void (*undone)(struct pair_run *run);
 	struct dray_error err; /* set by the first failure; later steps do nothing */
 	struct change_event *events;
 	struct change_pair *pairs;
-	size_t n_events, n_pairs;
+	unsigned *unlocks; /* ids of pairs, where it is kept for later */
+	size_t n_events, n_pairs, n_unlocks;
 };
 /* Begins a transaction. A change that could not begin can still be "made": change_end tells. */
 void change_begin(struct change *c, struct agent *a, struct job *job, const char *actor);
+/* The same for a change on which nothing depends before the end of the wake-up: change_end keeps it, and all those of one wake-up
+ * are recorded together, before anything that was asked of dray-iod in it is sent. A pair with such a change takes no further
+ * step before. If the record fails, `undone` (may be NULL) is called for each pair that was touched, after it was taken back. */
+void change_begin_soon(struct change *c, struct job *job, const char *actor, void (*undone)(struct pair_run *run));
+/* Records what was kept. change_end does so, too. */
+void change_flush(struct agent *a);
 /* Call it before anything of this pair or its run that must not be forgotten is set by hand; the functions below call it. */
 void change_touch(struct change *c, struct pair_run *run);
 /* The checked setter. The text becomes the pair's reason (NULL: none) and the event's detail. */
@@ -231,9 +319,17 @@ void agent_events_changed(struct agent *a);
 void set_text(char **into, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- observe.c ---- */
-void observe_all(struct agent *a);
+/* A list of volumes came: those that changed are news for their pairs. */
+void observe_list(struct agent *a, json_t *volumes);
+/* The volume of that name, or NULL. */
+json_t *volume_find(const struct agent *a, const char *name);
+/* Takes the news of this pair, and judges it if it may be. */
+void observe_run(struct pair_run *run);
+/* It was asked of dray-iod, or is about to be: what an older list says does not count. */
+void run_needs_list(struct pair_run *run);
+void run_unwatch(struct pair_run *run);
 /* Records the counters of what moves, now and then, so that a restart does not begin them again. */
-void observe_record(struct agent *a);
+void observe_record(struct job *job);
 /* The view may be judged: fresh, and no call is under way. */
 bool run_settled(const struct pair_run *run);
 bool volume_trusted(const struct agent *a, const struct dray_pair_view *view, const char *name, char *why, size_t size);
@@ -241,10 +337,19 @@ bool volume_trusted(const struct agent *a, const struct dray_pair_view *view, co
 /* ---- pair.c ---- */
 void pair_step(struct pair_run *run);
 void pair_fail(struct pair_run *run, bool halt, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Its place among those that may transfer, or wait for it. */
+void run_place(struct pair_run *run);
 void agent_schedule(struct agent *a);
+/* Why a queued pair waits, now: worked out when it is asked for. false: it is not queued. */
+bool run_waits(const struct pair_run *run, char *why, size_t size);
 
 /* ---- limits.c ---- */
+/* A job is looked at: are its limits others? */
+void limits_look(struct job *job);
+/* Shares out what has to be, and tells the pairs that transfer. */
 void limits_push(struct agent *a);
+/* Tells those of a job that is looked at. */
+void limits_push_job(struct job *job);
 
 /* ---- switch.c ---- */
 void switch_wake(struct job *job);

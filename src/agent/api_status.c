@@ -17,9 +17,9 @@
 static unsigned clients(const struct agent *a)
 {
 	unsigned n = 0;
-	size_t i;
+	const char *name;
 	json_t *v;
-	json_array_foreach (a->volumes, i, v)
+	json_object_foreach (a->volumes, name, v)
 		n += (unsigned)json_integer_value(json_object_get(v, "clients"));
 	return n;
 }
@@ -65,7 +65,7 @@ void api_status(struct agent *a, struct api_call *call)
 	if (!hello)
 		json_object_set_new(iod, "reason",
 			json_string(supervisor_trouble(a->supervisor)[0] ? supervisor_trouble(a->supervisor) : "it does not answer"));
-	json_object_set_new(iod, "volumes", json_integer((json_int_t)json_array_size(a->volumes)));
+	json_object_set_new(iod, "volumes", json_integer((json_int_t)json_object_size(a->volumes)));
 	json_object_set_new(iod, "clients", json_integer(clients(a)));
 	api_reply(call, 200, json_pack("{s:o, s:o}", "agent", agent, "iod", iod));
 }
@@ -151,10 +151,10 @@ static uint64_t blackout(const struct dray_pair *p)
 static void metric_of_volumes(FILE *out, const struct agent *a, const char *name, const char *type, const char *help,
 	const char *key, const char *inner)
 {
-	size_t i;
+	const char *i;
 	json_t *v;
 	metric_head(out, name, type, help);
-	json_array_foreach (a->volumes, i, v) {
+	json_object_foreach (a->volumes, i, v) {
 		const char *volume = json_string_value(json_object_get(v, "name"));
 		json_t *value = json_object_get(inner ? json_object_get(v, key) : v, inner ? inner : key);
 		if (!volume || !json_is_integer(value) || json_is_true(json_object_get(v, "hidden")))

@@ -51,12 +51,8 @@ static json_t *shown(struct agent *a, const json_t *volume)
 
 static const json_t *find(const struct agent *a, const char *name)
 {
-	size_t i;
-	json_t *v;
-	json_array_foreach (a->volumes, i, v)
-		if (!strcmp(text(v, "name"), name) && !json_is_true(json_object_get(v, "hidden")))
-			return v;
-	return NULL;
+	const json_t *v = volume_find(a, name);
+	return json_is_true(json_object_get(v, "hidden")) ? NULL : v;
 }
 
 static void iod_failed(struct api_call *call, const struct dray_error *err, bool adding)
@@ -95,21 +91,28 @@ static bool need_iod(struct agent *a, struct api_call *call)
 
 /* ---- looking ---- */
 
+static int by_name(const void *x, const void *y)
+{
+	return strcmp(*(const char *const *)x, *(const char *const *)y);
+}
+
 static void list(struct agent *a, struct api_call *call)
 {
 	if (!need_iod(a, call))
 		return;
+	/* By name: dray-iod's order is another one after each of its starts. */
+	size_t n = 0, all = json_object_size(a->volumes);
+	const char *name, **names = calloc(all ? all : 1, sizeof *names);
 	json_t *out = json_array(), *v;
-	size_t i;
-	json_array_foreach (a->volumes, i, v) {
-		if (json_is_true(json_object_get(v, "hidden")))
-			continue;
-		/* By name: dray-iod's order is another one after each of its starts. */
-		size_t at = json_array_size(out);
-		while (at && strcmp(text(json_array_get(out, at - 1), "name"), text(v, "name")) > 0)
-			at--;
-		json_array_insert_new(out, at, shown(a, v));
-	}
+	if (!names)
+		abort();
+	json_object_foreach (a->volumes, name, v)
+		if (!json_is_true(json_object_get(v, "hidden")))
+			names[n++] = name;
+	qsort(names, n, sizeof *names, by_name);
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(out, shown(a, volume_find(a, names[i])));
+	free(names);
 	api_reply(call, 200, out);
 }
 

@@ -29,7 +29,8 @@ void call_done(void *arg, const struct dray_error *err, json_t *result)
 	struct pair_run *run = call->run;
 	struct agent *a = run->job->agent;
 	run->busy--;
-	run->list_needed = a->lists_asked + 1;
+	run_needs_list(run);
+	run_wake(run);
 	if (!err) {
 		run->backoff = run->retry_at = 0;
 		run->op_error[0] = 0;
@@ -52,5 +53,4 @@ void call_done(void *arg, const struct dray_error *err, json_t *result)
 		call->then(run, err);
 	free(call);
 	agent_refresh(a);
-	agent_wake(a);
 }

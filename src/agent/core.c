@@ -50,17 +50,6 @@ int64_t wall_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-void agent_wake(struct agent *a)
-{
-	a->wake_wanted = true;
-}
-
-void agent_wake_by(struct agent *a, uint64_t when)
-{
-	if (when < a->wake_at)
-		a->wake_at = when;
-}
-
 void agent_refresh(struct agent *a)
 {
 	a->list_wanted = true;
@@ -81,25 +70,10 @@ static void listed(void *arg, const struct dray_error *err, json_t *result)
 		dray_log(DRAY_LOG_ERROR, "list-failed", "volume.list: no array");
 		return;
 	}
-	json_decref(a->volumes);
-	a->volumes = json_incref(result);
 	snprintf(a->volumes_by, sizeof a->volumes_by, "%s", iod_incarnation(a->iod));
 	a->list_number = a->lists_asked; /* one at a time */
-	agent_wake(a);
-}
-
-static bool something_moves(const struct agent *a)
-{
-	dray_list_for_each (n, &a->jobs) {
-		const struct job *job = dray_container(n, struct job, node);
-		for (size_t i = 0; i < job->s->n_pairs; i++) {
-			enum dray_pair_state s = job->s->pairs[i].state;
-			if (s == DRAY_PAIR_STARTING || s == DRAY_PAIR_COPYING || s == DRAY_PAIR_SWITCHING || job->runs[i].goal ||
-				job->runs[i].verifying || (s == DRAY_PAIR_SWITCHED || s == DRAY_PAIR_SYNCED))
-				return true;
-		}
-	}
-	return false;
+	observe_list(a, result);
+	agent_turn(a);
 }
 
 static void ask_for_list(struct agent *a)
@@ -111,7 +85,7 @@ static void ask_for_list(struct agent *a)
 	a->list_wanted = false;
 	a->list_under_way = true;
 	a->lists_asked++;
-	a->list_at = a->now + (something_moves(a) ? POLL_ACTIVE : POLL_IDLE);
+	a->list_at = a->now + (a->moving ? POLL_ACTIVE : POLL_IDLE);
 	iod_call(a->iod, "volume.list", NULL, listed, a);
 }
 
@@ -125,20 +99,23 @@ static void iod_up(void *ctx)
 	dray_list_for_each (n, &a->jobs) {
 		struct job *job = dray_container(n, struct job, node);
 		for (size_t i = 0; i < job->s->n_pairs; i++) {
-			job->runs[i].list_needed = a->lists_asked + 1;
-			job->runs[i].pushed_valid = false;
-			job->runs[i].retry_at = 0;
+			struct pair_run *run = &job->runs[i];
+			run->pushed_valid = false;
+			run->retry_at = 0;
+			if (job->s->pairs[i].iod_volume && !dray_state_final(job->s->pairs[i].state))
+				run_needs_list(run);
 		}
+		job_wake(job);
 	}
 	agent_refresh(a);
-	agent_wake(a);
+	agent_turn(a);
 }
 
 static void iod_down(void *ctx)
 {
 	struct agent *a = ctx;
 	a->list_under_way = false;
-	agent_wake(a);
+	agent_turn(a);
 }
 
 static void iod_event(void *ctx, const json_t *params)
@@ -167,27 +144,90 @@ static void rpc_call(struct dray_rpc *rpc, const char *method, json_t *params, d
 
 /* ---- the wake-up ---- */
 
+/* Takes the list: what is put on it from here on is for the next wake-up. */
+static void take_looks(struct agent *a, struct dray_list *jobs)
+{
+	struct dray_list *n;
+	dray_list_init(jobs);
+	while ((n = dray_list_pop(&a->looks))) {
+		struct job *job = dray_container(n, struct job, look_node);
+		dray_list_add_tail(jobs, n);
+		if (job->pause_seen != job->s->pause_reasons)
+			for (size_t i = 0; i < job->s->n_pairs; i++)
+				dray_bitmap_set(&job->look, i);
+		job->pause_seen = job->s->pause_reasons;
+		struct dray_bitmap taken = job->look;
+		job->look = job->looking; /* which is empty */
+		job->looking = taken;
+		job->looked = true;
+		a->work.sessions++;
+		a->work.pairs += taken.nset;
+	}
+}
+
+static void look_first(struct job *job)
+{
+	places_session_set(&job->agent->places, &job->places, job->s->seq, job->s->priority, job->s->limits.active_pairs);
+	limits_look(job);
+	job_each_of (&job->looking, i) {
+		observe_run(&job->runs[i]);
+		run_place(&job->runs[i]);
+	}
+}
+
+static void look_then(struct job *job)
+{
+	struct agent *a = job->agent;
+	job_each_of (&job->looking, i)
+		pair_step(&job->runs[i]);
+	switch_wake(job);
+	retire_wake(job);
+	observe_record(job);
+	bool moves = job_count(job, DRAY_PAIR_STARTING) || job_count(job, DRAY_PAIR_COPYING) || job_count(job, DRAY_PAIR_SYNCED) ||
+		     job_count(job, DRAY_PAIR_SWITCHING) || job_count(job, DRAY_PAIR_SWITCHED) || job->with_goal.nset;
+	a->moving += moves;
+	a->moving -= job->moves;
+	job->moves = moves;
+}
+
+#define each_look(job, jobs)                                                                                   \
+	dray_list_for_each_safe (n, jobs)                                                                      \
+		for (struct job *job = dray_container(n, struct job, look_node); job; job = NULL)
+
 static void wake(struct agent *a)
 {
+	struct dray_list jobs;
 	a->wake_at = a->now + POLL_IDLE;
-	observe_all(a);
+	a->work.wakeups++;
+	take_looks(a, &jobs);
+	a->list_viewed = a->list_number;
+	each_look (job, &jobs)
+		look_first(job);
 	agent_schedule(a);
 	limits_push(a); /* before what is started runs */
-	dray_list_for_each (n, &a->jobs) {
-		struct job *job = dray_container(n, struct job, node);
-		for (size_t i = 0; i < job->s->n_pairs; i++)
-			pair_step(&job->runs[i]);
-		switch_wake(job);
-		retire_wake(job);
-	}
-	limits_push(a);
-	observe_record(a);
+	each_look (job, &jobs)
+		limits_push_job(job);
+	each_look (job, &jobs)
+		look_then(job);
+	change_flush(a);
 	waiters_check(a);
+	each_look (job, &jobs) {
+		dray_bitmap_clear_all(&job->looking);
+		job->looked = false;
+		dray_list_del(&job->look_node);
+		/* What was put on the list meanwhile could not be, for it was on this one. */
+		if (job->look_again)
+			job_wake(job);
+		job->look_again = false;
+	}
 }
 
 static void wake_up(struct agent *a)
 {
-	for (int i = 0; i < 4 && (a->wake_wanted || a->now >= a->wake_at); i++) {
+	for (int i = 0; i < 4; i++) {
+		wake_due(a);
+		if (!a->wake_wanted && a->now < a->wake_at)
+			return;
 		a->wake_wanted = false;
 		wake(a);
 	}
@@ -212,7 +252,7 @@ void api_when_listed(struct agent *a, struct api_call *call, void (*next)(struct
 	call->core_deadline = a->now + LIST_PATIENCE;
 	dray_list_add_tail(&a->gated, &call->node);
 	agent_refresh(a);
-	agent_wake_by(a, call->core_deadline);
+	agent_turn_by(a, call->core_deadline);
 }
 
 static bool job_settled(struct agent *a, const char *id)
@@ -242,12 +282,14 @@ static void go_on(struct agent *a)
 	dray_list_for_each_safe (n, &a->gated) {
 		struct api_call *call = dray_container(n, struct api_call, node);
 		bool listed = iod_ready(a->iod) && a->list_viewed >= call->core_list;
-		bool ready = (listed && job_settled(a, call->core_note)) || a->now >= call->core_deadline;
-		bool turn = !waits_its_turn(a, call) || a->now >= call->core_deadline + TURN_PATIENCE;
-		if (ready && turn) {
+		bool late = a->now >= call->core_deadline, too_late = a->now >= call->core_deadline + TURN_PATIENCE;
+		bool ready = (listed && job_settled(a, call->core_note)) || late;
+		if (!too_late)
+			agent_turn_by(a, call->core_deadline + (late ? TURN_PATIENCE : 0));
+		if (ready && (too_late || !waits_its_turn(a, call))) {
 			dray_list_del(n);
 			call->core_next(a, call);
-			agent_wake(a); /* others may have waited for this one: another turn */
+			agent_turn(a); /* others may have waited for this one: another turn */
 		}
 	}
 }
@@ -277,7 +319,7 @@ static uint64_t least(uint64_t x, uint64_t y)
 
 static void turn(struct agent *a, int signal_fd)
 {
-	uint64_t due = least(least(a->wake_at, hooks_due(a)), iod_due(a->iod));
+	uint64_t due = least(least(wake_next(a), hooks_due(a)), iod_due(a->iod));
 	if (iod_ready(a->iod) && !a->list_under_way)
 		due = a->list_wanted ? 0 : least(due, a->list_at);
 	a->now = mono_now();
@@ -405,6 +447,10 @@ static void close_all(struct agent *a, int lock_fd, int signal_fd)
 	while (!dray_list_empty(&a->jobs))
 		job_free(dray_container(a->jobs.next, struct job, node));
 	hooks_close(a);
+	dray_table_free(&a->jobs_by_id);
+	dray_table_free(&a->jobs_by_name);
+	dray_table_free(&a->watchers);
+	free(a->moments);
 	queue_free(a->queue);
 	supervisor_free(a->supervisor);
 	json_decref(a->volumes);
@@ -424,6 +470,10 @@ int agent_run(struct agent *a, struct dray_error *err)
 	dray_list_init(&a->parked);
 	dray_list_init(&a->gated);
 	dray_list_init(&a->retirements);
+	dray_list_init(&a->looks);
+	dray_list_init(&a->soon);
+	dray_list_init(&a->unlisted);
+	places_init(&a->places, a->config->active_pairs);
 	a->seen = json_object();
 	a->started = wall_ms() / 1000;
 	a->now = mono_now();

@@ -23,11 +23,12 @@
 
 /* A wait by the clock on the wall, which may be set: looked at again after this. */
 #define LOOK_AGAIN (10 * SECOND)
+#define TOGETHER   64 /* offline pairs in one call */
 
-static void wake_at_wall(struct agent *a, time_t when, time_t now)
+static void wake_at_wall(struct job *job, time_t when, time_t now)
 {
 	uint64_t left = when > now ? (uint64_t)(when - now) * SECOND : 0;
-	agent_wake_by(a, a->now + (left < LOOK_AGAIN ? left : LOOK_AGAIN));
+	job_wake_by(job, job->agent->now + (left < LOOK_AGAIN ? left : LOOK_AGAIN));
 }
 
 static time_t wall(void)
@@ -82,21 +83,58 @@ static bool ready(const struct job *job, size_t i)
 	       p->switch_attempts < job->s->attempts;
 }
 
+/* Offline pairs, a handful at a time: nobody writes to their sources, so there is no instant to choose, and none has to wait for
+ * another. After a failure each is tried alone, so that one that can't holds up no other. */
+static bool offline_due(struct job *job)
+{
+	const struct dray_session *s = job->s;
+	bool *pairs = job->pick, any = false;
+	unsigned n = 0;
+	memset(pairs, 0, s->n_pairs * sizeof *pairs);
+	for (int alone = 0; alone <= 1 && !any; alone++)
+		job_each (job, SYNCED, i) {
+			if (n == TOGETHER || (alone && any))
+				break;
+			if (!pair_offline(&s->pairs[i]) || !ready(job, i) || (s->pairs[i].switch_attempts > 0) != alone)
+				continue;
+			pairs[i] = any = true;
+			n++;
+		}
+	if (any)
+		automatic(job, "split", pairs);
+	return any;
+}
+
 /* Pairs that are switched one at a time: the others follow at the next wake-ups. */
 static bool single_due(struct job *job, enum dray_when when, bool open)
 {
 	const struct dray_session *s = job->s;
 	bool *pairs = job->pick;
-	for (size_t i = 0; i < s->n_pairs; i++) {
-		const struct dray_pair *p = &s->pairs[i];
-		/* Nobody writes to an offline source: there is no instant to choose. */
-		bool offline = pair_offline(p);
-		if (!ready(job, i) || (!offline && (when != DRAY_WHEN_PAIR || !open)))
+	if (when != DRAY_WHEN_PAIR || !open)
+		return false;
+	job_each (job, SYNCED, i) {
+		if (pair_offline(&s->pairs[i]) || !ready(job, i))
 			continue;
 		memset(pairs, 0, s->n_pairs * sizeof *pairs);
 		pairs[i] = true;
-		automatic(job, offline || s->mode == DRAY_MODE_COPY ? "split" : "switch", pairs);
+		automatic(job, s->mode == DRAY_MODE_COPY ? "split" : "switch", pairs);
 		return true;
+	}
+	return false;
+}
+
+/* A pair that has yet to become ready. */
+static bool late_online(const struct job *job)
+{
+	if (!job->n_online)
+		return false;
+	for (int state = 0; state < DRAY_PAIR_STATE_COUNT; state++) {
+		if (state == DRAY_PAIR_SYNCED || state == DRAY_PAIR_SWITCHED || state == DRAY_PAIR_FAILED ||
+			dray_state_final((enum dray_pair_state)state))
+			continue;
+		job_each_of (&job->in[state], i)
+			if (!pair_offline(&job->s->pairs[i]))
+				return true;
 	}
 	return false;
 }
@@ -106,17 +144,18 @@ static bool pick_group(const struct job *job, bool *pairs, bool *late, bool *lef
 {
 	const struct dray_session *s = job->s;
 	bool any = false;
-	*late = *left_out = false;
-	for (size_t i = 0; i < s->n_pairs; i++) {
-		const struct dray_pair *p = &s->pairs[i];
+	*left_out = job_count(job, DRAY_PAIR_FAILED) || job_count(job, DRAY_PAIR_CANCELED);
+	*late = late_online(job);
+	if (*late)
+		return false;
+	if (pairs)
+		memset(pairs, 0, s->n_pairs * sizeof *pairs);
+	job_each (job, SYNCED, i) {
 		bool is_ready = ready(job, i);
 		if (pairs)
 			pairs[i] = is_ready;
 		any |= is_ready;
-		if (p->state == DRAY_PAIR_FAILED || p->state == DRAY_PAIR_CANCELED)
-			*left_out = true;
-		else if (!is_ready && !pair_offline(p) && !dray_state_final(p->state) && p->state != DRAY_PAIR_SWITCHED)
-			*late = true;
+		*late |= !is_ready && !pair_offline(&s->pairs[i]);
 	}
 	return any;
 }
@@ -129,10 +168,10 @@ void switch_due(struct job *job)
 	enum dray_when when = when_now(job, now);
 	bool open = switch_in_window(job, &opens);
 	if (job_when(job) == DRAY_WHEN_TIME && when == DRAY_WHEN_MANUAL)
-		wake_at_wall(job->agent, s->when_time, now);
+		wake_at_wall(job, s->when_time, now);
 	if (!open)
-		wake_at_wall(job->agent, opens, now);
-	if (single_due(job, when, open) || when != DRAY_WHEN_SYNCED || !open)
+		wake_at_wall(job, opens, now);
+	if (!job_count(job, DRAY_PAIR_SYNCED) || offline_due(job) || single_due(job, when, open) || when != DRAY_WHEN_SYNCED || !open)
 		return;
 	if (pick_group(job, job->pick, &late, &left_out) && !late && (!left_out || s->partial))
 		automatic(job, s->mode == DRAY_MODE_COPY ? "split" : "switch", job->pick);
@@ -174,13 +213,14 @@ void commit_due(struct job *job)
 	const struct dray_session *s = job->s;
 	time_t now = wall();
 	bool any = false, *pairs = job->pick;
-	if (s->commit == DRAY_COMMIT_MANUAL)
+	if (s->commit == DRAY_COMMIT_MANUAL || !job_count(job, DRAY_PAIR_SWITCHED))
 		return;
-	for (size_t i = 0; i < s->n_pairs; i++) {
+	memset(pairs, 0, s->n_pairs * sizeof *pairs);
+	job_each (job, SWITCHED, i) {
 		time_t when = dray_pair_commit_due(s, &s->pairs[i]);
-		pairs[i] = s->pairs[i].state == DRAY_PAIR_SWITCHED && job->runs[i].goal == GOAL_NONE;
+		pairs[i] = job->runs[i].goal == GOAL_NONE;
 		if (pairs[i] && when > now) {
-			wake_at_wall(job->agent, when, now);
+			wake_at_wall(job, when, now);
 			pairs[i] = false;
 		}
 		any |= pairs[i];

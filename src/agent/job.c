@@ -9,38 +9,101 @@
 
 static const char *const goal_words[GOAL_COUNT] = { "none", "cancel", "commit", "finish", "halt" };
 
+static int make_sets(struct job *job)
+{
+	size_t n = job->s->n_pairs;
+	int rc = places_session_init(&job->places, n);
+	for (int i = 0; i < DRAY_PAIR_STATE_COUNT; i++)
+		rc = rc ? rc : dray_bitmap_new(&job->in[i], n);
+	rc = rc ? rc : dray_bitmap_new(&job->with_goal, n);
+	rc = rc ? rc : dray_bitmap_new(&job->retiring, n);
+	rc = rc ? rc : dray_bitmap_new(&job->retiring_itself, n);
+	rc = rc ? rc : dray_bitmap_new(&job->look, n);
+	return rc ? rc : dray_bitmap_new(&job->looking, n);
+}
+
 struct job *job_new(struct agent *a, struct dray_session *s)
 {
 	struct job *job = calloc(1, sizeof *job);
 	if (!job)
-		return NULL;
-	job->runs = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *job->runs);
-	job->pick = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *job->pick);
-	if (!job->runs || !job->pick) {
-		free(job->runs);
-		free(job->pick);
-		free(job);
-		return NULL;
-	}
+		abort();
 	job->agent = a;
 	job->s = s;
 	dray_list_init(&job->node);
+	dray_list_init(&job->look_node);
+	job->runs = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *job->runs);
+	job->pick = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *job->pick);
+	if (!job->runs || !job->pick || make_sets(job))
+		abort(); /* a few bytes for each pair of a document that is in memory already */
 	for (size_t i = 0; i < s->n_pairs; i++) {
-		job->runs[i].job = job;
-		job->runs[i].index = (unsigned)i;
+		struct pair_run *run = &job->runs[i];
+		run->job = job;
+		run->index = (unsigned)i;
+		dray_list_init(&run->unlisted_node);
 		if (s->pairs[i].vehicle_chosen)
-			job->runs[i].vehicle = dray_vehicle_find(s->pairs[i].vehicle_chosen);
+			run->vehicle = dray_vehicle_find(s->pairs[i].vehicle_chosen);
+		job->n_online += !pair_offline(&s->pairs[i]);
 	}
+	job_recount(job);
 	return job;
+}
+
+void job_recount(struct job *job)
+{
+	for (int state = 0; state < DRAY_PAIR_STATE_COUNT; state++)
+		dray_bitmap_clear_all(&job->in[state]);
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		dray_bitmap_set(&job->in[job->s->pairs[i].state], i);
+		run_note_retire(&job->runs[i]);
+	}
+}
+
+void job_enter(struct job *job)
+{
+	struct agent *a = job->agent;
+	dray_list_add_tail(&a->jobs, &job->node);
+	dray_table_put(&a->jobs_by_id, job->s->id, job);
+	dray_table_put(&a->jobs_by_name, job->s->name, job);
+}
+
+/* Another of the same name, the newest of those that are left, takes the place of one that goes. */
+static void leave(struct job *job)
+{
+	struct agent *a = job->agent;
+	if (dray_list_empty(&job->node))
+		return; /* it was never among them */
+	dray_list_del(&job->node);
+	dray_table_put(&a->jobs_by_id, job->s->id, NULL);
+	if (dray_table_get(&a->jobs_by_name, job->s->name) != job)
+		return;
+	dray_table_put(&a->jobs_by_name, job->s->name, NULL);
+	dray_list_for_each (n, &a->jobs) {
+		struct job *other = dray_container(n, struct job, node);
+		if (!strcmp(other->s->name, job->s->name))
+			dray_table_put(&a->jobs_by_name, other->s->name, other);
+	}
 }
 
 void job_free(struct job *job)
 {
 	if (!job)
 		return;
-	dray_list_del(&job->node);
-	for (size_t i = 0; i < job->s->n_pairs; i++)
+	struct agent *a = job->agent;
+	leave(job);
+	wake_forget(job);
+	a->moving -= job->moves;
+	places_session_free(&a->places, &job->places);
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		run_unwatch(&job->runs[i]);
 		dray_pair_view_free(&job->runs[i].view);
+	}
+	for (int i = 0; i < DRAY_PAIR_STATE_COUNT; i++)
+		dray_bitmap_free(&job->in[i]);
+	dray_bitmap_free(&job->with_goal);
+	dray_bitmap_free(&job->retiring);
+	dray_bitmap_free(&job->retiring_itself);
+	dray_bitmap_free(&job->look);
+	dray_bitmap_free(&job->looking);
 	free(job->runs);
 	free(job->pick);
 	free(job->saved_document);
@@ -56,32 +119,35 @@ struct dray_pair *run_pair(struct pair_run *run)
 
 bool job_live(const struct job *job)
 {
-	for (size_t i = 0; i < job->s->n_pairs; i++)
-		if (!dray_state_final(job->s->pairs[i].state) ||
-			(job->s->pairs[i].retired.state == DRAY_RETIRED_PENDING && job->s->pairs[i].retired.automatic))
+	for (int state = 0; state < DRAY_PAIR_STATE_COUNT; state++)
+		if (job->in[state].nset && !dray_state_final((enum dray_pair_state)state))
 			return true;
-	return false;
+	return job->retiring_itself.nset > 0;
 }
 
 bool job_open(const struct job *job)
 {
-	for (size_t i = 0; i < job->s->n_pairs; i++)
-		if (job->s->pairs[i].retired.state == DRAY_RETIRED_PENDING)
-			return true;
-	return job_live(job);
+	return job->retiring.nset || job_live(job);
 }
 
+void run_note_retire(struct pair_run *run)
+{
+	struct job *job = run->job;
+	const struct dray_retired *r = &job->s->pairs[run->index].retired;
+	dray_bitmap_clear(&job->retiring, run->index);
+	dray_bitmap_clear(&job->retiring_itself, run->index);
+	if (r->state != DRAY_RETIRED_PENDING)
+		return;
+	dray_bitmap_set(&job->retiring, run->index);
+	if (r->automatic)
+		dray_bitmap_set(&job->retiring_itself, run->index);
+}
+
+/* Of two with one name only the newer can be live. */
 struct job *job_find(struct agent *a, const char *what)
 {
-	struct job *found = NULL;
-	dray_list_for_each (n, &a->jobs) {
-		struct job *job = dray_container(n, struct job, node);
-		if (!strcmp(job->s->id, what))
-			return job;
-		if (!strcmp(job->s->name, what) && (!found || job_live(job) || !job_live(found)))
-			found = job;
-	}
-	return found;
+	struct job *found = dray_table_get(&a->jobs_by_id, what);
+	return found ? found : dray_table_get(&a->jobs_by_name, what);
 }
 
 bool pair_offline(const struct dray_pair *p)
@@ -162,6 +228,9 @@ json_t *job_document(const struct job *job, bool details)
 		json_t *p = json_array_get(pairs, i);
 		if (!json_is_object(p))
 			continue;
+		char why[300];
+		if (run_waits(run, why, sizeof why))
+			json_object_set_new(p, "reason", json_string(why));
 		if (job->s->pairs[i].state == DRAY_PAIR_SWITCHED && run->view_valid && run->view.source.found &&
 			run->view.source.dirty_bytes)
 			json_object_set_new(p, "undo_dirty_bytes", json_integer((json_int_t)run->view.source.dirty_bytes));

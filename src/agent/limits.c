@@ -4,8 +4,9 @@
  *
  * A limit of the session (rate, bytes in flight) is for all its pairs together: each that transfers gets an equal part of it, and at
  * most its own limit. The agent's is for all sessions together: of its rate sessions get parts by priority, of its bytes in flight by
- * the number of their pairs, and what one can't use goes to the others (shares.h). All hold at once. The shares are worked out anew at every wake-up, for the pairs that transfer then, and sent only where they changed: before a
- * pair is started, so that it never runs without them.
+ * the number of their pairs, and what one can't use goes to the others (shares.h). All hold at once. The
+ * shares are worked out anew where what they depend on changed, for the pairs that transfer then, and sent only where they
+ * changed: before a pair is started, so that it never runs without them.
  *
  * Bytes in flight are counted in copy steps, and one step is always possible (or nothing would ever move): a share smaller
  * than the step makes the step smaller.
@@ -117,45 +118,34 @@ static uint64_t equal(uint64_t whole, size_t n)
 static struct share_group group_of(struct job *job, const struct kind *kind, struct share_pair *pairs)
 {
 	struct share_group g = { .cap = kind->session(job->s), .pairs = pairs };
-	for (size_t i = 0; i < job->s->n_pairs; i++)
-		if (transfers(&job->runs[i], &job->s->pairs[i]))
-			pairs[g.n++] = (struct share_pair){ .cap = kind->pair(&job->s->pairs[i]), .owner = &job->runs[i] };
+	job_each_of (&job->places.active, i)
+		pairs[g.n++] = (struct share_pair){ .cap = kind->pair(&job->s->pairs[i]), .owner = &job->runs[i] };
 	for (size_t k = 0; k < g.n; k++)
 		pairs[k].cap = least(pairs[k].cap, equal(g.cap, g.n));
 	g.weight = kind->by_priority ? job->s->priority : g.n;
 	return g;
 }
 
+#define each_running(job, a)                                                                                   \
+	for (size_t of_p = 0; of_p < PLACES_PRIORITIES; of_p++)                                                 \
+		dray_list_for_each (of_run, &(a)->places.running[of_p])                                             \
+			for (struct job *job = dray_container(of_run, struct job, places.running_node); job; job = NULL)
+
 static void divide(struct agent *a, const struct kind *kind, struct share_group *groups, struct share_pair *pairs)
 {
 	size_t n_groups = 0, n = 0;
-	dray_list_for_each (node, &a->jobs) {
-		struct share_group g = group_of(dray_container(node, struct job, node), kind, pairs + n);
-		if (g.n)
-			groups[n_groups++] = g;
-		n += g.n;
+	each_running (job, a) {
+		groups[n_groups] = group_of(job, kind, pairs + n);
+		n += groups[n_groups++].n;
 	}
 	shares_divide(kind->agent, groups, n_groups);
 	for (size_t i = 0; i < n; i++)
 		*(uint64_t *)((char *)pairs[i].owner + kind->into) = pairs[i].share;
 }
 
-static size_t count(const struct agent *a)
+static void divide_all(struct agent *a)
 {
-	size_t n = 0;
-	dray_list_for_each (node, &a->jobs) {
-		const struct job *job = dray_container(node, struct job, node);
-		for (size_t i = 0; i < job->s->n_pairs; i++)
-			n += transfers(&job->runs[i], &job->s->pairs[i]);
-	}
-	return n;
-}
-
-void limits_push(struct agent *a)
-{
-	if (!iod_ready(a->iod))
-		return;
-	size_t n = count(a);
+	size_t n = a->places.active;
 	struct share_group *groups = calloc(n + 1, sizeof *groups); /* not more groups than pairs */
 	struct share_pair *pairs = calloc(n + 1, sizeof *pairs);
 	if (!groups || !pairs)
@@ -167,23 +157,78 @@ void limits_push(struct agent *a)
 	divide(a, &in_flight, groups, pairs);
 	free(groups);
 	free(pairs);
-	dray_list_for_each (node, &a->jobs) {
-		struct job *job = dray_container(node, struct job, node);
-		size_t together = 0;
-		for (size_t i = 0; i < job->s->n_pairs; i++)
-			together += transfers(&job->runs[i], &job->s->pairs[i]);
-		for (size_t i = 0; i < job->s->n_pairs; i++) {
-			struct pair_run *run = &job->runs[i];
-			const struct dray_pair *p = &job->s->pairs[i];
-			bool able = run->vehicle && run->vehicle->limits && run->view_valid && run->view.found;
-			if (!able)
-				continue;
-			if (transfers(run, p))
-				push(run, run->share_rate, run->share_in_flight);
-			else if (p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_SWITCHED)
-				/* What is brought again after a stall; rare enough not to count among those that share. */
-				push(run, least(least(p->limits.rate, equal(job->s->limits.rate, together)), rate.agent),
-					least(least(p->limits.in_flight, equal(job->s->limits.in_flight, together)), in_flight.agent));
+}
+
+static void push_run(struct pair_run *run)
+{
+	const struct job *job = run->job;
+	const struct dray_pair *p = run_pair(run);
+	const struct agent_config *config = job->agent->config;
+	if (!run->vehicle || !run->vehicle->limits || !run->view_valid || !run->view.found)
+		return;
+	size_t together = job->places.active.nset;
+	if (transfers(run, p))
+		push(run, run->share_rate, run->share_in_flight);
+	else if (p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_SWITCHED)
+		/* What is brought again after a stall; rare enough not to count among those that share. */
+		push(run, least(least(p->limits.rate, equal(job->s->limits.rate, together)), config->rate),
+			least(least(p->limits.in_flight, equal(job->s->limits.in_flight, together)), config->in_flight));
+}
+
+static void push_session(struct job *job)
+{
+	job_each (job, SYNCED, i)
+		push_run(&job->runs[i]);
+	job_each (job, SWITCHED, i)
+		push_run(&job->runs[i]);
+}
+
+/* What the shares depend on beside the pairs that transfer. */
+static bool basis_changed(struct agent *a)
+{
+	struct limits_basis now = { a->places.changes, a->config->rate, a->config->in_flight };
+	if (!memcmp(&now, &a->limits_basis, sizeof now))
+		return false;
+	a->limits_basis = now;
+	return true;
+}
+
+void limits_look(struct job *job)
+{
+	struct shared_limits now = { job->s->limits, job->s->leg_timeout_ns, job->agent->config->rate, job->agent->config->in_flight };
+	struct dray_limits *l = &job->s->limits;
+	bool shared = l->rate != DRAY_UNKNOWN || l->in_flight != DRAY_UNKNOWN;
+	now.together = shared ? job->places.active.nset : 0;
+	if (memcmp(&now, &job->limits_seen, sizeof now)) {
+		job->limits_seen = now;
+		job->limits_stale = true;
+		job_wake(job);
+		job->agent->limits_basis.changes = UINT64_MAX; /* worked out anew */
+	}
+}
+
+void limits_push(struct agent *a)
+{
+	if (!iod_ready(a->iod))
+		return;
+	bool all = basis_changed(a);
+	if (all) {
+		divide_all(a);
+		each_running (job, a) {
+			limits_look(job); /* its equal parts are others now */
+			job_each_of (&job->places.active, i)
+				push_run(&job->runs[i]);
 		}
 	}
+}
+
+void limits_push_job(struct job *job)
+{
+	if (!iod_ready(job->agent->iod))
+		return;
+	if (job->limits_stale)
+		push_session(job);
+	job->limits_stale = false;
+	job_each_of (&job->looking, i)
+		push_run(&job->runs[i]);
 }

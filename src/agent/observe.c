@@ -24,7 +24,7 @@
 bool run_settled(const struct pair_run *run)
 {
 	const struct agent *a = run->job->agent;
-	return !run->busy && run->view_valid && iod_ready(a->iod) && a->list_viewed >= run->list_needed;
+	return !run->busy && run->view_valid && !run->news && iod_ready(a->iod) && a->list_viewed >= run->list_needed;
 }
 
 bool volume_trusted(const struct agent *a, const struct dray_pair_view *view, const char *name, char *why, size_t size)
@@ -47,34 +47,123 @@ bool volume_trusted(const struct agent *a, const struct dray_pair_view *view, co
 	return true;
 }
 
-/* Keeps the highest epoch of every volume. */
-static void note_epochs(struct agent *a)
+json_t *volume_find(const struct agent *a, const char *name)
 {
-	size_t i;
-	json_t *volume;
-	json_array_foreach (a->volumes, i, volume) {
-		const char *name = json_string_value(json_object_get(volume, "name"));
-		const char *uuid = json_string_value(json_object_get(volume, "uuid"));
-		json_int_t epoch = json_integer_value(json_object_get(volume, "epoch"));
-		if (!name || !uuid || epoch < 0 || json_is_true(json_object_get(volume, "hidden")))
-			continue;
-		const json_t *seen = json_object_get(a->seen, name);
-		if (seen && (strcmp(json_string_value(json_object_get(seen, "uuid")), uuid) ||
-				    json_integer_value(json_object_get(seen, "epoch")) >= epoch))
-			continue;
-		struct dray_error err;
-		struct dray_repo_volume row = { name, uuid, (uint64_t)epoch };
-		int rc = dray_repo_begin(a->repo, &err);
-		if (!rc && !(rc = dray_repo_volume_seen(a->repo, &row, &err)))
-			rc = dray_repo_commit(a->repo, &err);
-		if (rc) {
-			dray_repo_rollback(a->repo);
-			dray_log(DRAY_LOG_ERROR, "record-failed", "epoch of %s: %s", name, err.text);
-			continue;
-		}
-		json_object_set_new(a->seen, name, json_pack("{s:s, s:I}", "uuid", uuid, "epoch", epoch));
+	return json_object_get(a->volumes, name);
+}
+
+/* Keeps the highest epoch of a volume. */
+static void note_epoch(struct agent *a, const char *name, const json_t *volume)
+{
+	const char *uuid = json_string_value(json_object_get(volume, "uuid"));
+	json_int_t epoch = json_integer_value(json_object_get(volume, "epoch"));
+	if (!uuid || epoch < 0 || json_is_true(json_object_get(volume, "hidden")))
+		return;
+	const json_t *seen = json_object_get(a->seen, name);
+	if (seen && (strcmp(json_string_value(json_object_get(seen, "uuid")), uuid) ||
+			    json_integer_value(json_object_get(seen, "epoch")) >= epoch))
+		return;
+	struct dray_error err;
+	struct dray_repo_volume row = { name, uuid, (uint64_t)epoch };
+	int rc = dray_repo_begin(a->repo, &err);
+	if (!rc && !(rc = dray_repo_volume_seen(a->repo, &row, &err)))
+		rc = dray_repo_commit(a->repo, &err);
+	if (rc) {
+		dray_repo_rollback(a->repo);
+		dray_log(DRAY_LOG_ERROR, "record-failed", "epoch of %s: %s", name, err.text);
+		return;
+	}
+	json_object_set_new(a->seen, name, json_pack("{s:s, s:I}", "uuid", uuid, "epoch", epoch));
+}
+
+/* ---- lists ---- */
+
+static void volume_changed(struct agent *a, const char *name, const json_t *volume)
+{
+	a->work.volumes++;
+	if (volume)
+		note_epoch(a, name, volume);
+	for (struct pair_run *run = dray_table_get(&a->watchers, name); run; run = run->watch_next) {
+		run->news = true;
+		run_wake(run);
 	}
 }
+
+static void listed_at_last(struct agent *a)
+{
+	dray_list_for_each_safe (n, &a->unlisted) {
+		struct pair_run *run = dray_container(n, struct pair_run, unlisted_node);
+		if (a->list_number < run->list_needed)
+			continue;
+		dray_list_del(n);
+		run->news = true;
+		run_wake(run);
+	}
+}
+
+void observe_list(struct agent *a, json_t *list)
+{
+	json_t *old = a->volumes, *volume;
+	const char *name;
+	size_t i;
+	a->work.lists++;
+	a->volumes = json_object();
+	json_array_foreach (list, i, volume)
+		if ((name = json_string_value(json_object_get(volume, "name"))))
+			json_object_set(a->volumes, name, volume);
+	json_object_foreach (a->volumes, name, volume)
+		if (!json_equal(volume, json_object_get(old, name)))
+			volume_changed(a, name, volume);
+	json_object_foreach (old, name, volume)
+		if (!volume_find(a, name))
+			volume_changed(a, name, NULL);
+	json_decref(old);
+	listed_at_last(a);
+	/* A copy that stands still changes nothing, and its rate falls all the same. */
+	for (size_t p = 0; p < PLACES_PRIORITIES; p++)
+		dray_list_for_each (n, &a->places.running[p]) {
+			struct job *job = dray_container(n, struct job, places.running_node);
+			job_each_of (&job->places.active, k)
+				run_wake(&job->runs[k]);
+		}
+}
+
+void run_needs_list(struct pair_run *run)
+{
+	struct agent *a = run->job->agent;
+	run->list_needed = a->lists_asked + 1;
+	if (dray_list_empty(&run->unlisted_node))
+		dray_list_add_tail(&a->unlisted, &run->unlisted_node);
+}
+
+void run_unwatch(struct pair_run *run)
+{
+	struct agent *a = run->job->agent;
+	if (!run->watched)
+		return;
+	struct pair_run *first = dray_table_get(&a->watchers, run->watched), **at = &first;
+	while (*at != run)
+		at = &(*at)->watch_next;
+	*at = run->watch_next;
+	dray_table_put(&a->watchers, run->watched, first);
+	free(run->watched);
+	run->watched = NULL;
+	run->watch_next = NULL;
+}
+
+static void watch(struct pair_run *run, const char *volume)
+{
+	struct agent *a = run->job->agent;
+	if (run->watched && !strcmp(run->watched, volume))
+		return;
+	run_unwatch(run);
+	set_text(&run->watched, "%s", volume);
+	run->watch_next = dray_table_get(&a->watchers, volume);
+	dray_table_put(&a->watchers, volume, run);
+	run->news = true;
+}
+
+/* ---- progress ---- */
 
 /* dray-iod counts from its own start: what earlier ones had counted is added. Which of them counted is what the list says that
  * is looked at: one that just went, or came back, has not counted anything new. `done`: what is on the targets; more of it
@@ -129,6 +218,8 @@ static void progress(struct pair_run *run)
 		return;
 	count(run, all_done, copied, skipped, recopied);
 	struct dray_progress *g = &p->progress;
+	run->uncounted |= g->bytes_copied != run->base_copied + run->last_copied ||
+			  g->bytes_skipped != run->base_skipped + run->last_skipped || g->bytes_done != done;
 	g->bytes_total = v->size_bytes;
 	if (done != UINT64_MAX)
 		g->bytes_done = done;
@@ -215,7 +306,7 @@ static void judge(struct pair_run *run)
 	bool is = synced(run);
 	if (is == (p->state == DRAY_PAIR_SYNCED))
 		return;
-	change_begin(&c, a, run->job, ACTOR_SELF);
+	change_begin_soon(&c, run->job, ACTOR_SELF, NULL);
 	if (is) {
 		change_pair(&c, run, DRAY_PAIR_SYNCED, NULL);
 	} else {
@@ -249,51 +340,55 @@ static bool moving(enum dray_pair_state state)
 	       state == DRAY_PAIR_PAUSED || state == DRAY_PAIR_QUEUED;
 }
 
-void observe_all(struct agent *a)
+void observe_run(struct pair_run *run)
 {
-	if (!a->volumes)
+	struct job *job = run->job;
+	struct agent *a = job->agent;
+	struct dray_pair *p = run_pair(run);
+	if (dray_state_final(p->state)) {
+		run_unwatch(run);
 		return;
-	note_epochs(a);
-	a->list_viewed = a->list_number;
-	dray_list_for_each (n, &a->jobs) {
-		struct job *job = dray_container(n, struct job, node);
-		for (size_t i = 0; i < job->s->n_pairs; i++) {
-			struct pair_run *run = &job->runs[i];
-			struct dray_pair *p = &job->s->pairs[i];
-			if (dray_state_final(p->state) || !run->vehicle || !p->iod_volume)
-				continue;
-			run->view_valid = run->vehicle->observe(a->volumes, job->s, p, &run->view) == 0;
-			if (!run->view_valid)
-				continue;
-			/* While a pair is given up its legs go: what was done stays told. */
-			if (moving(p->state) && run->view.primary_target < 0 && run->goal == GOAL_NONE)
-				progress(run);
-			else if (p->state == DRAY_PAIR_SWITCHED)
-				look_switched(run);
-			trouble_observe(run);
-			if (run_settled(run)) {
-				judge(run);
-				verify_observe(run);
-			}
-		}
+	}
+	if (!run->vehicle || !p->iod_volume || !a->volumes)
+		return;
+	watch(run, p->iod_volume);
+	if (run->news) {
+		run->news = false;
+		run->view_valid = run->vehicle->observe(volume_find(a, p->iod_volume), job->s, p, &run->view) == 0;
+	}
+	if (!run->view_valid)
+		return;
+	/* While a pair is given up its legs go: what was done stays told. */
+	if (moving(p->state) && run->view.primary_target < 0 && run->goal == GOAL_NONE)
+		progress(run);
+	else if (p->state == DRAY_PAIR_SWITCHED)
+		look_switched(run);
+	if (run->touched)
+		return; /* what it is now is not recorded yet */
+	trouble_observe(run);
+	if (run_settled(run)) {
+		judge(run);
+		verify_observe(run);
 	}
 }
 
-void observe_record(struct agent *a)
+void observe_record(struct job *job)
 {
-	dray_list_for_each (n, &a->jobs) {
-		struct job *job = dray_container(n, struct job, node);
-		bool copies = false;
-		for (size_t i = 0; i < job->s->n_pairs; i++)
-			copies |= job->s->pairs[i].state == DRAY_PAIR_COPYING;
-		if (!copies || a->now < job->counted_at + RECORD_EVERY)
-			continue;
-		job->counted_at = a->now;
-		struct change c;
-		change_begin(&c, a, job, ACTOR_SELF);
-		for (size_t i = 0; i < job->s->n_pairs; i++)
-			if (job->s->pairs[i].state == DRAY_PAIR_COPYING)
-				change_touch(&c, &job->runs[i]);
-		change_end(&c);
+	struct agent *a = job->agent;
+	if (!job_count(job, DRAY_PAIR_COPYING))
+		return;
+	if (a->now < job->counted_at + RECORD_EVERY) {
+		job_wake_by(job, job->counted_at + RECORD_EVERY);
+		return;
 	}
+	job->counted_at = a->now;
+	struct change c;
+	change_begin_soon(&c, job, ACTOR_SELF, NULL);
+	job_each (job, COPYING, i) {
+		if (job->runs[i].uncounted)
+			change_touch(&c, &job->runs[i]);
+		job->runs[i].uncounted = false;
+	}
+	change_end(&c);
+	job_wake_by(job, job->counted_at + RECORD_EVERY);
 }

@@ -9,8 +9,8 @@
 
 #include "agent/advise.h"
 #include "agent/call.h"
+#include "agent/places.h"
 #include "agent/retire.h"
-#include "agent/schedule.h"
 #include "agent/verify.h"
 #include "base/log.h"
 
@@ -77,7 +77,12 @@ static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock
 	struct change c;
 	char actor[32];
 	snprintf(actor, sizeof actor, "%s", run->actor[0] ? run->actor : ACTOR_SELF);
-	change_begin(&c, run->job->agent, run->job, actor);
+	bool moved = state == DRAY_PAIR_COMMITTED || state == DRAY_PAIR_COMPLETED;
+	bool retires = moved && run->job->s->retire && run->job->s->mode == DRAY_MODE_MOVE;
+	if (retires)
+		change_begin(&c, run->job->agent, run->job, actor); /* locks are taken in it */
+	else
+		change_begin_soon(&c, run->job, actor, NULL);
 	change_touch(&c, run);
 	struct dray_pair *p = run_pair(run);
 	if (p->state != state)
@@ -94,8 +99,7 @@ static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock
 		advise_done(&c, run);
 	if (unlock)
 		change_unlock(&c, run);
-	bool moved = state == DRAY_PAIR_COMMITTED || state == DRAY_PAIR_COMPLETED;
-	if (moved && run->job->s->retire && run->job->s->mode == DRAY_MODE_MOVE)
+	if (retires)
 		retire_begin(&c, run, dray_retire_how(run->job->s), true); /* which keeps the source locked */
 	change_end(&c);
 }
@@ -192,6 +196,11 @@ static bool pause_legs(struct pair_run *run, bool paused)
 	return false;
 }
 
+static void start_unrecorded(struct pair_run *run)
+{
+	run->record_failed = true;
+}
+
 static void start_step(struct pair_run *run)
 {
 	struct agent *a = run->job->agent;
@@ -210,7 +219,7 @@ static void start_step(struct pair_run *run)
 			run->unserved_since = a->now;
 		if (a->now - run->unserved_since < SERVED_WAIT) {
 			set_text(&p->reason, "waits until volume %s is served: %s", p->iod_volume, run->view.why_not_served);
-			agent_wake_by(a, run->unserved_since + SERVED_WAIT);
+			run_wake_by(run, run->unserved_since + SERVED_WAIT);
 		} else
 			pair_fail(run, false, "volume %s is not served: %s", p->iod_volume, run->view.why_not_served);
 		return;
@@ -231,11 +240,11 @@ static void start_step(struct pair_run *run)
 	}
 	if (pause_legs(run, false))
 		return;
+	change_begin_soon(&c, run->job, ACTOR_SELF, start_unrecorded);
+	change_touch(&c, run);
 	p->vouched = false;
-	change_begin(&c, a, run->job, ACTOR_SELF);
 	change_pair(&c, run, DRAY_PAIR_COPYING, NULL);
-	if (change_end(&c))
-		run->record_failed = true;
+	change_end(&c);
 }
 
 /* The start could not be recorded: what was started is halted, and the pair fails as soon as that can be recorded. */
@@ -282,8 +291,8 @@ void pair_step(struct pair_run *run)
 	struct agent *a = run->job->agent;
 	struct dray_pair *p = run_pair(run);
 	char why[300];
-	if (dray_state_final(p->state))
-		return;
+	if (dray_state_final(p->state) || run->touched)
+		return; /* it is over, or what it is now is not recorded yet: the next wake-up */
 	if (run->goal == GOAL_CANCEL && !p->iod_volume && !run->busy) {
 		finish(run, DRAY_PAIR_CANCELED, true, NULL); /* it was never started: nothing to ask of anybody */
 		return;
@@ -291,7 +300,7 @@ void pair_step(struct pair_run *run)
 	if (!run->vehicle || !p->iod_volume || !run_settled(run))
 		return;
 	if (a->now < run->retry_at) {
-		agent_wake_by(a, run->retry_at);
+		run_wake_by(run, run->retry_at);
 		return;
 	}
 	if (!volume_trusted(a, &run->view, p->iod_volume, why, sizeof why))
@@ -338,69 +347,74 @@ static bool transfers(const struct pair_run *run, const struct dray_pair *p)
 
 static void admit(struct pair_run *run)
 {
+	struct agent *a = run->job->agent;
 	struct dray_pair *p = run_pair(run);
 	struct change c;
-	change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
+	change_begin_soon(&c, run->job, ACTOR_SELF, NULL);
 	change_touch(&c, run);
 	if (!p->iod_volume)
 		p->iod_volume = run->vehicle->volume_name(run->job->s, p);
 	change_pair(&c, run, DRAY_PAIR_STARTING, NULL);
-	if (change_end(&c) == 0) {
-		/* Nothing was asked of dray-iod yet: judged by a list from now on. */
-		run->list_needed = run->job->agent->lists_asked + 1;
-		agent_refresh(run->job->agent);
-	}
+	change_end(&c);
+	/* Nothing was asked of dray-iod yet: judged by a list from now on. */
+	run_needs_list(run);
+	agent_refresh(a);
+	run_place(run);
+}
+
+static void displace(struct pair_run *run)
+{
+	struct places *q = &run->job->agent->places;
+	struct change c;
+	char why[200];
+	places_pair_set(q, &run->job->places, run->index, PLACES_WAITING);
+	bool told = places_reason(q, &run->job->places, run->index, why, sizeof why);
+	change_begin_soon(&c, run->job, ACTOR_SELF, NULL);
+	change_pair(&c, run, DRAY_PAIR_QUEUED, told ? "%s" : NULL, why);
+	change_end(&c);
+	run_place(run);
+}
+
+void run_place(struct pair_run *run)
+{
+	struct job *job = run->job;
+	const struct dray_pair *p = run_pair(run);
+	enum places_kind kind = PLACES_OUT;
+	bool wanted = run->goal == GOAL_NONE && run->vehicle && !pair_pause_wanted(job, p);
+	if (transfers(run, p))
+		kind = PLACES_ACTIVE;
+	else if (p->state == DRAY_PAIR_QUEUED && wanted)
+		kind = PLACES_WAITING;
+	else if (p->state == DRAY_PAIR_PAUSED && wanted && !resumes_synced(run))
+		kind = PLACES_RESUMING; /* it has its place in the order already, before it is queued */
+	places_pair_set(&job->agent->places, &job->places, run->index, kind);
+	if (run->goal != GOAL_NONE || run->verifying)
+		dray_bitmap_set(&job->with_goal, run->index);
+	else
+		dray_bitmap_clear(&job->with_goal, run->index);
 }
 
 void agent_schedule(struct agent *a)
 {
-	size_t n = 0, room = 0;
-	struct sched_pair *list = NULL;
-	dray_list_for_each (node, &a->jobs) {
-		struct job *job = dray_container(node, struct job, node);
-		for (size_t i = 0; i < job->s->n_pairs; i++) {
-			struct pair_run *run = &job->runs[i];
-			struct dray_pair *p = &job->s->pairs[i];
-			bool active = transfers(run, p);
-			/* One that is being resumed has its place in the order already, before it is queued. */
-			bool resuming = p->state == DRAY_PAIR_PAUSED && !pair_pause_wanted(job, p) && !resumes_synced(run);
-			bool waits = (p->state == DRAY_PAIR_QUEUED || resuming) && run->goal == GOAL_NONE && run->vehicle;
-			if (waits && pair_pause_wanted(job, p)) {
-				set_text(&p->reason, "the session is paused");
-				continue;
-			}
-			if (!active && !waits)
-				continue;
-			if (n == room) {
-				room = room ? room * 2 : 16;
-				struct sched_pair *more = realloc(list, room * sizeof *list);
-				if (!more) {
-					free(list);
-					return;
-				}
-				list = more;
-			}
-			list[n++] = (struct sched_pair){ .seq = job->s->seq, .session_limit = job->s->limits.active_pairs,
-				.priority = job->s->priority, .pair = p->id, .active = active, .owner = run };
-		}
-	}
-	if (n)
-		schedule(list, n, a->config->active_pairs);
-	for (size_t i = 0; i < n; i++) {
-		struct pair_run *run = list[i].owner;
-		struct dray_pair *p = run_pair(run);
-		if (list[i].active && !list[i].run) {
-			struct change c;
-			change_begin(&c, a, run->job, ACTOR_SELF);
-			change_pair(&c, run, DRAY_PAIR_QUEUED, "%s", list[i].reason);
-			change_end(&c);
-		} else if (p->state == DRAY_PAIR_PAUSED) {
-			continue;
-		} else if (!list[i].active && list[i].run && iod_ready(a->iod)) {
-			admit(run);
-		} else if (!list[i].active) {
-			set_text(&p->reason, "%s", list[i].run ? "waits for dray-iod" : list[i].reason);
-		}
-	}
-	free(list);
+	struct places_session *s;
+	size_t i;
+	a->places.limit = a->config->active_pairs;
+	while (places_surplus(&a->places, &s, &i))
+		displace(&dray_container(s, struct job, places)->runs[i]);
+	while (iod_ready(a->iod) && places_next(&a->places, &s, &i))
+		admit(&dray_container(s, struct job, places)->runs[i]);
+}
+
+bool run_waits(const struct pair_run *run, char *why, size_t size)
+{
+	const struct job *job = run->job;
+	const struct dray_pair *p = &job->s->pairs[run->index];
+	if (p->state != DRAY_PAIR_QUEUED || run->goal != GOAL_NONE)
+		return false;
+	if (pair_pause_wanted(job, p))
+		snprintf(why, size, "the session is paused");
+	else if (!dray_bitmap_test(&job->places.waiting, run->index) ||
+		 !places_reason(&job->agent->places, &job->places, run->index, why, size))
+		snprintf(why, size, iod_ready(job->agent->iod) ? "is about to start" : "waits for dray-iod");
+	return true;
 }

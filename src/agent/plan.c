@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "agent/plan.h"
 
-#include "agent/schedule.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,41 +32,22 @@ static json_t *vehicles_for(const struct agent *a, const struct job *job, const 
 
 /* ---- order ---- */
 
-static void add(struct sched_pair **list, size_t *n, struct job *job, bool ours)
-{
-	struct sched_pair *more = realloc(*list, (*n + job->s->n_pairs) * sizeof *more);
-	if (!more && job->s->n_pairs)
-		abort();
-	*list = more;
-	for (size_t i = 0; i < job->s->n_pairs; i++) {
-		const struct dray_pair *p = &job->s->pairs[i];
-		bool active = p->state == DRAY_PAIR_STARTING || p->state == DRAY_PAIR_COPYING;
-		if (job->runs[i].goal != GOAL_NONE || (!active && p->state != DRAY_PAIR_QUEUED) || pair_pause_wanted(job, p))
-			continue;
-		(*list)[(*n)++] = (struct sched_pair){ .seq = ours ? UINT64_MAX : job->s->seq, .session_limit = job->s->limits.active_pairs,
-			.priority = job->s->priority, .pair = p->id, .active = active, .owner = ours ? &job->runs[i] : NULL };
-	}
-}
-
-/* Fills in `order` and `waits` of the pairs, as the queue would take them now. */
+/* Fills in `order` and `waits` of the pairs, as the queue would take them now: they stand in it for a moment, behind all of their
+ * priority. */
 static void put_order(struct agent *a, struct job *job, json_t *pairs)
 {
-	struct sched_pair *list = NULL;
-	size_t n = 0;
-	json_int_t place = 0;
-	dray_list_for_each (node, &a->jobs)
-		add(&list, &n, dray_container(node, struct job, node), false);
-	add(&list, &n, job, true);
-	schedule(list, n, a->config->active_pairs);
-	for (size_t i = 0; i < n; i++) {
-		const struct pair_run *run = list[i].owner;
-		if (!run)
-			continue;
-		json_t *pair = json_array_get(pairs, run->index);
-		json_object_set_new(pair, "order", json_integer(++place));
-		json_object_set_new(pair, "waits", list[i].run ? json_null() : json_string(list[i].reason));
+	char why[200];
+	places_session_set(&a->places, &job->places, UINT64_MAX, job->s->priority, job->s->limits.active_pairs);
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		places_pair_set(&a->places, &job->places, i, PLACES_WAITING);
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		json_t *pair = json_array_get(pairs, i);
+		bool waits = places_reason(&a->places, &job->places, i, why, sizeof why);
+		json_object_set_new(pair, "order", json_integer((json_int_t)i + 1));
+		json_object_set_new(pair, "waits", waits ? json_string(why) : json_null());
 	}
-	free(list);
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		places_pair_set(&a->places, &job->places, i, PLACES_OUT);
 }
 
 /* ---- pairs and locks ---- */

@@ -34,18 +34,24 @@ static const char *resource_of(const json_t *leg, uint64_t *offset, uint64_t *le
 }
 
 /* The leg that serves the volume; `n` >= 0: the leg of that id. NULL: none. */
+static const json_t *leg_in(const json_t *volume, int n)
+{
+	size_t k;
+	json_t *leg;
+	json_array_foreach (json_object_get(volume, "legs"), k, leg)
+		if (n < 0 ? !strcmp(text(leg, "state"), "primary") : json_integer_value(json_object_get(leg, "id")) == n)
+			return leg;
+	return NULL;
+}
+
+/* Of a volume in a list as GET /volumes has it. */
 static const json_t *leg_of(const json_t *volumes, const char *volume, int n)
 {
-	size_t i, k;
-	json_t *v, *leg;
-	json_array_foreach ((json_t *)volumes, i, v) {
-		if (strcmp(text(v, "name"), volume) || json_is_true(json_object_get(v, "hidden")))
-			continue;
-		json_array_foreach (json_object_get(v, "legs"), k, leg)
-			if (n < 0 ? !strcmp(text(leg, "state"), "primary")
-				  : json_integer_value(json_object_get(leg, "id")) == n)
-				return leg;
-	}
+	size_t i;
+	json_t *v;
+	json_array_foreach ((json_t *)volumes, i, v)
+		if (!strcmp(text(v, "name"), volume) && !json_is_true(json_object_get(v, "hidden")))
+			return leg_in(v, n);
 	return NULL;
 }
 
@@ -125,7 +131,7 @@ static void set_origin(struct dray_origin *o, const char *resource, uint64_t off
 void retire_note_origin(const struct agent *a, struct dray_pair *p, int leg_id)
 {
 	const char *volume = dray_source_volume(&p->source);
-	const json_t *leg = volume ? leg_of(a->volumes, volume, leg_id) : NULL;
+	const json_t *leg = volume ? leg_in(volume_find(a, volume), leg_id) : NULL;
 	uint64_t offset, length;
 	if (!leg || !text(leg, "identity")[0])
 		return;

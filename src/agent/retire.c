@@ -161,11 +161,13 @@ void retire_begin(struct change *c, struct pair_run *run, const char *how, bool 
 	r->time = (time_t)(wall_ms() / 1000);
 	if (!p->origin.identity || !p->origin.resource) {
 		r->state = DRAY_RETIRED_FAILED;
+		run_note_retire(run);
 		set_text(&r->reason, "what the source was is not on record, so it can't be told from another storage");
 		change_event(c, p->id, "retire-failed", NULL, how, "%s", r->reason);
 		return;
 	}
 	r->state = DRAY_RETIRED_PENDING;
+	run_note_retire(run);
 	change_event(c, p->id, "retiring", NULL, how, "source %s (%s)", p->origin.resource, p->origin.identity);
 	if (!c->err.code) {
 		source_lock(&list, run->job, p);
@@ -173,7 +175,7 @@ void retire_begin(struct change *c, struct pair_run *run, const char *how, bool 
 		lock_list_free(&list);
 	}
 	/* Judged by a list that is newer than this. */
-	run->list_needed = c->a->lists_asked + 1;
+	run_needs_list(run);
 	run->retire_at = 0;
 	agent_refresh(c->a);
 }
@@ -185,7 +187,7 @@ static void unlock_and_end(struct change *c, struct pair_run *run)
 	change_unlock(c, run);
 	if (change_end(c)) {
 		run->retire_at = c->a->now + SECOND;
-		agent_wake_by(c->a, run->retire_at);
+		job_wake_by(run->job, run->retire_at);
 	} else {
 		dray_crash_point("retire-recorded");
 	}
@@ -198,6 +200,7 @@ static void failed(struct pair_run *run, const char *why)
 	change_touch(&c, run);
 	struct dray_retired *r = &run_pair(run)->retired;
 	r->state = DRAY_RETIRED_FAILED;
+	run_note_retire(run);
 	r->time = (time_t)(wall_ms() / 1000);
 	set_text(&r->reason, "%s", why);
 	set_text(&r->step, NULL);
@@ -214,6 +217,7 @@ static void succeeded(struct pair_run *run, const struct retirement *t)
 	struct dray_pair *p = run_pair(run);
 	struct dray_retired *r = &p->retired;
 	r->state = DRAY_RETIRED_DONE;
+	run_note_retire(run);
 	r->time = (time_t)(wall_ms() / 1000);
 	set_text(&r->reason, NULL);
 	set_text(&r->step, NULL);
@@ -241,23 +245,24 @@ static void waits(struct pair_run *run, const char *why)
 static void look_again(struct pair_run *run)
 {
 	run->retire_at = run->job->agent->now + LOOK_AGAIN;
-	agent_wake_by(run->job->agent, run->retire_at);
+	job_wake_by(run->job, run->retire_at);
 	agent_refresh(run->job->agent);
 }
 
 /* The volume of which the source is a leg. */
 static const char *leg_of(const struct agent *a, const char *identity, bool *leaving)
 {
-	size_t i, k;
+	const char *name;
+	size_t k;
 	json_t *v, *leg;
-	json_array_foreach (a->volumes, i, v)
+	json_object_foreach (a->volumes, name, v)
 		json_array_foreach (json_object_get(v, "legs"), k, leg) {
 			const char *own = json_string_value(json_object_get(leg, "identity"));
 			const char *state = json_string_value(json_object_get(leg, "state"));
 			if (!own || !*own || !dray_identity_overlaps(own, identity))
 				continue;
 			*leaving = state && !strcmp(state, "detached");
-			return json_string_value(json_object_get(v, "name"));
+			return name;
 		}
 	return NULL;
 }
@@ -380,15 +385,15 @@ static void start(struct pair_run *run)
 void retire_wake(struct job *job)
 {
 	struct agent *a = job->agent;
-	for (size_t i = 0; i < job->s->n_pairs; i++) {
+	job_each_of (&job->retiring, i) {
 		struct pair_run *run = &job->runs[i];
 		struct dray_pair *p = &job->s->pairs[i];
 		char why[300];
 		bool again;
-		if (p->retired.state != DRAY_RETIRED_PENDING || run->retirement || a->stopping)
+		if (run->retirement || a->stopping)
 			continue;
 		if (a->now < run->retire_at) {
-			agent_wake_by(a, run->retire_at);
+			job_wake_by(job, run->retire_at);
 			continue;
 		}
 		if (!iod_ready(a->iod) || !a->volumes || a->list_number < run->list_needed) {
@@ -469,7 +474,12 @@ static void harvest(struct agent *a, struct retirement *t)
 	if (run)
 		run->retirement = NULL;
 	retirement_free(t);
-	agent_wake(a);
+	/* Its place is free. */
+	dray_list_for_each (n, &a->jobs) {
+		struct job *job = dray_container(n, struct job, node);
+		if (job->retiring.nset)
+			job_wake(job);
+	}
 }
 
 void retire_step(struct agent *a)

@@ -64,7 +64,7 @@ static void in_force(struct agent *a)
 {
 	dray_log_level(a->config->log_level);
 	hooks_changed(a);
-	agent_wake(a); /* the queue and the limits are worked out anew */
+	agent_turn(a); /* the queue and the limits are worked out anew */
 }
 
 /* Events of what is different between two configs: in the caller's transaction. */

@@ -141,7 +141,8 @@ static int load_session(struct agent *a, const struct dray_repo_session *row)
 	s->seq = row->seq;
 	job->saved_document = strdup(row->document);
 	job_check_record(job);
-	dray_list_add_tail(&a->jobs, &job->node);
+	job_enter(job);
+	job_wake_pairs(job);
 	return 0;
 }
 
@@ -252,7 +253,7 @@ static void begin_again(struct agent *a)
 			if (state != DRAY_PAIR_COPYING && state != DRAY_PAIR_SYNCED)
 				continue;
 			struct change c;
-			change_begin(&c, a, job, ACTOR_SELF);
+			change_begin_soon(&c, job, ACTOR_SELF, NULL);
 			change_pair(&c, &job->runs[i], DRAY_PAIR_STARTING, "the host was restarted");
 			change_end(&c);
 		}
@@ -284,5 +285,6 @@ int agent_load(struct agent *a, struct dray_error *err)
 		rebooted ? ", after a restart of the host" : "");
 	if (rebooted)
 		begin_again(a);
+	change_flush(a);
 	return 0;
 }

@@ -95,14 +95,11 @@ static bool answered_as_repeat(struct agent *a, struct api_call *call)
 	struct dray_session *s = call->submitted;
 	if (!s->id[0])
 		return false;
-	dray_list_for_each (n, &a->jobs) {
-		struct job *job = dray_container(n, struct job, node);
-		if (strcmp(job->s->id, s->id) || !json_equal(job->s->doc, s->doc))
-			continue;
-		api_document(call, 200, job, NULL);
-		return true;
-	}
-	return false;
+	struct job *job = job_find(a, s->id);
+	if (!job || !json_equal(job->s->doc, s->doc))
+		return false;
+	api_document(call, 200, job, NULL);
+	return true;
 }
 
 static void submit_listed(struct agent *a, struct api_call *call);
@@ -165,14 +162,14 @@ static void submit_listed(struct agent *a, struct api_call *call)
 		job_free(job);
 		return;
 	}
-	dray_list_add_tail(&a->jobs, &job->node);
+	job_enter(job);
+	job_wake_pairs(job);
 	const char *keys[] = { "session", s->id, "name", s->name, "actor", call->actor, NULL };
 	dray_log_fields(DRAY_LOG_INFO, "submitted", keys, "%zu pairs", s->n_pairs);
 	agent_events_changed(a);
 	/* One wake-up first, so that the answer says what runs and what waits for what. */
 	call->core_note = strdup(s->id);
 	dray_list_add_tail(&a->parked, &call->node);
-	agent_wake(a);
 }
 
 /* ---- dray set ---- */
@@ -239,6 +236,7 @@ void set_call(struct agent *a, struct job *job, struct api_call *call)
 		api_problem(call, 500, 1, "repository", "set of session %s: %s", job->s->name, c.err.text);
 		return;
 	}
+	job_wake_pairs(job);
 	call->core_note = strdup(job->s->id);
 	dray_list_add_tail(&a->parked, &call->node);
 }

@@ -56,11 +56,13 @@ static void answered(void *arg, const struct dray_error *err, json_t *result);
 static void call_out(struct job *job)
 {
 	struct agent *a = job->agent;
-	size_t n = 0, all = job->s->n_pairs;
+	size_t n = 0, all = job_count(job, DRAY_PAIR_SWITCHING);
 	const struct dray_vehicle *vehicle = NULL;
 	struct dray_switch_member *members = calloc(all, sizeof *members);
 	int(*legs)[9] = calloc(all, sizeof *legs);
-	for (size_t i = 0; members && legs && i < all; i++) {
+	if (!members || !legs)
+		abort();
+	job_each (job, SWITCHING, i) {
 		struct dray_pair *p = &job->s->pairs[i];
 		const struct pair_run *run = &job->runs[i];
 		if (!member(job, i))
@@ -92,13 +94,11 @@ static void call_out(struct job *job)
 
 /* ---- 3: the outcome ---- */
 
-/* Judged by a new list only. */
+/* Its members (run_needs_list) are judged by a new list only. */
 static void look_again(struct job *job)
 {
-	for (size_t i = 0; i < job->s->n_pairs; i++)
-		job->runs[i].list_needed = job->agent->lists_asked + 1;
 	agent_refresh(job->agent);
-	agent_wake(job->agent);
+	job_wake(job);
 }
 
 static const json_t *result_of(const json_t *result, const char *volume)
@@ -169,10 +169,11 @@ static void it_happened(struct job *job, const json_t *result)
 	struct change c;
 	change_begin(&c, job->agent, job, ACTOR_SELF);
 	change_intent_end(&c, "switched");
-	for (size_t i = 0; i < job->s->n_pairs; i++) {
+	job_each (job, SWITCHING, i) {
 		if (!member(job, i))
 			continue;
 		change_touch(&c, &job->runs[i]);
+		run_needs_list(&job->runs[i]);
 		job->s->pairs[i].switch_attempts = 0;
 		done_pair(&c, &job->runs[i], result_of(result, job->s->pairs[i].iod_volume));
 	}
@@ -195,11 +196,13 @@ static void it_did_not(struct job *job, const char *outcome, const char *why)
 	unsigned failed = 0;
 	change_begin(&c, job->agent, job, ACTOR_SELF);
 	change_intent_end(&c, outcome);
-	for (size_t i = 0; i < job->s->n_pairs; i++) {
+	memset(members, 0, job->s->n_pairs * sizeof *members);
+	job_each (job, SWITCHING, i) {
 		members[i] = member(job, i);
 		if (!members[i])
 			continue;
 		change_touch(&c, &job->runs[i]);
+		run_needs_list(&job->runs[i]);
 		bool automatic = !job->runs[i].actor[0] || !strcmp(job->runs[i].actor, ACTOR_SELF);
 		if (automatic && !undo && ++job->s->pairs[i].switch_attempts > failed)
 			failed = job->s->pairs[i].switch_attempts;
@@ -217,7 +220,7 @@ static void it_did_not(struct job *job, const char *outcome, const char *why)
 	snprintf(job->switch_error, sizeof job->switch_error, "%s: %s", outcome, why);
 	set_text(&job->token, NULL);
 	job->switch_retry_at = job->agent->now + ATTEMPT_PAUSE;
-	agent_wake_by(job->agent, job->switch_retry_at);
+	job_wake_by(job, job->switch_retry_at);
 	look_again(job);
 	if (failed >= job->s->attempts && job->s->on_failure == DRAY_ON_FAILURE_FAIL)
 		for (size_t i = 0; i < job->s->n_pairs; i++)
@@ -241,14 +244,14 @@ static void answered(void *arg, const struct dray_error *err, json_t *result)
 		const json_t *data = json_object_get(result, "data");
 		it_did_not(job, json_is_true(json_object_get(data, "suspended")) ? "rolled back" : "refused", err->text);
 	}
-	agent_wake(job->agent);
+	job_wake(job);
 }
 
 /* dray-iod does not know the token and is another incarnation: the volumes tell. */
 static void judge_by_volumes(struct job *job)
 {
 	unsigned before = 0, after = 0, other = 0;
-	for (size_t i = 0; i < job->s->n_pairs; i++) {
+	job_each (job, SWITCHING, i) {
 		const struct pair_run *run = &job->runs[i];
 		const struct dray_pair *p = &job->s->pairs[i];
 		if (!member(job, i))
@@ -256,7 +259,7 @@ static void judge_by_volumes(struct job *job)
 		if (!run_settled(run)) {
 			job->switch_retry_at = job->agent->now + SECOND / 5;
 			agent_refresh(job->agent);
-			agent_wake_by(job->agent, job->switch_retry_at);
+			job_wake_by(job, job->switch_retry_at);
 			return;
 		}
 		if (is_split(job)) {
@@ -288,7 +291,7 @@ static void judge_by_volumes(struct job *job)
 			dray_log(DRAY_LOG_ERROR, "switch-unknown", "session %s: %s", job->s->id, job->s->reason);
 		}
 		job->switch_retry_at = job->agent->now + 5 * SECOND;
-		agent_wake_by(job->agent, job->switch_retry_at);
+		job_wake_by(job, job->switch_retry_at);
 	}
 }
 
@@ -298,7 +301,7 @@ static void status_answered(void *arg, const struct dray_error *err, json_t *res
 	struct agent *a = job->agent;
 	job->switch_called = false;
 	job->switch_retry_at = a->now + SECOND / 5;
-	agent_wake_by(a, job->switch_retry_at);
+	job_wake_by(job, job->switch_retry_at);
 	if (!job->token || err)
 		return;
 	const char *outcome = json_string_value(json_object_get(result, "outcome"));
@@ -431,10 +434,10 @@ void switch_wake(struct job *job)
 		if (job->switch_called)
 			return;
 		if (a->now < job->switch_retry_at) {
-			agent_wake_by(a, job->switch_retry_at);
+			job_wake_by(job, job->switch_retry_at);
 			return;
 		}
-		for (size_t i = 0; i < job->s->n_pairs; i++) {
+		job_each (job, SWITCHING, i) {
 			if (!member(job, i))
 				continue;
 			job->switch_called = true;
@@ -445,7 +448,7 @@ void switch_wake(struct job *job)
 	}
 	commit_due(job);
 	if (a->now < job->switch_retry_at)
-		agent_wake_by(a, job->switch_retry_at);
+		job_wake_by(job, job->switch_retry_at);
 	else
 		switch_due(job);
 }

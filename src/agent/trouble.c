@@ -92,13 +92,10 @@ void trouble_hint(struct agent *a, const json_t *params)
 	const char *volume = text(params, "volume"), *event = text(params, "event");
 	if (strcmp(event, "source-read") && strcmp(event, "read-elsewhere") && strcmp(event, "leg-state"))
 		return;
-	dray_list_for_each (n, &a->jobs) {
-		struct job *job = dray_container(n, struct job, node);
-		for (size_t i = 0; job_live(job) && i < job->s->n_pairs; i++) {
-			const struct dray_pair *p = &job->s->pairs[i];
-			if (p->iod_volume && !strcmp(p->iod_volume, volume) && !dray_state_final(p->state) && p->state != DRAY_PAIR_FAILED)
-				hint(&job->runs[i], params);
-		}
+	for (struct pair_run *run = dray_table_get(&a->watchers, volume), *next; run; run = next) {
+		next = run->watch_next;
+		if (!dray_state_final(run_pair(run)->state) && run_pair(run)->state != DRAY_PAIR_FAILED)
+			hint(run, params);
 	}
 }
 
@@ -208,6 +205,6 @@ void trouble_look_again(struct job *job, size_t i)
 	struct pair_run *run = &job->runs[i];
 	const struct dray_pair *p = &job->s->pairs[i];
 	bool back = p->state == DRAY_PAIR_SWITCHED;
-	run->list_needed = job->agent->lists_asked + 1;
+	run_needs_list(run);
 	run->vehicle->retry(&job->agent->rpc, p, back ? p->reverse_leg : p->targets[0].iod_leg, looked, job->agent);
 }

@@ -38,6 +38,7 @@ struct check {
 	struct dray_problems *problems;
 	struct room *rooms;
 	size_t n_rooms;
+	struct dray_table legs; /* thing -> known_legs */
 };
 
 void lock_list_free(struct lock_list *list)
@@ -46,6 +47,8 @@ void lock_list_free(struct lock_list *list)
 		free((char *)list->locks[i].identity);
 		free(list->pointers[i]);
 	}
+	dray_table_free(&list->by_thing);
+	free(list->same_thing);
 	free(list->locks);
 	free(list->pointers);
 	*list = (struct lock_list){ 0 };
@@ -83,7 +86,10 @@ struct dray_repo_lock *lock_for(struct lock_list *l, const char *identity)
 	char **pointers = realloc(l->pointers, (l->n + 1) * sizeof *pointers);
 	if (pointers)
 		l->pointers = pointers;
-	if (!locks || !pointers)
+	size_t *same = realloc(l->same_thing, (l->n + 1) * sizeof *same);
+	if (same)
+		l->same_thing = same;
+	if (!locks || !pointers || !same)
 		abort();
 	char *thing;
 	struct dray_repo_lock *lock = &l->locks[l->n];
@@ -99,10 +105,12 @@ static void add_lock(struct check *c, size_t pair, const char *identity, const c
 {
 	struct lock_list *l = c->locks;
 	struct dray_repo_lock *lock = lock_for(l, identity);
-	/* Against the others of the document. */
-	for (size_t i = 0; i + 1 < l->n; i++) {
+	/* Against the others of the document that are on the same thing. */
+	uintptr_t last = (uintptr_t)dray_table_get(&l->by_thing, lock->identity); /* its place, from 1; 0: none */
+	for (size_t at = last; at; at = l->same_thing[at - 1]) {
+		size_t i = at - 1;
 		const struct dray_repo_lock *o = &l->locks[i];
-		if (strcmp(o->identity, lock->identity) || o->start >= lock->end || lock->start >= o->end)
+		if (o->start >= lock->end || lock->start >= o->end)
 			continue;
 		char detail[700];
 		bool told = false; /* a volume and what serves it: once */
@@ -115,6 +123,8 @@ static void add_lock(struct check *c, size_t pair, const char *identity, const c
 		l->n--;
 		return;
 	}
+	l->same_thing[l->n - 1] = last;
+	dray_table_put(&l->by_thing, lock->identity, (void *)(uintptr_t)l->n);
 	lock->resource = resource;
 	lock->session = c->s->id;
 	lock->pair = (unsigned)pair + 1;
@@ -123,48 +133,69 @@ static void add_lock(struct check *c, size_t pair, const char *identity, const c
 	l->pointers[l->n - 1] = strdup(pointer);
 }
 
-static const json_t *volume_find(const struct agent *a, const char *name)
-{
-	size_t i;
-	json_t *v;
-	json_array_foreach (a->volumes, i, v) {
-		const char *own = json_string_value(json_object_get(v, "name"));
-		if (own && !strcmp(own, name))
-			return v;
-	}
-	return NULL;
-}
-
 static const char *leg_identity(const json_t *leg)
 {
 	const char *s = json_string_value(json_object_get(leg, "identity"));
 	return s ? s : "";
 }
 
-static bool overlaps(const char *x, const char *y)
+/* A leg of one of dray-iod's volumes, under the thing that it is or is a part of. */
+struct known_leg {
+	struct known_leg *next;
+	uint64_t start, end;
+	const char *volume;
+	bool hidden;
+};
+
+static void know_leg(struct check *c, const char *volume, bool hidden, const char *identity)
 {
-	char *tx, *ty;
-	uint64_t sx, ex, sy, ey;
-	split_identity(x, &tx, &sx, &ex);
-	split_identity(y, &ty, &sy, &ey);
-	bool yes = tx && ty && !strcmp(tx, ty) && sx < ey && sy < ex;
-	free(tx);
-	free(ty);
-	return yes;
+	char *thing;
+	struct known_leg *leg = calloc(1, sizeof *leg);
+	if (!leg)
+		abort();
+	split_identity(identity, &thing, &leg->start, &leg->end);
+	leg->volume = volume;
+	leg->hidden = hidden;
+	leg->next = dray_table_get(&c->legs, thing);
+	dray_table_put(&c->legs, thing, leg);
+	free(thing);
 }
 
-/* The volume, other than `except`, of which this storage is a leg; NULL: none. */
-static const char *leg_of_volume(const struct agent *a, const char *identity, bool *hidden)
+/* Once for each document: to look through all volumes for each of its resources would take too long. */
+static void know_legs(struct check *c)
 {
-	size_t i, k;
+	const char *name;
 	json_t *v, *leg;
-	json_array_foreach (a->volumes, i, v)
+	size_t k;
+	json_object_foreach (c->a->volumes, name, v)
 		json_array_foreach (json_object_get(v, "legs"), k, leg)
-			if (leg_identity(leg)[0] && overlaps(leg_identity(leg), identity)) {
-				*hidden = json_is_true(json_object_get(v, "hidden"));
-				return json_string_value(json_object_get(v, "name"));
+			if (leg_identity(leg)[0])
+				know_leg(c, name, json_is_true(json_object_get(v, "hidden")), leg_identity(leg));
+}
+
+static void forget_legs(struct check *c)
+{
+	for (size_t i = 0; i < c->legs.n_buckets; i++)
+		for (struct dray_table_entry *e = c->legs.buckets[i]; e; e = e->next)
+			for (struct known_leg *leg = e->value, *next; leg; leg = next) {
+				next = leg->next;
+				free(leg);
 			}
-	return NULL;
+	dray_table_free(&c->legs);
+}
+
+/* The volume of which this storage is a leg; NULL: none. */
+static const char *leg_of_volume(const struct check *c, const char *identity, bool *hidden)
+{
+	char *thing;
+	uint64_t start, end;
+	split_identity(identity, &thing, &start, &end);
+	const struct known_leg *leg = dray_table_get(&c->legs, thing);
+	while (leg && (leg->start >= end || start >= leg->end))
+		leg = leg->next;
+	free(thing);
+	*hidden = leg && leg->hidden;
+	return leg ? leg->volume : NULL;
 }
 
 /* An export of our own dray-iod (H29): a volume that would feed itself. */
@@ -290,7 +321,7 @@ static void check_source(struct check *c, size_t i, struct source *src)
 	if (id[0] && self_export(c, id, pointer, p->source.resource))
 		return;
 	bool hidden;
-	const char *volume = id[0] ? leg_of_volume(c->a, id, &hidden) : NULL;
+	const char *volume = id[0] ? leg_of_volume(c, id, &hidden) : NULL;
 	if (volume && !hidden) {
 		snprintf(detail, sizeof detail, "%s is a leg of volume %s", p->source.resource, volume);
 		problem(c, pointer, "held", p->source.resource, "the volume itself, as volume:NAME", detail);
@@ -418,7 +449,7 @@ static void check_target(struct check *c, size_t i, size_t t, const struct sourc
 		add_lock(c, i, by_name ? probe->path_key : id, r->resource, "target", pointer);
 		taken = by_name || is_locked(c, id); /* told with its owner when the locks are looked at */
 		bool hidden;
-		const char *volume = taken ? NULL : leg_of_volume(c->a, id, &hidden);
+		const char *volume = taken ? NULL : leg_of_volume(c, id, &hidden);
 		if (volume) {
 			snprintf(detail, sizeof detail, "%s is a leg of volume %s", r->resource, volume);
 			problem(c, pointer, "held", r->resource, advise_legal("held", true, false), detail);
@@ -472,13 +503,11 @@ void validate(struct agent *a, struct dray_session *s, const struct probe_set *p
 {
 	struct check c = { .a = a, .s = s, .probes = probes, .locks = locks, .problems = problems };
 	struct dray_error err = DRAY_ERROR_INIT;
-	dray_list_for_each (n, &a->jobs) {
-		struct job *job = dray_container(n, struct job, node);
-		if (s->name[0] && job_live(job) && !strcmp(job->s->name, s->name))
-			dray_problems_add(problems, "/name", 0, "exists", s->name, "a name that no live session has",
-				"session %s has that name and is %s", job->s->id,
-				dray_state_word((enum dray_pair_state)job->s->state));
-	}
+	const struct job *job = dray_table_get(&a->jobs_by_name, s->name);
+	if (s->name[0] && job && job_live(job))
+		dray_problems_add(problems, "/name", 0, "exists", s->name, "a name that no live session has",
+			"session %s has that name and is %s", job->s->id, dray_state_word((enum dray_pair_state)job->s->state));
+	know_legs(&c);
 	if (s->id[0] && dray_repo_id_used(a->repo, s->id, &err) > 0)
 		dray_problems_add(problems, "/id", 0, "exists", s->id, "an id that was never used",
 			"the id was used before, with another document");
@@ -499,4 +528,5 @@ void validate(struct agent *a, struct dray_session *s, const struct probe_set *p
 		dray_problems_add(problems, "", 0, "repository", NULL, NULL, "%s", err.text);
 	free(c.rooms);
 	dray_session_add_lines(s, problems);
+	forget_legs(&c);
 }

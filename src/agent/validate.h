@@ -13,6 +13,9 @@ struct lock_list {
 	struct dray_repo_lock *locks;
 	char **pointers; /* JSON pointer of the member that each is for */
 	size_t n;
+	/* A document's own locks by the thing that they are on: the place of the last one (from 1), and of the one before each. */
+	struct dray_table by_thing;
+	size_t *same_thing;
 };
 void lock_list_free(struct lock_list *list);
 /* Adds a lock on what the identity line names (a part of it, where it ends in "+OFFSET,LENGTH"), for a check. Valid until the

@@ -42,8 +42,8 @@ static void wait_for(struct job *job, enum dray_verb verb, struct api_call *call
 	*w = (struct waiter){ .call = call, .job = job, .verb = verb, .pairs = pairs, .not_done = not_done,
 		.deadline = bounded ? a->now + PATIENCE : NEVER };
 	dray_list_add_tail(&a->waiters, &w->node);
-	agent_wake_by(a, w->deadline);
-	agent_wake(a);
+	agent_turn_by(a, w->deadline);
+	job_wake(job);
 }
 
 void verb_wait(struct job *job, enum dray_verb verb, struct api_call *call, bool *pairs)
@@ -122,8 +122,12 @@ static void check(struct waiter *w)
 
 void waiters_check(struct agent *a)
 {
-	dray_list_for_each_safe (n, &a->waiters)
-		check(dray_container(n, struct waiter, node));
+	dray_list_for_each_safe (n, &a->waiters) {
+		struct waiter *w = dray_container(n, struct waiter, node);
+		agent_turn_by(a, w->deadline);
+		if (w->job->looked || a->now >= w->deadline)
+			check(w);
+	}
 }
 
 void waiters_stop(struct agent *a)

@@ -22,6 +22,11 @@ enum dray_session_state dray_session_aggregate(const struct dray_session *sessio
 	unsigned count[DRAY_PAIR_STATE_COUNT] = { 0 };
 	for (size_t i = 0; i < session->n_pairs; i++)
 		count[session->pairs[i].state]++;
+	return dray_session_aggregate_counts(session, count);
+}
+
+enum dray_session_state dray_session_aggregate_counts(const struct dray_session *session, const unsigned count[])
+{
 	unsigned gone = count[DRAY_PAIR_FAILED] + count[DRAY_PAIR_CANCELED];
 	if (count[DRAY_PAIR_FAILED] && (session->on_error == DRAY_ON_ERROR_SESSION || gone == session->n_pairs))
 		return DRAY_SESSION_FAILED;

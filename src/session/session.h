@@ -223,5 +223,7 @@ bool dray_session_warn(struct dray_session *session, const char *pointer, const 
 int dray_pair_become(struct dray_pair *pair, enum dray_pair_state state);
 /* The session's state from its pairs (docs/states.md), pause reasons and start. Does not set it. */
 enum dray_session_state dray_session_aggregate(const struct dray_session *session);
+/* The same for a caller who has counted how many pairs are in each state. */
+enum dray_session_state dray_session_aggregate_counts(const struct dray_session *session, const unsigned count[]);
 
 #endif

@@ -124,7 +124,7 @@ static void read_leg(const json_t *leg, struct dray_leg_view *view)
 	view->verify_ranges = json_object_get(verify, "ranges");
 }
 
-static int observe(const json_t *volumes, const struct dray_session *s, const struct dray_pair *p,
+static int observe(json_t *volume, const struct dray_session *s, const struct dray_pair *p,
 	struct dray_pair_view *view)
 {
 	dray_pair_view_free(view);
@@ -133,42 +133,41 @@ static int observe(const json_t *volumes, const struct dray_session *s, const st
 	if (!view->targets)
 		return -ENOMEM;
 	view->n_targets = p->n_targets;
-	size_t i, k;
-	const json_t *volume, *leg;
-	json_array_foreach ((json_t *)volumes, i, volume) {
-		if (!p->iod_volume || strcmp(text(volume, "name"), p->iod_volume))
-			continue;
-		view->found = true;
-		view->served = flag(volume, "served");
-		view->suspended = flag(volume, "suspended");
-		view->in_doubt = flag(volume, "in_doubt");
-		snprintf(view->why_not_served, sizeof view->why_not_served, "%s", text(volume, "reason"));
-		snprintf(view->uuid, sizeof view->uuid, "%s", text(volume, "uuid"));
-		view->size_bytes = number(volume, "size_bytes");
-		view->epoch = number(volume, "epoch");
-		view->bad_bytes = number(volume, "bad_bytes");
-		view->bad_behind_bytes = number(volume, "bad_behind_bytes");
-		view->bad_ranges = json_object_get(volume, "bad_ranges");
-		view->predicted_blackout_us = json_is_integer(json_object_get(volume, "predicted_blackout_us"))
-						      ? number(volume, "predicted_blackout_us")
-						      : DRAY_UNKNOWN;
-		json_array_foreach (json_object_get(volume, "legs"), k, leg) {
-			struct dray_leg_view *into = NULL;
-			for (size_t t = 0; t < p->n_targets && !into; t++) {
-				char *tag = dray_vehicle_tag(s, p, t);
-				if (tag && !strcmp(tag, text(leg, "tag")))
-					into = &view->targets[t];
-				free(tag);
-			}
-			/* Of the other legs, the source is the one that serves, or that served before the switch. */
-			if (!into && (!strcmp(text(leg, "state"), "primary") || !strcmp(text(leg, "role"), "source")))
-				into = &view->source;
-			if (!into)
-				continue;
-			read_leg(leg, into);
-			if (into != &view->source && into->primary)
-				view->primary_target = (int)(into - view->targets);
+	size_t k;
+	const json_t *leg;
+	if (!volume)
+		return 0;
+	view->volume = json_incref(volume);
+	view->found = true;
+	view->served = flag(volume, "served");
+	view->suspended = flag(volume, "suspended");
+	view->in_doubt = flag(volume, "in_doubt");
+	snprintf(view->why_not_served, sizeof view->why_not_served, "%s", text(volume, "reason"));
+	snprintf(view->uuid, sizeof view->uuid, "%s", text(volume, "uuid"));
+	view->size_bytes = number(volume, "size_bytes");
+	view->epoch = number(volume, "epoch");
+	view->bad_bytes = number(volume, "bad_bytes");
+	view->bad_behind_bytes = number(volume, "bad_behind_bytes");
+	view->bad_ranges = json_object_get(volume, "bad_ranges");
+	view->predicted_blackout_us = json_is_integer(json_object_get(volume, "predicted_blackout_us"))
+					      ? number(volume, "predicted_blackout_us")
+					      : DRAY_UNKNOWN;
+	json_array_foreach (json_object_get(volume, "legs"), k, leg) {
+		struct dray_leg_view *into = NULL;
+		for (size_t t = 0; t < p->n_targets && !into; t++) {
+			char *tag = dray_vehicle_tag(s, p, t);
+			if (tag && !strcmp(tag, text(leg, "tag")))
+				into = &view->targets[t];
+			free(tag);
 		}
+		/* Of the other legs, the source is the one that serves, or that served before the switch. */
+		if (!into && (!strcmp(text(leg, "state"), "primary") || !strcmp(text(leg, "role"), "source")))
+			into = &view->source;
+		if (!into)
+			continue;
+		read_leg(leg, into);
+		if (into != &view->source && into->primary)
+			view->primary_target = (int)(into - view->targets);
 	}
 	return 0;
 }

@@ -65,6 +65,7 @@ const struct dray_vehicle *dray_vehicle_choose(const char *name, const struct dr
 void dray_pair_view_free(struct dray_pair_view *view)
 {
 	free(view->targets);
+	json_decref(view->volume);
 	memset(view, 0, sizeof *view);
 }
 

@@ -59,10 +59,11 @@ struct dray_leg_view {
 	char error[200]; /* or "" */
 	bool verify_seen, verify_running;
 	uint64_t verify_compared_bytes, verify_differing_bytes, verify_repaired_bytes;
-	json_t *verify_ranges; /* borrowed from the volumes observed, or NULL */
+	json_t *verify_ranges; /* of the view's volume, or NULL */
 };
 
 struct dray_pair_view {
+	json_t *volume;            /* what it was taken from: a reference of its own; NULL: there is none */
 	bool found;                /* the volume exists */
 	bool served, suspended, in_doubt;
 	char why_not_served[160];
@@ -104,8 +105,8 @@ struct dray_vehicle {
 	/* Required. Starts the transfer to one target. */
 	void (*start)(struct dray_rpc *rpc, const struct dray_session *s, const struct dray_pair *p, size_t target,
 		dray_vehicle_done *done, void *arg);
-	/* Required. Fills `view` from dray-iod's volumes (an array). 0 or -ENOMEM; view->found says whether it is there. */
-	int (*observe)(const json_t *volumes, const struct dray_session *s, const struct dray_pair *p,
+	/* Required. Fills `view` from the volume that the pair runs on, as dray-iod lists it, or NULL: it is not there. 0 or -ENOMEM. */
+	int (*observe)(json_t *volume, const struct dray_session *s, const struct dray_pair *p,
 		struct dray_pair_view *view);
 	/* Required where can_pause. `detach`: with paused: track only. */
 	void (*pause)(struct dray_rpc *rpc, const struct dray_pair *p, int leg, bool paused, bool detach,
