@@ -113,7 +113,7 @@ static int spawn(struct supervisor *s)
 		argv[n++] = (char *)"--allow-faults";
 	argv[n] = NULL;
 
-	int log_fd = getenv("JOURNAL_STREAM") ? -1 : open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+	int log_fd = dray_log_to_journal() ? -1 : open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 	int report[2];
 	if (pipe2(report, O_CLOEXEC) < 0) {
 		int e = errno;
