@@ -99,7 +99,8 @@ struct pair_run {
 	uint64_t unserved_since; /* monotonic: it is to start, and its volume is not served; 0: it is */
 	bool record_failed;    /* its start could not be recorded: to be halted */
 	char op_error[240];    /* why the last call failed, for a waiting verb */
-	struct rate_window window;
+	struct rate_window window, dirtied_window;
+	uint64_t dirtied, seen_dirty, seen_moved; /* written by applications to what is not mirrored; of the last look */
 	uint64_t share_rate, share_in_flight; /* of the session's and the agent's limits, while it transfers */
 	struct dray_limits pushed; /* as last told to dray-iod */
 	bool pushed_valid;
@@ -181,7 +182,7 @@ struct agent {
 	int64_t started; /* seconds since 1970 */
 	uint64_t now;    /* monotonic ns, read once per turn of the loop */
 
-	bool wake_wanted, stopping;
+	bool wake_wanted, stopping, iod_was_up;
 	uint64_t wake_at;       /* monotonic: the next turn of the agent's own (agent_turn_by) */
 	uint64_t sweep_at;      /* monotonic: all are looked at */
 	struct dray_list looks; /* jobs to be looked at in the next wake-up */
@@ -333,6 +334,11 @@ void observe_record(struct job *job);
 /* The view may be judged: fresh, and no call is under way. */
 bool run_settled(const struct pair_run *run);
 bool volume_trusted(const struct agent *a, const struct dray_pair_view *view, const char *name, char *why, size_t size);
+
+/* ---- phase.c ---- */
+/* What it is doing, a word; NULL: nothing. Static. */
+const char *pair_phase(const struct pair_run *run);
+const char *job_phase(const struct job *job);
 
 /* ---- pair.c ---- */
 void pair_step(struct pair_run *run);

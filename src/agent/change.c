@@ -126,6 +126,7 @@ void change_pair(struct change *c, struct pair_run *run, enum dray_pair_state to
 	if (to != DRAY_PAIR_COPYING) {
 		p->progress.rate = whole || to == DRAY_PAIR_PAUSED ? 0 : DRAY_UNKNOWN;
 		p->progress.eta_seconds = whole ? 0 : DRAY_UNKNOWN;
+		p->progress.dirty_rate = whole ? 0 : DRAY_UNKNOWN;
 	}
 	free(p->reason);
 	p->reason = reason;

@@ -94,8 +94,10 @@ static void iod_up(void *ctx)
 	struct agent *a = ctx;
 	const json_t *hello = iod_hello(a->iod);
 	supervisor_alive(a->supervisor);
-	dray_log(DRAY_LOG_INFO, "iod-connected", "dray-iod pid %lld, incarnation %s",
+	/* A new one has only what was recorded: figures may go back. */
+	agent_event(a, ACTOR_SELF, "iod-connected", "dray-iod pid %lld, incarnation %s",
 		(long long)json_integer_value(json_object_get(hello, "pid")), iod_incarnation(a->iod));
+	a->iod_was_up = true;
 	dray_list_for_each (n, &a->jobs) {
 		struct job *job = dray_container(n, struct job, node);
 		for (size_t i = 0; i < job->s->n_pairs; i++) {
@@ -115,6 +117,9 @@ static void iod_down(void *ctx)
 {
 	struct agent *a = ctx;
 	a->list_under_way = false;
+	if (a->iod_was_up)
+		agent_event(a, ACTOR_SELF, "iod-lost", "the connection to dray-iod is lost");
+	a->iod_was_up = false;
 	agent_turn(a);
 }
 

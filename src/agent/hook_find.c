@@ -23,9 +23,11 @@
 #include <unistd.h>
 
 const char *const agent_event_words[] = {
-	"agent-started", "answered", "asked", "committed", "event", "hook-failed", "refused", "session", "set", "setting", "settings-refused", "state",
-	"submitted", "switch-failed", "switched", "target-degraded", "target-failed", "target-recovered", "undone", "verified",
-	"verify-failed", "volume-added", "volume-removed", "warning", NULL,
+	"agent-started", "answered", "asked", "bad-ranges", "committed", "event", "hook-failed", "iod-connected", "iod-lost",
+	"read-elsewhere", "refused", "retire-failed", "retired", "retiring", "retry", "session", "set", "setting",
+	"settings-refused", "source-degraded", "source-read-failed", "source-recovered", "source-retried", "state",
+	"submitted", "switch-failed", "switched", "target-degraded", "target-failed", "target-recovered", "target-retried",
+	"undone", "verified", "verify-failed", "volume-added", "volume-removed", "warning", NULL,
 };
 
 /* ---- may it be run ---- */

@@ -210,6 +210,18 @@ void run_work_load(struct pair_run *run, const json_t *work)
 
 /* ---- the answer ---- */
 
+static void put_phase(json_t *doc, const char *phase)
+{
+	json_object_set_new(doc, "phase", phase ? json_string(phase) : json_null());
+}
+
+static uint64_t verified_bytes(const struct pair_run *run)
+{
+	if (!run->view_valid || !run->view.n_targets)
+		return 0;
+	return run->view.primary_target >= 0 ? run->view.source.verify_compared_bytes : run->view.targets[0].verify_compared_bytes;
+}
+
 json_t *job_document(const struct job *job, bool details)
 {
 	json_t *doc = dray_session_to_json(job->s, details);
@@ -222,6 +234,7 @@ json_t *job_document(const struct job *job, bool details)
 	char waits[300];
 	if (json_is_null(json_object_get(doc, "reason")) && switch_waits(job, waits, sizeof waits))
 		json_object_set_new(doc, "reason", json_string(waits));
+	put_phase(doc, job_phase(job));
 	json_t *pairs = json_object_get(doc, "pairs");
 	for (size_t i = 0; details && i < job->s->n_pairs; i++) {
 		const struct pair_run *run = &job->runs[i];
@@ -231,6 +244,10 @@ json_t *job_document(const struct job *job, bool details)
 		char why[300];
 		if (run_waits(run, why, sizeof why))
 			json_object_set_new(p, "reason", json_string(why));
+		put_phase(p, pair_phase(run));
+		if (run->verifying)
+			json_object_set_new(json_object_get(p, "progress"), "bytes_verified",
+				json_integer((json_int_t)verified_bytes(run)));
 		if (job->s->pairs[i].state == DRAY_PAIR_SWITCHED && run->view_valid && run->view.source.found &&
 			run->view.source.dirty_bytes)
 			json_object_set_new(p, "undo_dirty_bytes", json_integer((json_int_t)run->view.source.dirty_bytes));

@@ -191,6 +191,19 @@ static void count(struct pair_run *run, uint64_t done, uint64_t copied, uint64_t
 	run->last_recopied = recopied;
 }
 
+/* What applications write where it is not mirrored has to be brought again. A region that gets clean was moved; what is dirty beyond
+ * that was made so meanwhile. */
+static void dirty_rate(struct pair_run *run, uint64_t dirty, uint64_t moved)
+{
+	struct dray_progress *g = &run_pair(run)->progress;
+	if (run->dirtied_window.n && moved >= run->seen_moved && dirty + moved > run->seen_dirty + run->seen_moved)
+		run->dirtied += dirty + moved - run->seen_dirty - run->seen_moved;
+	run->seen_dirty = dirty;
+	run->seen_moved = moved;
+	rate_sample(&run->dirtied_window, run->job->agent->now, run->dirtied);
+	g->dirty_rate = rate_get(&run->dirtied_window, run->job->agent->now);
+}
+
 static void progress(struct pair_run *run)
 {
 	struct dray_pair *p = run_pair(run);
@@ -226,8 +239,13 @@ static void progress(struct pair_run *run)
 	g->bytes_copied = run->base_copied + run->last_copied;
 	g->bytes_skipped = run->base_skipped + run->last_skipped;
 	g->bytes_recopied = run->base_recopied + run->last_recopied;
+	/* What a killed dray-iod had copied and not recorded the next one copies without knowing: seen when it is more than there is. */
+	uint64_t moved = g->bytes_copied + g->bytes_skipped, most = v->size_bytes * v->n_targets;
+	if (moved > most && moved - most > g->bytes_recopied)
+		g->bytes_recopied = moved - most;
 	p->dirty_bytes = dirty;
 	p->predicted_blackout_us = v->predicted_blackout_us;
+	dirty_rate(run, dirty, copied + skipped);
 	if (p->state == DRAY_PAIR_COPYING && done != UINT64_MAX) {
 		rate_sample(&run->window, run->job->agent->now, done);
 		g->rate = rate_get(&run->window, run->job->agent->now);

@@ -517,7 +517,7 @@ void validate(struct agent *a, struct dray_session *s, const struct probe_set *p
 		check_source(&c, i, &src);
 		/* Nothing is done yet: that is known. */
 		s->pairs[i].progress = (struct dray_progress){ .bytes_total = src.size_bytes ? src.size_bytes : DRAY_UNKNOWN,
-			.rate = DRAY_UNKNOWN, .eta_seconds = DRAY_UNKNOWN };
+			.rate = DRAY_UNKNOWN, .eta_seconds = DRAY_UNKNOWN, .dirty_rate = DRAY_UNKNOWN };
 		choose_vehicle(&c, i, &src);
 		retire_validate(a, s, i, probes, problems);
 		for (size_t t = 0; t < s->pairs[i].n_targets; t++)

@@ -176,6 +176,10 @@ const char *text_of(const json_t *object, const char *key); /* "" if there is no
 bool colours(int fd);
 const char *state_colour(const char *state); /* an escape sequence */
 extern const char plain[];
+/* Columns that it takes on a terminal. */
+size_t text_width(const char *text);
+/* As much of it as fits into so many columns. Returns buf. */
+char *text_cut(char *buf, size_t size, const char *text, size_t columns);
 /* "1.5 GiB" of a number, "-" of null. buf of 32. */
 char *size_text(const json_t *n, char *buf);
 /* "s-4k2" known as "orders": the name, or the id if there is none. */
@@ -217,6 +221,10 @@ void print_retired(const json_t *pair);
 void bar_draw(const json_t *doc, const char *remark);
 /* Leaves what is drawn and goes to the next line. */
 void bar_end(void);
+/* What the session, or its first pair that does, waits for or suffers from; "" else. */
+const char *trouble_of(const json_t *doc, char *buf, size_t size);
+/* The phase, where it says more than the state; else "". */
+const char *phase_of(const json_t *session_or_pair);
 /* One line: "orders: copying, 40 %, ..." malloc'ed. */
 char *progress_line(const json_t *doc);
 

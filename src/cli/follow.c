@@ -39,11 +39,9 @@ static void catch_interrupt(void)
 static const char *remark_of(const json_t *doc, char *buf, size_t size)
 {
 	const char *when = text_of(json_object_get(doc, "switch"), "when"), *state = text_of(doc, "state");
-	const char *reason = text_of(doc, "reason");
-	*buf = 0;
-	if (*reason)
-		snprintf(buf, size, "%s", reason);
-	else if (!strcmp(state, "synced") && strcmp(when, "synced") && strcmp(text_of(doc, "mode"), "copy"))
+	if (*trouble_of(doc, buf, size))
+		return buf;
+	if (!strcmp(state, "synced") && strcmp(when, "synced") && strcmp(text_of(doc, "mode"), "copy"))
 		snprintf(buf, size, "in sync: `dray switch %s` switches it", session_name(doc));
 	else if (!strcmp(state, "paused"))
 		snprintf(buf, size, "`dray resume %s` goes on", session_name(doc));
@@ -51,7 +49,7 @@ static const char *remark_of(const json_t *doc, char *buf, size_t size)
 }
 
 struct told {
-	char state[24];
+	char state[48]; /* and phase */
 	int tenth;
 	double at;
 };
@@ -63,10 +61,12 @@ static bool is_news(struct told *told, const json_t *doc, double t)
 	json_int_t total = json_integer_value(json_object_get(p, "bytes_total")),
 		   done = json_integer_value(json_object_get(p, "bytes_done"));
 	int tenth = total > 0 ? (int)(done * 10 / total) : 0;
-	bool other_state = strcmp(told->state, text_of(doc, "state")) != 0;
+	char state[sizeof told->state];
+	snprintf(state, sizeof state, "%s %s", text_of(doc, "state"), phase_of(doc));
+	bool other_state = strcmp(told->state, state) != 0;
 	if (!other_state && tenth == told->tenth && t - told->at < LINE_SECONDS)
 		return false;
-	snprintf(told->state, sizeof told->state, "%s", text_of(doc, "state"));
+	strcpy(told->state, state);
 	told->tenth = tenth;
 	told->at = t;
 	return true;
@@ -74,7 +74,7 @@ static bool is_news(struct told *told, const json_t *doc, double t)
 
 static void tell(const struct follow *f, const json_t *doc, struct told *told, char *each_state, size_t size)
 {
-	char remark[256];
+	char remark[500];
 	if (f->bar) {
 		bar_draw(doc, remark_of(doc, remark, sizeof remark));
 	} else if (f->lines && is_news(told, doc, now())) {

@@ -118,21 +118,55 @@ void table_add(struct table *t, const char *cell)
 		abort();
 }
 
-/* Columns on a screen. */
-static size_t width_of(const char *s)
+/* The next character and its columns. What is no character in this locale is a byte of one column. */
+static size_t next_character(const char *s, mbstate_t *state, size_t *columns)
 {
-	wchar_t wide[512];
-	size_t n = mbstowcs(wide, s, 511);
-	if (n == (size_t)-1)
-		return strlen(s);
-	wide[n < 511 ? n : 511] = 0;
-	int w = wcswidth(wide, n);
-	return w < 0 ? n : (size_t)w;
+	wchar_t wide;
+	size_t n = mbrtowc(&wide, s, MB_CUR_MAX, state);
+	if (n == (size_t)-1 || n == (size_t)-2 || n == 0) {
+		*state = (mbstate_t){ 0 };
+		*columns = 1;
+		return 1;
+	}
+	int w = wcwidth(wide);
+	*columns = w < 0 ? 0 : (size_t)w; /* none: it goes over another one, or is a control character */
+	return n;
+}
+
+size_t text_width(const char *s)
+{
+	mbstate_t state = { 0 };
+	size_t sum = 0, columns;
+	while (*s) {
+		s += next_character(s, &state, &columns);
+		sum += columns;
+	}
+	return sum;
+}
+
+char *text_cut(char *buf, size_t size, const char *s, size_t most)
+{
+	mbstate_t state = { 0 };
+	size_t used = 0, sum = 0, columns;
+	while (*s) {
+		size_t n = next_character(s, &state, &columns);
+		if (sum + columns > most || used + n >= size)
+			break;
+		if (columns || n > 1)
+			memcpy(buf + used, s, n);
+		else
+			buf[used] = '?'; /* a control character is no business of the terminal's */
+		used += n;
+		sum += columns ? columns : n == 1;
+		s += n;
+	}
+	buf[used] = 0;
+	return buf;
 }
 
 static void put_cell(const char *text, size_t width, bool right, bool last, const char *colour)
 {
-	size_t w = width_of(text);
+	size_t w = text_width(text);
 	int pad = w < width ? (int)(width - w) : 0;
 	if (right)
 		printf("%*s", pad, "");
@@ -150,10 +184,10 @@ void table_print(struct table *t)
 	if (!width)
 		abort();
 	for (size_t c = 0; c < t->columns; c++)
-		width[c] = width_of(t->headings[c] + (t->headings[c][0] == '>'));
+		width[c] = text_width(t->headings[c] + (t->headings[c][0] == '>'));
 	for (size_t i = 0; i < t->n; i++)
-		if (width_of(t->cells[i]) > width[i % t->columns])
-			width[i % t->columns] = width_of(t->cells[i]);
+		if (text_width(t->cells[i]) > width[i % t->columns])
+			width[i % t->columns] = text_width(t->cells[i]);
 	for (size_t c = 0; c < t->columns; c++) {
 		bool right = t->headings[c][0] == '>';
 		put_cell(t->headings[c] + right, width[c], right, c + 1 == t->columns, colour ? "\033[1m" : "");

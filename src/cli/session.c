@@ -330,7 +330,7 @@ int cmd_list(const struct args *args)
 			table_add(t, size_text(json_object_get(p, "bytes_total"), buf));
 			size_text(json_object_get(p, "rate"), buf);
 			table_add(t, *buf == '-' ? buf : strcat(buf, "/s"));
-			table_add(t, text_of(doc, "reason"));
+			table_add(t, *text_of(doc, "reason") ? text_of(doc, "reason") : phase_of(doc));
 		}
 		table_print(t);
 	}

@@ -147,7 +147,7 @@ static void pair_init(struct dray_pair *pair, size_t index)
 		.vehicle = copy("auto"),
 		.limits = no_limits,
 		.progress = { DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN,
-			DRAY_UNKNOWN },
+			DRAY_UNKNOWN, DRAY_UNKNOWN },
 		.dirty_bytes = DRAY_UNKNOWN,
 		.bad_bytes = DRAY_UNKNOWN,
 		.blackout_us = DRAY_UNKNOWN,

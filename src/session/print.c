@@ -58,10 +58,10 @@ static json_t *pause_reasons(unsigned reasons)
 
 static json_t *progress(const struct dray_progress *p)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "bytes_total", number_or_null(p->bytes_total), "bytes_done",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "bytes_total", number_or_null(p->bytes_total), "bytes_done",
 		number_or_null(p->bytes_done), "bytes_copied", number_or_null(p->bytes_copied), "bytes_skipped",
 		number_or_null(p->bytes_skipped), "bytes_recopied", number_or_null(p->bytes_recopied), "rate",
-		number_or_null(p->rate), "eta_seconds", number_or_null(p->eta_seconds));
+		number_or_null(p->rate), "eta_seconds", number_or_null(p->eta_seconds), "dirty_rate", number_or_null(p->dirty_rate));
 }
 
 static void add(uint64_t *sum, uint64_t n)
@@ -74,7 +74,7 @@ static void add(uint64_t *sum, uint64_t n)
 static struct dray_progress session_progress(const struct dray_session *s)
 {
 	struct dray_progress sum = { 0 };
-	bool unknown_eta = false, any_rate = false, any_eta = false;
+	bool unknown_eta = false, any_rate = false, any_eta = false, any_dirty_rate = false;
 	for (size_t i = 0; i < s->n_pairs; i++) {
 		const struct dray_pair *pair = &s->pairs[i];
 		const struct dray_progress *p = &pair->progress;
@@ -91,6 +91,10 @@ static struct dray_progress session_progress(const struct dray_session *s)
 			sum.rate += p->rate;
 			any_rate = true;
 		}
+		if (p->dirty_rate != DRAY_UNKNOWN) {
+			sum.dirty_rate += p->dirty_rate;
+			any_dirty_rate = true;
+		}
 		if (over)
 			continue;
 		if (p->eta_seconds != DRAY_UNKNOWN) {
@@ -103,8 +107,16 @@ static struct dray_progress session_progress(const struct dray_session *s)
 	}
 	if (!any_rate)
 		sum.rate = DRAY_UNKNOWN;
-	if (unknown_eta || !any_eta)
+	if (!any_dirty_rate)
+		sum.dirty_rate = DRAY_UNKNOWN;
+	/* Pairs that wait for others: what is left, at the rate of now. */
+	bool left = sum.bytes_total != DRAY_UNKNOWN && sum.bytes_done != DRAY_UNKNOWN && sum.bytes_total > sum.bytes_done;
+	if (unknown_eta && left && any_rate && sum.rate) {
+		uint64_t seconds = (sum.bytes_total - sum.bytes_done + sum.rate - 1) / sum.rate;
+		sum.eta_seconds = any_eta && sum.eta_seconds > seconds ? sum.eta_seconds : seconds;
+	} else if (unknown_eta || !any_eta) {
 		sum.eta_seconds = DRAY_UNKNOWN;
+	}
 	return sum;
 }
 

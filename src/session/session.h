@@ -78,6 +78,7 @@ struct dray_retired {
 
 struct dray_progress {
 	uint64_t bytes_total, bytes_done, bytes_copied, bytes_skipped, bytes_recopied, rate, eta_seconds;
+	uint64_t dirty_rate; /* bytes per second made dirty again */
 };
 
 struct dray_pair {

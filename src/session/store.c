@@ -85,6 +85,7 @@ static json_t *save_pair(const struct dray_pair *p)
 	put_number(o, "bytes_recopied", p->progress.bytes_recopied);
 	put_number(o, "rate", p->progress.rate);
 	put_number(o, "eta_seconds", p->progress.eta_seconds);
+	put_number(o, "dirty_rate", p->progress.dirty_rate);
 	put_number(o, "dirty_bytes", p->dirty_bytes);
 	put_number(o, "blackout_us", p->blackout_us);
 	put_number(o, "predicted_blackout_us", p->predicted_blackout_us);
@@ -130,6 +131,7 @@ static int load_pair(const json_t *o, struct dray_pair *p)
 	p->progress.bytes_recopied = get_number(o, "bytes_recopied");
 	p->progress.rate = get_number(o, "rate");
 	p->progress.eta_seconds = get_number(o, "eta_seconds");
+	p->progress.dirty_rate = get_number(o, "dirty_rate");
 	p->dirty_bytes = get_number(o, "dirty_bytes");
 	p->blackout_us = get_number(o, "blackout_us");
 	p->predicted_blackout_us = get_number(o, "predicted_blackout_us");
