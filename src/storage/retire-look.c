@@ -20,6 +20,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#define NBD_MAJOR 43
 /* As long as the ids that are given are; for a look before there is one. */
 #define USUAL_SESSION "s-00000000"
 
@@ -103,7 +104,7 @@ int dray_retire_kind_of_fd(int fd, enum dray_retire_kind *kind)
 			!strncmp(uuid, "mpath-", 6) ? DRAY_RETIRE_KIND_MULTIPATH :
 			!strncmp(uuid, "part", 4)   ? DRAY_RETIRE_KIND_PARTITION :
 						      DRAY_RETIRE_KIND_DISK;
-	else if (sys_has(dev, "loop/backing_file"))
+	else if (sys_has(dev, "loop/backing_file") || major(dev) == NBD_MAJOR)
 		*kind = DRAY_RETIRE_KIND_LOOP;
 	else if (sys_has(dev, "md"))
 		*kind = DRAY_RETIRE_KIND_MD;

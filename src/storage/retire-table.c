@@ -7,6 +7,8 @@
  *  - a way must do to exactly this storage what it says, and to nothing else: so a slice is only written inside, an array or
  *    a multipath device is never taken apart, and nothing is deleted or renamed that has no name of its own to lose;
  *  - it must not be undone by somebody within minutes: multipathd makes a map writable again at its next reload;
+ *  - it must not outlast the storage and hit the next one: BLKROSET stays on a loop device that is detached and attached to
+ *    another file;
  *  - it need not last over a restart of the host, but then the table says so.
  */
 #include "storage/retire.h"
@@ -87,10 +89,9 @@ static const struct dray_retire_cell whole[DRAY_RETIRE_KIND_COUNT][DRAY_RETIRE_C
 	},
 	[DRAY_RETIRE_KIND_LOOP] = {
 		[DRAY_RETIRE_NONE] = NOTHING,
-		[DRAY_RETIRE_READ_ONLY] = YES("the kernel takes no more writes through it (BLKROSET); its file can still be written",
-			"no: until the device is set up again"),
-		[DRAY_RETIRE_OFFLINE] = NO("what set it up takes it away: losetup --detach"),
-		[DRAY_RETIRE_DISCARD] = YES("all its blocks are given back (BLKDISCARD): a hole in its file", "yes"),
+		[DRAY_RETIRE_READ_ONLY] = NO("the device would stay read-only for whatever is attached to it next"),
+		[DRAY_RETIRE_OFFLINE] = NO("what set it up takes it away: losetup --detach, nbd-client -d"),
+		[DRAY_RETIRE_DISCARD] = YES("all its blocks are given back (BLKDISCARD): of a loop device, a hole in its file", "yes"),
 		[DRAY_RETIRE_ZERO] = ZEROED,
 		[DRAY_RETIRE_DELETE] = NO_DELETE,
 		[DRAY_RETIRE_RENAME] = NO_RENAME,

@@ -33,7 +33,7 @@ enum dray_retire_way {
 
 #define DRAY_RETIRE_KINDS(X) \
 	X(FILE, "regular file") X(LV, "LVM logical volume") X(SCSI, "SCSI or SATA disk") X(DISK, "other disk") \
-	X(PARTITION, "partition") X(LOOP, "loop device") X(MD, "md array") X(MULTIPATH, "multipath device") \
+	X(PARTITION, "partition") X(LOOP, "loop or kernel NBD device") X(MD, "md array") X(MULTIPATH, "multipath device") \
 	X(NBD, "NBD export") X(OTHER, "other storage")
 
 enum dray_retire_kind {

@@ -19,7 +19,7 @@ static const struct {
 	{ "SCSI or SATA disk", "none read-only offline discard zero", "read-only offline" },
 	{ "other disk", "none read-only discard zero", "read-only" },
 	{ "partition", "none read-only discard zero", "read-only" },
-	{ "loop device", "none read-only discard zero", "read-only" },
+	{ "loop or kernel NBD device", "none discard zero", "" },
 	{ "md array", "none read-only discard zero", "read-only" },
 	{ "multipath device", "none discard zero", "" },
 	{ "NBD export", "none discard zero", "" },
