@@ -200,6 +200,7 @@ struct agent {
 	int exit_code;
 
 	/* dray-iod's volumes */
+	bool seen_changed;      /* `seen` is newer than STATE/volumes-seen */
 	json_t *volumes;        /* name -> volume, as in the last list; NULL: none yet. volume_find */
 	char volumes_by[40];    /* incarnation of the dray-iod that said so */
 	uint64_t lists_asked, list_number; /* number of the last list asked for; of the one in `volumes` */
@@ -324,6 +325,8 @@ void set_text(char **into, const char *fmt, ...) __attribute__((format(printf, 2
 void observe_list(struct agent *a, json_t *volumes);
 /* The volume of that name, or NULL. */
 json_t *volume_find(const struct agent *a, const char *name);
+/* Has the pairs of a volume judged again, though it has not changed. */
+void volume_wake(struct agent *a, const char *name);
 /* Takes the news of this pair, and judges it if it may be. */
 void observe_run(struct pair_run *run);
 /* It was asked of dray-iod, or is about to be: what an older list says does not count. */

@@ -50,6 +50,7 @@ struct api_call {
 	struct agent *agent;
 	char *core_note;       /* the id of the session it will be answered with, or that has to settle first */
 	enum dray_verb core_verb;
+	unsigned core_found;   /* volume release: legs let go so far */
 	uint64_t core_list, core_deadline; /* goes on with a list of this number, or at that time without */
 	void (*core_next)(struct agent *a, struct api_call *call);
 };

@@ -3,6 +3,7 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "agent/reconcile.h"
 #include "agent/hooks.h"
 #include "agent/settings.h"
 #include "agent/supervisor.h"
@@ -67,7 +68,7 @@ void api_status(struct agent *a, struct api_call *call)
 			json_string(supervisor_trouble(a->supervisor)[0] ? supervisor_trouble(a->supervisor) : "it does not answer"));
 	json_object_set_new(iod, "volumes", json_integer((json_int_t)json_object_size(a->volumes)));
 	json_object_set_new(iod, "clients", json_integer(clients(a)));
-	api_reply(call, 200, json_pack("{s:o, s:o}", "agent", agent, "iod", iod));
+	api_reply(call, 200, json_pack("{s:o, s:o, s:o}", "agent", agent, "iod", iod, "orphans", orphans(a)));
 }
 
 void api_health(struct agent *a, struct api_call *call)

@@ -3,6 +3,7 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "agent/reconcile.h"
 #include "agent/validate.h"
 #include "base/log.h"
 
@@ -38,6 +39,7 @@ static json_t *shown(struct agent *a, const json_t *volume)
 	json_object_foreach ((json_t *)volume, key, value)
 		if (!json_object_get(v, key) && strcmp(key, "size_bytes"))
 			json_object_set(v, key, value);
+	json_object_set_new(v, "orphans", orphans_of(a, volume));
 	/* An epoch that went back: served by dray-iod, but not touched by the agent (H9). */
 	const json_t *seen = json_object_get(a->seen, text(volume, "name"));
 	json_int_t epoch = json_integer_value(json_object_get(volume, "epoch"));
@@ -138,6 +140,11 @@ static void added(void *arg, const struct dray_error *err, json_t *result)
 		iod_failed(call, err, true);
 		return;
 	}
+	/* One that was lost with dray-iod's state directory may have had the name. */
+	struct dray_error why;
+	if (seen_put(a, text(result, "name"), text(result, "uuid"), (uint64_t)json_integer_value(json_object_get(result, "epoch")), &why))
+		dray_log(DRAY_LOG_ERROR, "record-failed", "volume %s: %s", text(result, "name"), why.text);
+	seen_write(a);
 	agent_event(a, call->actor, "volume-added", "%s", text(result, "name"));
 	agent_refresh(a);
 	json_t *v = shown(a, result);
@@ -230,6 +237,7 @@ static void removed(void *arg, const struct dray_error *err, json_t *result)
 		dray_log(DRAY_LOG_ERROR, "record-failed", "volume %s: %s", name, why.text);
 	}
 	json_object_del(a->seen, name);
+	seen_write(a);
 	agent_event(a, call->actor, "volume-removed", "%s", name);
 	agent_refresh(a);
 	api_reply(call, 204, NULL);
@@ -256,9 +264,23 @@ static void remove_volume(struct agent *a, struct api_call *call)
 	iod_call(a->iod, "volume.remove", json_pack("{s:s, s:b}", "name", name, "force", call->force), removed, call);
 }
 
+/* "/volumes/NAME/VERB" */
+static void volume_verb(struct agent *a, struct api_call *call, const char *verb)
+{
+	if (strcmp(verb, "release") && strcmp(verb, "accept"))
+		api_problem(call, 404, 4, "not_found", "there is no verb %s", verb);
+	else if (strcmp(call->method, "POST"))
+		api_problem(call, 405, 2, "method", "%s is not possible here", call->method);
+	else
+		api_when_listed(a, call, strcmp(verb, "accept") ? volume_release : volume_accept);
+}
+
 void api_volumes(struct agent *a, struct api_call *call, const char *name)
 {
-	if (!strcmp(call->method, "GET"))
+	const char *verb = strchr(name, '/');
+	if (verb)
+		volume_verb(a, call, verb + 1);
+	else if (!strcmp(call->method, "GET"))
 		api_when_listed(a, call, *name ? show : list);
 	else if (!strcmp(call->method, "POST") && !*name)
 		api_when_listed(a, call, add);

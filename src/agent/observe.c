@@ -11,6 +11,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/reconcile.h"
 #include "agent/trouble.h"
 #include "agent/verify.h"
 #include "base/log.h"
@@ -64,29 +65,26 @@ static void note_epoch(struct agent *a, const char *name, const json_t *volume)
 			    json_integer_value(json_object_get(seen, "epoch")) >= epoch))
 		return;
 	struct dray_error err;
-	struct dray_repo_volume row = { name, uuid, (uint64_t)epoch };
-	int rc = dray_repo_begin(a->repo, &err);
-	if (!rc && !(rc = dray_repo_volume_seen(a->repo, &row, &err)))
-		rc = dray_repo_commit(a->repo, &err);
-	if (rc) {
-		dray_repo_rollback(a->repo);
+	if (seen_put(a, name, uuid, (uint64_t)epoch, &err))
 		dray_log(DRAY_LOG_ERROR, "record-failed", "epoch of %s: %s", name, err.text);
-		return;
-	}
-	json_object_set_new(a->seen, name, json_pack("{s:s, s:I}", "uuid", uuid, "epoch", epoch));
 }
 
 /* ---- lists ---- */
+
+void volume_wake(struct agent *a, const char *name)
+{
+	for (struct pair_run *run = dray_table_get(&a->watchers, name); run; run = run->watch_next) {
+		run->news = true;
+		run_wake(run);
+	}
+}
 
 static void volume_changed(struct agent *a, const char *name, const json_t *volume)
 {
 	a->work.volumes++;
 	if (volume)
 		note_epoch(a, name, volume);
-	for (struct pair_run *run = dray_table_get(&a->watchers, name); run; run = run->watch_next) {
-		run->news = true;
-		run_wake(run);
-	}
+	volume_wake(a, name);
 }
 
 static void listed_at_last(struct agent *a)
@@ -118,6 +116,8 @@ void observe_list(struct agent *a, json_t *list)
 		if (!volume_find(a, name))
 			volume_changed(a, name, NULL);
 	json_decref(old);
+	if (a->seen_changed)
+		seen_write(a);
 	listed_at_last(a);
 	/* A copy that stands still changes nothing, and its rate falls all the same. */
 	for (size_t p = 0; p < PLACES_PRIORITIES; p++)
@@ -305,6 +305,8 @@ static void judge(struct pair_run *run)
 		}
 		return;
 	}
+	if (pair_reconcile(run))
+		return;
 	if ((p->state != DRAY_PAIR_COPYING && p->state != DRAY_PAIR_SYNCED) || run->goal != GOAL_NONE)
 		return;
 	/* A leg on its way to a pause may be set aside because we asked for it; how it is counts when it is resumed. */

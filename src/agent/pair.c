@@ -78,6 +78,7 @@ static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock
 	char actor[32];
 	snprintf(actor, sizeof actor, "%s", run->actor[0] ? run->actor : ACTOR_SELF);
 	bool moved = state == DRAY_PAIR_COMMITTED || state == DRAY_PAIR_COMPLETED;
+	moved &= state != DRAY_PAIR_COMMITTED || run->view.found; /* a source is not retired on the word of a lost record */
 	bool retires = moved && run->job->s->retire && run->job->s->mode == DRAY_MODE_MOVE;
 	if (retires)
 		change_begin(&c, run->job->agent, run->job, actor); /* locks are taken in it */
@@ -128,6 +129,8 @@ static void goal_step(struct pair_run *run)
 			run->vehicle->commit(&run->job->agent->rpc, p, run->view.source.leg, call_done, call_new(run, NULL));
 		else if (run->view.primary_target >= 0)
 			finish(run, DRAY_PAIR_COMMITTED, true, NULL);
+		else if (!run->view.found) /* nothing is left to let go */
+			finish(run, DRAY_PAIR_COMMITTED, true, "its volume was gone from dray-iod: nothing was touched");
 		return;
 	case GOAL_NONE:
 	case GOAL_COUNT: return;
@@ -303,8 +306,11 @@ void pair_step(struct pair_run *run)
 		run_wake_by(run, run->retry_at);
 		return;
 	}
-	if (!volume_trusted(a, &run->view, p->iod_volume, why, sizeof why))
+	if (!volume_trusted(a, &run->view, p->iod_volume, why, sizeof why)) {
+		if (run->goal == GOAL_CANCEL && p->state != DRAY_PAIR_SWITCHING) /* given up, and nothing of it touched */
+			finish(run, DRAY_PAIR_CANCELED, true, why);
 		return;
+	}
 	if (run->goal != GOAL_NONE) {
 		goal_step(run);
 		return;

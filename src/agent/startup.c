@@ -13,6 +13,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/reconcile.h"
 #include "agent/hooks.h"
 #include "base/boot.h"
 #include "base/log.h"
@@ -277,12 +278,23 @@ int agent_load(struct agent *a, struct dray_error *err)
 		rc = dray_repo_intents(a->repo, load_intent, a, err);
 	if (!rc)
 		rc = check_locks(a, err);
+	if (rc && !err->code)
+		dray_error_set(err, rc, "repository: %s: a session can't be read", path);
+	if (rc == -EUCLEAN) {
+		char why[sizeof err->text];
+		snprintf(why, sizeof why, "%s", err->text);
+		dray_error_set(err, rc,
+			"%s: it is damaged. Put a copy of it back, or move it away: then the agent begins with an empty one. dray-iod and the volumes that it "
+			"serves are not concerned; what is left of sessions is named by `dray status`",
+			why);
+	}
 	if (rc)
-		return err->code ? rc : dray_error_set(err, rc, "repository: %s: a session can't be read", path);
+		return rc;
 	if ((rc = hooks_open(a, err)))
 		return rc;
 	agent_event(a, ACTOR_SELF, "agent-started", "version %s, incarnation %.8s%s", DRAY_VERSION, a->incarnation,
 		rebooted ? ", after a restart of the host" : "");
+	seen_write(a); /* before dray-iod is started, which looks at it */
 	if (rebooted)
 		begin_again(a);
 	change_flush(a);

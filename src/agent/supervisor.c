@@ -91,18 +91,21 @@ static void become_iod(const struct agent_config *c, char *const argv[], int log
 static int spawn(struct supervisor *s)
 {
 	const struct agent_config *c = s->config;
-	char state[4096], log[4200], threads[16];
+	char state[4096], log[4200], seen[4200], threads[16];
 	snprintf(state, sizeof state, "%s/iod", c->state_dir);
 	snprintf(log, sizeof log, "%s/iod.log", c->state_dir);
+	snprintf(seen, sizeof seen, "%s/volumes-seen", c->state_dir);
 	snprintf(threads, sizeof threads, "%u", c->iod_threads);
 	static const char *const levels[] = { "error", "warn", "info", "debug" };
-	char *argv[14];
+	char *argv[16];
 	int n = 0;
 	argv[n++] = (char *)"dray-iod";
 	argv[n++] = (char *)"--state-dir";
 	argv[n++] = state;
 	argv[n++] = (char *)"--run-dir";
 	argv[n++] = c->run_dir;
+	argv[n++] = (char *)"--seen";
+	argv[n++] = seen;
 	argv[n++] = (char *)"--log";
 	argv[n++] = (char *)(uintptr_t)levels[c->log_level];
 	if (c->iod_threads) {

@@ -9,6 +9,7 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "agent/reconcile.h"
 #include "agent/retire.h"
 #include "agent/trouble.h"
 #include "agent/verify.h"
@@ -566,6 +567,10 @@ void verb_call(struct agent *a, struct job *job, enum dray_verb verb, struct api
 	if (!q.pairs)
 		abort();
 	if (!read_body(&q)) {
+		free(q.pairs);
+		return;
+	}
+	if (reconcile_refuses(a, job, verb, q.pairs, call)) {
 		free(q.pairs);
 		return;
 	}

@@ -68,6 +68,10 @@ int cmd_volume_list(const struct args *args)
 			table_add(t, text_of(v, "uri"));
 		}
 		table_print(t);
+		json_array_foreach(reply.json, i, v)
+			if (json_array_size(json_object_get(v, "orphans")))
+				note("volume %s: %zu of its legs belong to no session on record: see `dray volume release --help`", text_of(v, "name"),
+					json_array_size(json_object_get(v, "orphans")));
 	}
 	reply_free(&reply);
 	return rc;
@@ -96,6 +100,38 @@ int cmd_volume_remove(const struct args *args)
 		printf("{}\n");
 	reply_free(&reply);
 	free(path);
+	return rc;
+}
+
+static int volume_verb(const struct args *args, const char *verb, struct reply *reply)
+{
+	char *path = path_of("volumes", args->positional[0], verb);
+	int rc = request(args, &(struct call){ .method = "POST", .path = path }, reply);
+	free(path);
+	return rc;
+}
+
+int cmd_volume_release(const struct args *args)
+{
+	struct reply reply;
+	if (!ask(args, "Let go of the legs of %s that belong to no session?", args->positional[0]))
+		return EXIT_FAILED;
+	int rc = volume_verb(args, "/release", &reply);
+	if (!rc && !printed(args, reply.json))
+		printf("%s: %lld let go\n", args->positional[0], (long long)json_integer_value(json_object_get(reply.json, "released")));
+	reply_free(&reply);
+	return rc;
+}
+
+int cmd_volume_accept(const struct args *args)
+{
+	struct reply reply;
+	if (!ask(args, "Serve %s as it is found, even if it is older than what was seen?", args->positional[0]))
+		return EXIT_FAILED;
+	int rc = volume_verb(args, "/accept", &reply);
+	if (!rc && !printed(args, reply.json))
+		printf("%s: accepted, at epoch %lld\n", args->positional[0], (long long)json_integer_value(json_object_get(reply.json, "epoch")));
+	reply_free(&reply);
 	return rc;
 }
 

@@ -235,6 +235,8 @@ char *absolute(const char *resource);
 int cmd_volume_add(const struct args *args);
 int cmd_volume_list(const struct args *args);
 int cmd_volume_show(const struct args *args);
+int cmd_volume_release(const struct args *args);
+int cmd_volume_accept(const struct args *args);
 int cmd_volume_remove(const struct args *args);
 int cmd_migrate(const struct args *args);
 int cmd_start(const struct args *args);

@@ -25,6 +25,17 @@ const struct command commands[] = {
 		"Refused while a client is connected or a session moves it. The data is not touched.",
 		"dray volume remove orders\n", LIST(), cmd_volume_remove },
 
+	{ "volume release", "NAME", 1, 1, "let go of a volume's legs that belong to no session",
+		"Legs that no session on record owns, as `dray status` names them under orphans: what is left after the agent's\n"
+		"repository was lost. What serves the volume stays, and the legs keep the data they have, which ends with that\n"
+		"moment: after a switch that is the way back. A hidden volume of a lost session is removed. Asks on a terminal.",
+		"dray volume release orders\n", LIST(OPT_YES), cmd_volume_release },
+	{ "volume accept", "NAME", 1, 1, "serve a volume as it is found",
+		"For a volume that is not served since its state is older than what the agent has seen, or another one of that name\n"
+		"(dray-iod's state directory was lost, or an older copy put back), or whose device has no identity that outlives a\n"
+		"restart of the host. Its sessions go where it says. Asks on a terminal.",
+		"dray volume accept orders\n", LIST(OPT_YES), cmd_volume_accept },
+
 	{ "migrate", "SOURCE TARGET...", 2, MANY, "move one volume or resource: start, show progress, until done",
 		"SOURCE is volume:NAME for a volume in use: it is copied while applications go on, and switched to TARGET once in\n"
 		"sync; `dray undo` leads back until `dray commit`. SOURCE may also be a file or device that nobody uses: then its\n"

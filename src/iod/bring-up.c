@@ -259,7 +259,22 @@ static int start(struct iod_volume *v, bool fresh, struct dray_error *err)
 			v->def.name, v->primary);
 	if (!primary->storage) {
 		struct dray_storage *st;
-		int rc = iod_leg_open(primary, true, fresh ? 0 : LOCK_WAIT, true, &st, err);
+		/* A word stands for a name that is good for one boot, never against an identity. */
+		pthread_mutex_lock(&v->iod->lock);
+		bool vouch = v->accepted && !vouched(primary);
+		pthread_mutex_unlock(&v->iod->lock);
+		int rc = iod_leg_open(primary, true, fresh ? 0 : LOCK_WAIT, !vouch, &st, err);
+		if (!rc && vouch && st->info.stable_identity && strcmp(st->info.identity, primary->def->identity)) {
+			rc = dray_error_kind(err, -ESTALE, "not_accessible", "%s: not the storage that was recorded: found %s, expected %s",
+				primary->def->resource, st->info.identity, primary->def->identity);
+			dray_storage_close(st);
+		}
+		if (!rc && vouch) {
+			iod_leg_record(primary, &st->info);
+			rc = iod_volume_save(v, err);
+			if (rc)
+				dray_storage_close(st);
+		}
 		if (rc) {
 			iod_leg_error(primary, "%s", err->text);
 			return rc;

@@ -34,6 +34,7 @@ struct iod_switch_log;
 
 struct iod_options {
 	const char *state_dir, *run_dir, *tcp;
+	const char *seen; /* the agent's list of the epochs that it saw (seen.h), or NULL */
 	unsigned threads;
 	bool allow_faults;
 };

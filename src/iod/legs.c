@@ -165,6 +165,22 @@ int iod_leg_open_new(struct iod_leg *leg, bool primary, bool vouch, struct dray_
 	return rc;
 }
 
+void iod_leg_record(struct iod_leg *leg, const struct dray_storage_info *info)
+{
+	struct iod_leg_def *d = leg->def;
+	struct iod *iod = leg->volume->iod;
+	pthread_mutex_lock(&iod->lock);
+	memcpy(d->identity, info->identity, sizeof d->identity);
+	memcpy(d->boot_id, iod->state.boot_id, sizeof d->boot_id);
+	d->stable = info->stable_identity;
+	d->size_bytes = info->size_bytes;
+	d->late_writes = info->late_writes;
+	d->extents = info->can_extents;
+	d->thin = info->thin;
+	d->has_zero = info->can_zero;
+	pthread_mutex_unlock(&iod->lock);
+}
+
 struct install {
 	struct iod_leg *leg;
 	struct dray_storage *st;

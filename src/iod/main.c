@@ -27,6 +27,8 @@ static const char help[] =
 	"                    (default for root /run/dray, else $XDG_RUNTIME_DIR/dray)\n"
 	"  --threads N       I/O threads; a volume lives on one of them (default: one a core)\n"
 	"  --tcp HOST:PORT   serve volumes over TCP too (no encryption: trusted networks only)\n"
+	"  --seen FILE       the agent's list of the epochs that it saw: a volume whose state is\n"
+	"                    older than that is not served\n"
 	"  --allow-faults    understand fault:OPTIONS:RESOURCE, for tests\n"
 	"  --log LEVEL       error, warn, info (default) or debug\n"
 	"  --help            this text\n"
@@ -72,12 +74,13 @@ static int log_level(const char *name)
 
 int main(int argc, char **argv)
 {
-	enum { STATE = 1, RUN, THREADS, TCP, FAULTS, LOG, HELP, VERSION };
+	enum { STATE = 1, RUN, THREADS, TCP, SEEN, FAULTS, LOG, HELP, VERSION };
 	static const struct option options[] = {
 		{ "state-dir", required_argument, NULL, STATE },
 		{ "run-dir", required_argument, NULL, RUN },
 		{ "threads", required_argument, NULL, THREADS },
 		{ "tcp", required_argument, NULL, TCP },
+		{ "seen", required_argument, NULL, SEEN },
 		{ "allow-faults", no_argument, NULL, FAULTS },
 		{ "log", required_argument, NULL, LOG },
 		{ "help", no_argument, NULL, HELP },
@@ -94,6 +97,7 @@ int main(int argc, char **argv)
 		case STATE: iod.options.state_dir = optarg; break;
 		case RUN: iod.options.run_dir = optarg; break;
 		case TCP: iod.options.tcp = optarg; break;
+		case SEEN: iod.options.seen = optarg; break;
 		case FAULTS: iod.options.allow_faults = true; break;
 		case THREADS:
 			threads = strtol(optarg, &end, 10);

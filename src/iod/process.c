@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "iod/control.h"
 #include "iod/mapfile.h"
+#include "iod/seen.h"
 #include "iod/splits.h"
 #include "iod/verbs.h"
 
@@ -95,6 +96,12 @@ static void load_volume(void *arg, const char *name)
 	v->let_go = epoch.let_go;
 	memcpy(v->token, epoch.token, sizeof v->token);
 	iod_volume_register(v);
+	if (iod_seen_check(iod->options.seen, &v->def, v->epoch, &err)) {
+		dray_log(DRAY_LOG_ERROR, "volume-not-served", "%s", err.text);
+		iod_volume_reason(v, "%s", err.text);
+		v->refused = true;
+		return;
+	}
 	iod_volume_start_later(v);
 }
 

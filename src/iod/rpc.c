@@ -18,6 +18,7 @@ const struct iod_rpc_method iod_rpc_methods[] = {
 		{ "hidden", IOD_P_BOOL, MAY }, { "read_only", IOD_P_BOOL, MAY }, { "block_bytes", IOD_P_COUNT, MAY }, { "identity", IOD_P_STRING, MAY },
 		{ "boot_id", IOD_P_STRING, MAY }, { "vouch", IOD_P_BOOL, MAY }) },
 	{ "volume.remove", PARAMS({ "name", IOD_P_STRING, MUST }, { "force", IOD_P_BOOL, MAY }) },
+	{ "volume.accept", PARAMS({ "name", IOD_P_STRING, MUST }) },
 	{ "volume.list", PARAMS() },
 	{ "volume.get", PARAMS({ "name", IOD_P_STRING, MUST }) },
 	{ "leg.attach", PARAMS({ "volume", IOD_P_STRING, MUST }, { "resource", IOD_P_RESOURCE, MUST },

@@ -10,22 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static void record_found(struct iod_leg *leg, const struct dray_storage_info *info)
-{
-	struct iod_leg_def *d = leg->def;
-	struct iod *iod = leg->volume->iod;
-	pthread_mutex_lock(&iod->lock);
-	memcpy(d->identity, info->identity, sizeof d->identity);
-	memcpy(d->boot_id, iod->state.boot_id, sizeof d->boot_id);
-	d->stable = info->stable_identity;
-	d->size_bytes = info->size_bytes;
-	d->late_writes = info->late_writes;
-	d->extents = info->can_extents;
-	d->thin = info->thin;
-	d->has_zero = info->can_zero;
-	pthread_mutex_unlock(&iod->lock);
-}
-
 static struct iod_leg *primary_of(struct iod_volume *v)
 {
 	struct iod_leg *primary = NULL;
@@ -68,7 +52,7 @@ static int attach(struct iod_call *call, struct iod_leg *leg, bool known_zero)
 		dray_storage_close(st);
 		return rc;
 	}
-	record_found(leg, &st->info);
+	iod_leg_record(leg, &st->info);
 	iod_leg_install(leg, st);
 	if (leg->def->durable) {
 		map_fd = iod_map_create(&v->iod->state, &v->def, leg->def->peer, leg->def->id, &call->err);
@@ -328,7 +312,7 @@ static int retry_leg(struct iod_call *call, struct iod_leg *leg)
 			return rc;
 		}
 		if (vouch)
-			record_found(leg, &st->info);
+			iod_leg_record(leg, &st->info);
 		iod_leg_install(leg, st);
 	}
 	if (vouch || leg->def->set_aside) {

@@ -260,6 +260,25 @@ json_t *iod_do_volume_remove(struct iod_call *call)
 	return rc ? NULL : json_object();
 }
 
+/* Somebody takes a volume as it is: one that is behind what the agent saw, or whose primary has no identity that outlives a boot. */
+json_t *iod_do_volume_accept(struct iod_call *call)
+{
+	struct iod_volume *v = iod_volume_get(call->iod, iod_arg_text(call, "name", ""), &call->err);
+	if (!v)
+		return NULL;
+	pthread_mutex_lock(&v->iod->lock);
+	bool start = v->refused;
+	v->refused = false;
+	v->accepted = true;
+	pthread_mutex_unlock(&v->iod->lock);
+	dray_log(DRAY_LOG_WARN, "volume-accepted", "%s, at epoch %llu", v->def.name, (unsigned long long)v->epoch);
+	if (start)
+		iod_volume_start_later(v);
+	json_t *result = iod_volume_json(v);
+	iod_volume_put(v);
+	return result;
+}
+
 json_t *iod_do_volume_list(struct iod_call *call)
 {
 	struct iod *iod = call->iod;

@@ -96,6 +96,7 @@ iod_verb iod_verb_find(const char *method)
 		{ "status", do_status },
 		{ "volume.add", iod_do_volume_add },
 		{ "volume.remove", iod_do_volume_remove },
+		{ "volume.accept", iod_do_volume_accept },
 		{ "volume.list", iod_do_volume_list },
 		{ "volume.get", iod_do_volume_get },
 		{ "leg.attach", iod_do_leg_attach },

@@ -12,6 +12,7 @@
 json_t *iod_do_volume_add(struct iod_call *call);
 json_t *iod_do_volume_remove(struct iod_call *call);
 json_t *iod_do_volume_list(struct iod_call *call);
+json_t *iod_do_volume_accept(struct iod_call *call);
 json_t *iod_do_volume_get(struct iod_call *call);
 json_t *iod_do_copy_set(struct iod_call *call);
 /* verbs-leg.c */

@@ -72,6 +72,8 @@ struct iod_volume {
 	unsigned exports;           /* of them, exports in use: a client is being let in, is there, or just left */
 	bool taken;                 /* the verb right */
 	bool served, removed, in_doubt;
+	bool refused;               /* not brought up: the agent knows of a newer state (seen.h) */
+	bool accepted;              /* somebody vouches for its primary, too (volume.accept) */
 	char reason[480];           /* why it is not served */
 	atomic_uint clients;
 
@@ -128,6 +130,8 @@ int iod_leg_locate(struct iod_leg *leg, struct dray_error *err);
  * under whatever name it has now; one without an identity that outlives a boot has to have been seen in this one, or be
  * vouched for by who calls. -ESTALE "not_accessible". */
 int iod_leg_open_new(struct iod_leg *leg, bool primary, bool vouch, struct dray_storage **st, struct dray_error *err);
+/* Keeps in the leg's definition what was found under its name. Not durable before iod_volume_save. */
+void iod_leg_record(struct iod_leg *leg, const struct dray_storage_info *info);
 /* Hands an open storage to the leg (on the I/O thread). */
 void iod_leg_install(struct iod_leg *leg, struct dray_storage *st);
 /* Takes it away: flushes if `flush`, detaches from the loop and closes. The engine must not use it any more. Returns the

@@ -196,6 +196,11 @@ class FakeIod:
             self.sync(v["name"])
         return {"leg": leg["id"], "volume": v}
 
+    def do_volume_accept(self, p):
+        if p["name"] not in self.volumes:
+            raise Refused("not_found", f"there is no volume {p['name']}")
+        return self.volumes[p["name"]]
+
     def do_leg_detach(self, p):
         v, leg = self._find(p)
         v["legs"].remove(leg)
