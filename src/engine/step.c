@@ -382,8 +382,11 @@ static void compare(struct dray_vol *v, struct step *s)
 		}
 		leg->verify_skipped += skipped;
 		leg->verify_compared += s->length - skipped;
+		uint64_t before = leg->verify_differing;
 		if (!equal)
 			note_difference(v, s);
+		if (s->fix)
+			leg->verify_repaired += leg->verify_differing - before;
 	} else if (equal) {
 		leg->compared += s->length;
 	}
@@ -394,8 +397,6 @@ static void compare(struct dray_vol *v, struct step *s)
 	s->differed = true;
 	/* Whatever was proved of the leg, it has been read now, and it is not so. */
 	dray_bitmap_clear(&leg->known_zero, region_of(v, s->offset));
-	if (s->walk == WALK_VERIFY)
-		leg->verify_repaired += s->length;
 	if (PLANT(H16_REPAIR_FROM_TARGET) && s->walk == WALK_VERIFY) {
 		s->phase = ST_WRITE;
 		s->at = 0;
