@@ -78,6 +78,8 @@ struct pair_run {
 	enum pair_goal goal;
 	bool pause_detach;     /* pause --detach */
 	char actor[32];        /* who set the goal */
+	bool verify_asked, verify_repair; /* by the verb */
+	unsigned verify_sample;
 
 	/* memory only */
 	bool touched;          /* by the change under way (change.c) */
@@ -110,8 +112,9 @@ struct pair_run {
 		unsigned retries;
 	} trouble[RUN_LEGS]; /* of the targets, then, after a switch, the old source (trouble.c) */
 	uint64_t source_told_at, elsewhere_told_at;
-	bool verifying, verify_asked, verify_repair;
-	unsigned verify_sample, verify_step; /* asked for; of the one that runs */
+	bool verifying;
+	size_t verify_leg;     /* that is being compared (verify.c) */
+	char verify_ended[64]; /* by what the last one was ended, for who waited for it; or "" */
 	char incarnation[40];  /* of dray-iod, when the counters below began */
 	uint64_t base_copied, base_skipped, base_recopied; /* of earlier incarnations of dray-iod */
 	uint64_t last_copied, last_skipped, last_recopied;
@@ -381,8 +384,10 @@ void raise_call(struct agent *a, struct api_call *call);
 
 /* ---- verbs.c ---- */
 void verb_call(struct agent *a, struct job *job, enum dray_verb verb, struct api_call *call);
-/* The call is answered when the verb is done for these pairs (s->n_pairs, malloc'ed, taken over). */
-void verb_wait(struct job *job, enum dray_verb verb, struct api_call *call, bool *pairs);
+
+/* ---- waiting.c ---- */
+/* Keeps the call until the verb is done for the pairs. Takes over `pairs` and `not_done` (may be NULL). */
+void waiter_add(struct job *job, enum dray_verb verb, struct api_call *call, bool *pairs, json_t *not_done);
 void waiters_check(struct agent *a);
 /* Answers all waiting calls: the agent stops. */
 void waiters_stop(struct agent *a);

@@ -175,10 +175,14 @@ enum dray_when job_when(const struct job *job)
 
 json_t *run_work(const struct pair_run *run)
 {
-	return json_pack("{s:s, s:b, s:s, s:s, s:[I,I,I,I,I,I]}", "goal", goal_words[run->goal], "pause_detach", run->pause_detach,
+	json_t *work = json_pack("{s:s, s:b, s:s, s:s, s:[I,I,I,I,I,I]}", "goal", goal_words[run->goal], "pause_detach", run->pause_detach,
 		"actor", run->actor, "incarnation", run->incarnation, "counters", (json_int_t)run->base_copied,
 		(json_int_t)run->base_skipped, (json_int_t)run->base_recopied, (json_int_t)run->last_copied,
 		(json_int_t)run->last_skipped, (json_int_t)run->last_recopied);
+	if (run->verify_asked)
+		json_object_set_new(work, "verify",
+			json_pack("{s:i, s:b}", "sample", (int)run->verify_sample, "repair", run->verify_repair));
+	return work;
 }
 
 static uint64_t counter(const json_t *list, size_t at)
@@ -206,6 +210,10 @@ void run_work_load(struct pair_run *run, const json_t *work)
 	run->last_copied = counter(counters, 3);
 	run->last_skipped = counter(counters, 4);
 	run->last_recopied = counter(counters, 5);
+	const json_t *verify = json_object_get(work, "verify");
+	run->verify_asked = json_is_object(verify);
+	run->verify_sample = (unsigned)json_integer_value(json_object_get(verify, "sample"));
+	run->verify_repair = json_is_true(json_object_get(verify, "repair"));
 }
 
 /* ---- the answer ---- */

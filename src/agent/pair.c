@@ -327,17 +327,20 @@ void pair_step(struct pair_run *run)
 		break;
 	case DRAY_PAIR_COPYING:
 	case DRAY_PAIR_SYNCED:
-		if (pause)
-			pause_step(run);
-		else if (!pause_legs(run, false))
+		if (!pause && !pause_legs(run, false))
 			verify_step(run);
+		else if (pause && !verify_step(run)) /* one that runs is ended first */
+			pause_step(run);
 		break;
 	case DRAY_PAIR_SWITCHED: verify_step(run); break;
-	case DRAY_PAIR_QUEUED: pause_legs(run, true); break;
+	case DRAY_PAIR_QUEUED:
+		if (!verify_step(run))
+			pause_legs(run, true);
+		break;
 	case DRAY_PAIR_PAUSED:
 		if (!pause)
 			resume_step(run);
-		else
+		else if (!verify_step(run))
 			pause_legs(run, true);
 		break;
 	default: break;

@@ -149,5 +149,5 @@ void retire_ask(struct agent *a, struct job *job, struct api_call *call, bool *p
 			return;
 		}
 	}
-	verb_wait(job, DRAY_VERB_RETIRE, call, pairs);
+	waiter_add(job, DRAY_VERB_RETIRE, call, pairs, NULL);
 }

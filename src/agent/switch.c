@@ -156,6 +156,8 @@ static void done_pair(struct change *c, struct pair_run *run, const json_t *resu
 		(unsigned long long)p->epoch_before, (unsigned long long)p->epoch_before + 1,
 		p->blackout_us == DRAY_UNKNOWN ? -1LL : (long long)us);
 	if (is_undo(job)) {
+		if (job->s->verify != DRAY_VERIFY_NONE)
+			set_text(&p->verified, NULL); /* the next switch is verified anew */
 		change_pair(c, run, DRAY_PAIR_SYNCED, NULL);
 		return;
 	}
@@ -349,10 +351,12 @@ static int check_member(struct job *job, size_t i, const char *kind, bool accept
 	/* One of the two is wrong, and nobody knows which. */
 	if (p->verified && !strcmp(p->verified, "differs"))
 		return dray_error_kind(err, -EAGAIN, "differs",
-			"pair %u: the last verification found bytes that differ; verify it again, with repair if the %s is right", p->id,
-			undo ? "target" : "source");
+			"pair %u: the last verification found %s; verify it again, with --repair if the %s is right", p->id,
+			verify_where(p, why, sizeof why), undo ? "target" : "source");
 	if (!undo && verify_missing(run))
-		return dray_error_kind(err, -EAGAIN, "not_verified", "pair %u is being verified", p->id);
+		return dray_error_kind(err, -EAGAIN, "not_verified", "pair %u is being verified: %lld of %llu bytes are compared", p->id,
+			(long long)json_integer_value(json_object_get(p->verification, "bytes_compared")),
+			(unsigned long long)run->view.size_bytes);
 	return 0;
 }
 
@@ -390,6 +394,7 @@ int switch_begin(struct job *job, const char *kind, const bool *pairs, bool acce
 		if (!pairs[i])
 			continue;
 		change_touch(&c, run);
+		verify_stop(&c, run, !strcmp(kind, "undo") ? "an undo" : "a switch");
 		if (strcmp(actor, ACTOR_SELF))
 			p->switch_attempts = 0; /* a person's command begins anew */
 		set_text(&p->switch_token, "%s", job->token);

@@ -3,8 +3,7 @@
  * The verbs: pause, resume, cancel, switch, undo, commit, retry, verify; retire is in a file of its own.
  *
  * A verb is checked against the table for every pair it concerns, recorded as what is wanted, and answered when the pairs are
- * there (or when it turned out that they can't be): until then its call waits in a.waiters. What is recorded is carried out even if
- * nobody waits any more.
+ * there (waiting.c). Where anything of it is not legal or not possible, nothing of it is done.
  */
 #include "agent/agent.h"
 
@@ -21,125 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATIENCE (60 * SECOND) /* for an answer; what was asked goes on */
-
-/* ---- waiting ---- */
-
-static void waiter_free(struct waiter *w)
-{
-	dray_list_del(&w->node);
-	json_decref(w->not_done);
-	free(w->pairs);
-	free(w);
-}
-
-static void wait_for(struct job *job, enum dray_verb verb, struct api_call *call, bool *pairs, json_t *not_done)
-{
-	struct agent *a = job->agent;
-	struct waiter *w = calloc(1, sizeof *w);
-	if (!w)
-		abort();
-	bool bounded = verb != DRAY_VERB_SWITCH && verb != DRAY_VERB_UNDO && verb != DRAY_VERB_VERIFY && verb != DRAY_VERB_RETIRE;
-	*w = (struct waiter){ .call = call, .job = job, .verb = verb, .pairs = pairs, .not_done = not_done,
-		.deadline = bounded ? a->now + PATIENCE : NEVER };
-	dray_list_add_tail(&a->waiters, &w->node);
-	agent_turn_by(a, w->deadline);
-	job_wake(job);
-}
-
-void verb_wait(struct job *job, enum dray_verb verb, struct api_call *call, bool *pairs)
-{
-	wait_for(job, verb, call, pairs, NULL);
-}
-
-static bool still(const struct waiter *w, const struct pair_run *run, const struct dray_pair *p)
-{
-	switch (w->verb) {
-	case DRAY_VERB_PAUSE:
-		return p->state == DRAY_PAIR_STARTING || p->state == DRAY_PAIR_COPYING || p->state == DRAY_PAIR_SYNCED;
-	case DRAY_VERB_RESUME: return p->state == DRAY_PAIR_PAUSED;
-	case DRAY_VERB_CANCEL: return run->goal == GOAL_CANCEL;
-	case DRAY_VERB_COMMIT: return run->goal == GOAL_COMMIT;
-	case DRAY_VERB_SWITCH:
-	case DRAY_VERB_UNDO: return p->state == DRAY_PAIR_SWITCHING;
-	case DRAY_VERB_VERIFY: return run->verify_asked;
-	case DRAY_VERB_RETIRE: return p->retired.state == DRAY_RETIRED_PENDING;
-	default: return false;
-	}
-}
-
-static bool reached(const struct waiter *w, const struct dray_pair *p)
-{
-	switch (w->verb) {
-	case DRAY_VERB_SWITCH:
-		return p->state == DRAY_PAIR_SWITCHED || p->state == DRAY_PAIR_COMMITTED || p->state == DRAY_PAIR_COMPLETED;
-	case DRAY_VERB_UNDO: return p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_COPYING;
-	case DRAY_VERB_CANCEL: return p->state == DRAY_PAIR_CANCELED;
-	case DRAY_VERB_COMMIT: return p->state == DRAY_PAIR_COMMITTED;
-	case DRAY_VERB_VERIFY: return p->verified;
-	case DRAY_VERB_RETIRE: return p->retired.state == DRAY_RETIRED_DONE;
-	default: return true;
-	}
-}
-
-static void check(struct waiter *w)
-{
-	struct job *job = w->job;
-	bool waits = false, all = true;
-	const char *trouble = NULL;
-	for (size_t i = 0; i < job->s->n_pairs; i++) {
-		if (!w->pairs[i])
-			continue;
-		if (still(w, &job->runs[i], &job->s->pairs[i])) {
-			waits = true;
-			if (job->runs[i].op_error[0])
-				trouble = job->runs[i].op_error;
-		} else if (!reached(w, &job->s->pairs[i])) {
-			all = false;
-			const struct dray_pair *p = &job->s->pairs[i];
-			const char *why = w->verb == DRAY_VERB_RETIRE ? p->retired.reason : p->reason;
-			trouble = trouble ? trouble : why;
-		}
-	}
-	const char *verb = dray_verb_word(w->verb);
-	bool by_switch = w->verb == DRAY_VERB_SWITCH || w->verb == DRAY_VERB_UNDO;
-	if (waits && trouble && !by_switch)
-		api_problem(w->call, 500, 1, "failed", "%s of session %s: %s; it is tried again", verb, job->s->name, trouble);
-	else if (waits && job->agent->now >= w->deadline)
-		api_problem(w->call, 504, 7, "timeout", "%s of session %s is not done after %u s%s; it goes on", verb,
-			job->s->name, (unsigned)(PATIENCE / SECOND),
-			iod_ready(job->agent->iod) ? "" : " because dray-iod does not answer");
-	else if (waits)
-		return;
-	else if (!all)
-		api_problem(w->call, 500, 1, by_switch ? "not_switched" : "failed", "%s of session %s: %s", verb, job->s->name,
-			by_switch && job->switch_error[0] ? job->switch_error : trouble ? trouble : "not done");
-	else if (w->verb == DRAY_VERB_VERIFY)
-		api_reply(w->call, 200, verify_report(job, w->pairs));
-	else
-		api_document(w->call, 200, job, w->not_done ? json_pack("{s:O}", "not_paused", w->not_done) : NULL);
-	waiter_free(w);
-}
-
-void waiters_check(struct agent *a)
-{
-	dray_list_for_each_safe (n, &a->waiters) {
-		struct waiter *w = dray_container(n, struct waiter, node);
-		agent_turn_by(a, w->deadline);
-		if (w->job->looked || a->now >= w->deadline)
-			check(w);
-	}
-}
-
-void waiters_stop(struct agent *a)
-{
-	dray_list_for_each_safe (n, &a->waiters) {
-		struct waiter *w = dray_container(n, struct waiter, node);
-		api_problem(w->call, 503, 6, "stopping", "the agent stops; the %s goes on", dray_verb_word(w->verb));
-		waiter_free(w);
-	}
-}
-
 /* ---- what is asked ---- */
 
 struct ask {
@@ -151,6 +31,7 @@ struct ask {
 	bool named;    /* by --pair */
 	bool detach, repair, accept_bad;
 	unsigned sample;
+	const char *vehicle; /* or NULL */
 };
 
 static void refuse(struct ask *q, const struct dray_pair *p)
@@ -182,7 +63,7 @@ static void answer_now(struct ask *q)
 
 static void answer_later(struct ask *q, json_t *not_done)
 {
-	wait_for(q->job, q->verb, q->call, q->pairs, not_done);
+	waiter_add(q->job, q->verb, q->call, q->pairs, not_done);
 }
 
 /* The record failed: nothing was done. */
@@ -230,6 +111,7 @@ static void ask_pause(struct ask *q)
 			job->s->pairs[i].pause_reasons |= DRAY_PAUSE_USER;
 		job->runs[i].pause_detach = q->detach;
 		job->runs[i].op_error[0] = 0;
+		verify_stop(&c, &job->runs[i], "a pause");
 		snprintf(job->runs[i].actor, sizeof job->runs[i].actor, "%s", q->call->actor);
 	}
 	if (change_end(&c)) {
@@ -308,8 +190,8 @@ static void ask_goal(struct ask *q, enum pair_goal goal, bool (*blocks)(enum dra
 		enum dray_legal l = legal(q, i);
 		if (l == DRAY_LEGAL) {
 			change_goal(&c, &job->runs[i], goal);
-			verify_forget(&job->runs[i]);
 			job->runs[i].op_error[0] = 0;
+			verify_stop(&c, &job->runs[i], goal == GOAL_CANCEL ? "a cancel" : "a commit");
 			job->runs[i].retry_at = 0;
 		}
 		q->pairs[i] = l != DRAY_ILLEGAL;
@@ -425,9 +307,29 @@ static void ask_switch(struct ask *q)
 	answer_later(q, NULL);
 }
 
+/* Whether the vehicle that was asked for can go on with the pair. */
+static bool check_vehicle(struct ask *q, size_t i, const struct dray_vehicle **vehicle)
+{
+	const struct dray_pair *p = &q->job->s->pairs[i];
+	struct dray_error err;
+	char pointer[40];
+	struct dray_vehicle_facts facts = { .online = dray_source_volume(&p->source), .iod_ready = iod_ready(q->a->iod),
+		.n_targets = (unsigned)p->n_targets, .mode = q->job->s->mode,
+		.size_bytes = p->progress.bytes_total == DRAY_UNKNOWN ? 0 : p->progress.bytes_total };
+	*vehicle = dray_vehicle_choose(q->vehicle, &facts, &err);
+	if (*vehicle)
+		return true;
+	snprintf(pointer, sizeof pointer, "/pairs/%zu/vehicle", i);
+	dray_problems_add(&q->call->problems, pointer, 0, "vehicle", q->vehicle, dray_vehicle_words(), "pair %u: %s", p->id, err.text);
+	return false;
+}
+
+/* With another vehicle (S13): what the last one attached is gone, for a pair that fails at its start lets its legs go (GOAL_HALT); a pair
+ * that failed later keeps them, and they are its own vehicle's. */
 static void ask_retry(struct ask *q)
 {
 	struct job *job = q->job;
+	const struct dray_vehicle *vehicle = NULL;
 	bool any = false;
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
 		bool look = q->pairs[i] && trouble_may_look_again(job, i);
@@ -436,10 +338,23 @@ static void ask_retry(struct ask *q)
 			free(q->pairs);
 			return;
 		}
-		any |= (legal(q, i) == DRAY_LEGAL && job->runs[i].goal == GOAL_NONE) || look;
+		if (legal(q, i) == DRAY_LEGAL && job->runs[i].goal == GOAL_NONE) {
+			any = true;
+			if (q->vehicle && check_vehicle(q, i, &vehicle) && vehicle != job->runs[i].vehicle && job->runs[i].view_valid &&
+				job->runs[i].view.targets[0].found)
+				dray_problems_add(&q->call->problems, "/vehicle", 0, "vehicle", q->vehicle, job->runs[i].vehicle->name,
+					"pair %u: the vehicle %s has a part of it already: cancel the pair, and move it anew", job->s->pairs[i].id,
+					job->runs[i].vehicle->name);
+		}
+		any |= look;
 	}
 	if (!any) {
 		refuse(q, NULL);
+		free(q->pairs);
+		return;
+	}
+	if (q->call->problems.n) {
+		api_problems(q->call, &q->call->problems);
 		free(q->pairs);
 		return;
 	}
@@ -452,6 +367,12 @@ static void ask_retry(struct ask *q)
 			change_event(&c, p->id, "retry", NULL, NULL, "bad ranges of the source are looked at once more");
 		if (legal(q, i) != DRAY_LEGAL || job->runs[i].goal != GOAL_NONE)
 			continue;
+		if (q->vehicle) {
+			check_vehicle(q, i, &vehicle);
+			change_touch(&c, &job->runs[i]);
+			job->runs[i].vehicle = vehicle;
+			set_text(&p->vehicle_chosen, "%s", vehicle->name);
+		}
 		change_touch(&c, &job->runs[i]);
 		for (size_t t = 0; t < p->n_targets; t++)
 			set_text(&p->targets[t].error, NULL);
@@ -496,44 +417,100 @@ static void ask_verify(struct ask *q)
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
 		if (!q->pairs[i])
 			continue;
-		change_touch(&c, &job->runs[i]);
-		set_text(&job->s->pairs[i].verified, NULL);
+		verify_ask(&c, &job->runs[i], q->sample, q->repair);
+		job->runs[i].op_error[0] = 0;
 	}
-	if (change_end(&c)) {
+	if (change_end(&c))
 		not_recorded(q, &c);
-		return;
-	}
-	for (size_t i = 0; i < job->s->n_pairs; i++) {
-		if (!q->pairs[i])
-			continue;
-		job->runs[i].verify_asked = true;
-		job->runs[i].verify_sample = q->sample;
-		job->runs[i].verify_repair = q->repair;
-	}
-	answer_later(q, NULL);
+	else
+		answer_later(q, NULL);
 }
 
-/* The body: {pairs: [..], detach, repair, sample, accept_bad, how}. */
-static bool read_body(struct ask *q)
+/* ---- the body: {pairs: [..], detach, repair, sample, vehicle, accept_bad, how} ---- */
+
+struct member {
+	const char *key;
+	enum dray_verb verb; /* DRAY_VERB_COUNT: of every verb */
+	bool (*good)(const json_t *value);
+	const char *legal;
+};
+
+static bool is_pairs(const json_t *v)
+{
+	return json_is_array(v) && json_array_size(v);
+}
+
+static bool is_bool(const json_t *v)
+{
+	return json_is_boolean(v);
+}
+
+static bool is_sample(const json_t *v)
+{
+	return json_is_integer(v) && json_integer_value(v) >= 1 && json_integer_value(v) <= 1000000;
+}
+
+static bool is_text(const json_t *v)
+{
+	return json_is_string(v);
+}
+
+static bool is_any(const json_t *v)
+{
+	return true;
+}
+
+static const struct member members[] = {
+	{ "pairs", DRAY_VERB_COUNT, is_pairs, "a list of at least one pair's id; leave it out for all" },
+	{ "detach", DRAY_VERB_PAUSE, is_bool, "true or false" },
+	{ "sample", DRAY_VERB_VERIFY, is_sample, "1 (all of it) to 1000000 (every Nth step)" },
+	{ "accept_bad", DRAY_VERB_SWITCH, is_bool, "true or false" },
+	{ "accept_bad", DRAY_VERB_UNDO, is_bool, "true or false" },
+	{ "how", DRAY_VERB_RETIRE, is_any, NULL }, /* retire-ask.c looks at it */
+	{ "repair", DRAY_VERB_VERIFY, is_bool, "true or false" },
+	{ "vehicle", DRAY_VERB_RETRY, is_text, NULL },
+};
+
+/* Each member is one that the verb has, and of its form: else all of it is refused. */
+static bool check_members(struct ask *q)
 {
 	const char *key;
 	json_t *value;
-	size_t i;
 	json_object_foreach (q->call->body, key, value) {
-		bool known = !strcmp(key, "pairs") || (!strcmp(key, "detach") && q->verb == DRAY_VERB_PAUSE) ||
-			     (!strcmp(key, "accept_bad") && (q->verb == DRAY_VERB_SWITCH || q->verb == DRAY_VERB_UNDO)) ||
-			     ((!strcmp(key, "repair") || !strcmp(key, "sample")) && q->verb == DRAY_VERB_VERIFY) ||
-			     (!strcmp(key, "how") && q->verb == DRAY_VERB_RETIRE);
-		if (!known) {
+		const struct member *m = NULL;
+		for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+			if (!strcmp(members[i].key, key) && (members[i].verb == q->verb || members[i].verb == DRAY_VERB_COUNT))
+				m = &members[i];
+		if (!m) {
 			api_problem(q->call, 400, 2, "unknown_key", "%s does not take %s", dray_verb_word(q->verb), key);
 			return false;
 		}
+		if (m->good(value))
+			continue;
+		char pointer[40], *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+		snprintf(pointer, sizeof pointer, "/%s", key);
+		dray_problems_add(&q->call->problems, pointer, 0, "bad_value", text, m->legal ? m->legal : dray_vehicle_words(),
+			"\"%s\" can't be that", key);
+		free(text);
 	}
+	if (!q->call->problems.n)
+		return true;
+	api_problems(q->call, &q->call->problems); /* and it is not ours any more */
+	return false;
+}
+
+static bool read_body(struct ask *q)
+{
+	json_t *value;
+	size_t i;
+	if (!check_members(q))
+		return false;
 	q->detach = json_is_true(json_object_get(q->call->body, "detach"));
 	q->accept_bad = json_is_true(json_object_get(q->call->body, "accept_bad"));
 	q->repair = json_is_true(json_object_get(q->call->body, "repair"));
-	json_int_t sample = json_integer_value(json_object_get(q->call->body, "sample"));
-	q->sample = sample > 1 && sample < 1000000 ? (unsigned)sample : 1;
+	q->vehicle = json_string_value(json_object_get(q->call->body, "vehicle"));
+	value = json_object_get(q->call->body, "sample");
+	q->sample = value ? (unsigned)json_integer_value(value) : 1;
 	json_t *pairs = json_object_get(q->call->body, "pairs");
 	q->named = json_array_size(pairs) > 0;
 	for (size_t k = 0; k < q->job->s->n_pairs; k++)

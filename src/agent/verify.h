@@ -9,11 +9,17 @@
 bool verify_step(struct pair_run *run);
 /* Looks at the figures of a running one. */
 void verify_observe(struct pair_run *run);
-/* Forgets one that runs or was asked for. */
+/* By the verb. One that runs and is just like it is joined; another one is begun anew. */
+void verify_ask(struct change *c, struct pair_run *run, unsigned sample, bool repair);
+/* Forgets one that runs or was asked for: inside a change that touched the pair. dray-iod is told by the next step. */
 void verify_forget(struct pair_run *run);
+/* The same for a verb (`by`: "a pause"), whose change it is; who waits for the verification is told. */
+void verify_stop(struct change *c, struct pair_run *run, const char *by);
 /* The document asks for a verification before the switch and it has not ended well yet. */
 bool verify_missing(const struct pair_run *run);
-/* {"pairs": [{id, bytes_compared, bytes_differing, ranges}]} of the pairs marked. New reference. */
+/* "4096 bytes that differ, in 1 place, the first at 3145728 of /dev/sdb", of the last one. Returns buf. */
+char *verify_where(const struct dray_pair *p, char *buf, size_t size);
+/* {"pairs": [{id, bytes_compared, bytes_differing, bytes_repaired, ranges, targets ...}]} of the pairs marked. New reference. */
 json_t *verify_report(const struct job *job, const bool *pairs);
 
 #endif

@@ -384,6 +384,8 @@ json_t *verb_body(const struct args *args)
 	if (given(args, OPT_REPAIR))
 		json_object_set_new(body, "repair", json_true());
 	set_option(body, "sample", args, OPT_SAMPLE);
+	if (given(args, OPT_VEHICLE))
+		json_object_set_new(body, "vehicle", json_string(args->value[OPT_VEHICLE]));
 	return body;
 }
 
@@ -423,22 +425,25 @@ int cmd_verb(const struct args *args)
 
 int cmd_verify(const struct args *args)
 {
-	static const char *const headings[] = { "PAIR", ">COMPARED", ">DIFFERING", "FIRST DIFFERENCE", NULL };
+	static const char *const headings[] = { "PAIR", "COMPARED WITH", ">COMPARED", ">DIFFERING", ">REPAIRED", "FIRST DIFFERENCE", NULL };
 	char *path = path_of("sessions", args->positional[0], "/verify"), buf[64];
 	struct reply reply;
 	int rc = send_json(args, "POST", path, verb_body(args), &reply);
-	json_t *pairs = json_object_get(reply.json, "pairs"), *pair;
+	json_t *pairs = json_object_get(reply.json, "pairs"), *pair, *leg;
 	json_int_t differing = 0;
-	size_t i;
+	size_t i, k;
 	json_array_foreach(pairs, i, pair)
 		differing += json_integer_value(json_object_get(pair, "bytes_differing"));
 	if (!rc && !printed(args, reply.json)) {
 		struct table *t = table_new(headings);
-		json_array_foreach(pairs, i, pair) {
-			const json_t *range = json_array_get(json_object_get(pair, "ranges"), 0);
+		json_array_foreach(pairs, i, pair) json_array_foreach(json_object_get(pair, "targets"), k, leg)
+		{
+			const json_t *range = json_array_get(json_object_get(leg, "ranges"), 0);
 			table_add(t, text_of(pair, "id"));
-			table_add(t, size_text(json_object_get(pair, "bytes_compared"), buf));
-			table_add(t, size_text(json_object_get(pair, "bytes_differing"), buf));
+			table_add(t, text_of(leg, "resource"));
+			table_add(t, size_text(json_object_get(leg, "bytes_compared"), buf));
+			table_add(t, size_text(json_object_get(leg, "bytes_differing"), buf));
+			table_add(t, size_text(json_object_get(leg, "bytes_repaired"), buf));
 			*buf = 0;
 			if (range)
 				snprintf(buf, sizeof buf, "at %lld", (long long)json_integer_value(json_object_get(range, "offset")));

@@ -529,6 +529,7 @@ void dray_session_free(struct dray_session *session)
 		free(p->reason);
 		free(p->phase);
 		free(p->verified);
+		json_decref(p->verification);
 		free(p->iod_volume);
 		free(p->switch_token);
 		json_decref(p->holds);

@@ -159,6 +159,8 @@ static void add_pair_output(json_t *doc, const struct dray_session *s, const str
 	json_object_set_new(doc, "bad_bytes", number_or_null(p->bad_bytes));
 	json_object_set_new(doc, "bad_ranges", p->bad_ranges ? json_deep_copy(p->bad_ranges) : json_array());
 	json_object_set_new(doc, "verified", text_or_null(p->verified));
+	if (p->verification)
+		json_object_set_new(doc, "verification", json_deep_copy(p->verification));
 	json_t *retired = dray_retired_json(&p->retired);
 	if (retired)
 		json_object_set_new(doc, "retired", retired);

@@ -105,6 +105,7 @@ struct dray_pair {
 	uint64_t bad_bytes;     /* DRAY_UNKNOWN */
 	uint64_t accept_bad_bytes; /* intent of a switch: so many may be left behind */
 	char *verified;         /* "clean", "differs", or NULL: not verified */
+	json_t *verification;   /* the last one or the one that runs, as it is shown (agent/verify.c), or NULL */
 	char *iod_volume;       /* the volume it runs on in dray-iod, or NULL */
 	uint64_t epoch_before;  /* intent of a switch (H9) */
 	char *switch_token;     /* or NULL */

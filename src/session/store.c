@@ -94,6 +94,8 @@ static json_t *save_pair(const struct dray_pair *p)
 	if (p->bad_ranges)
 		json_object_set(o, "bad_ranges", p->bad_ranges);
 	put_text(o, "verified", p->verified);
+	if (p->verification)
+		json_object_set_new(o, "verification", json_deep_copy(p->verification));
 	put_text(o, "iod_volume", p->iod_volume);
 	put_number(o, "epoch_before", p->epoch_before);
 	put_text(o, "switch_token", p->switch_token);
@@ -139,6 +141,7 @@ static int load_pair(const json_t *o, struct dray_pair *p)
 	p->accept_bad_bytes = get_number_or(o, "accept_bad_bytes", 0);
 	p->bad_ranges = json_deep_copy(json_object_get(o, "bad_ranges"));
 	p->verified = get_text(o, "verified");
+	p->verification = json_deep_copy(json_object_get(o, "verification"));
 	p->iod_volume = get_text(o, "iod_volume");
 	p->epoch_before = get_number_or(o, "epoch_before", 0);
 	p->switch_token = get_text(o, "switch_token");

@@ -119,6 +119,7 @@ static void read_leg(const json_t *leg, struct dray_leg_view *view)
 	view->verify_seen = json_is_object(verify);
 	view->verify_running = flag(verify, "running");
 	view->verify_compared_bytes = number(verify, "compared_bytes");
+	view->verify_skipped_bytes = number(verify, "skipped_bytes");
 	view->verify_differing_bytes = number(verify, "differing_bytes");
 	view->verify_repaired_bytes = number(verify, "repaired_bytes");
 	view->verify_ranges = json_object_get(verify, "ranges");
@@ -218,6 +219,11 @@ static void verify_start(struct dray_rpc *rpc, const struct dray_pair *p, int le
 		done, arg);
 }
 
+static void verify_stop(struct dray_rpc *rpc, const struct dray_pair *p, int leg, dray_vehicle_done *done, void *arg)
+{
+	rpc->call(rpc, "verify.stop", of_leg(p, leg), done, arg);
+}
+
 static json_t *with_bad(json_t *member, const struct dray_switch_member *m)
 {
 	if (m->accept_bad_bytes)
@@ -294,6 +300,7 @@ const struct dray_vehicle dray_vehicle_host = {
 	.retry = retry,
 	.set_limits = set_limits,
 	.verify_start = verify_start,
+	.verify_stop = verify_stop,
 	.switch_group = switch_group,
 	.split_group = split_group,
 	.switch_status = switch_status,

@@ -58,7 +58,7 @@ struct dray_leg_view {
 	uint64_t unsettled;
 	char error[200]; /* or "" */
 	bool verify_seen, verify_running;
-	uint64_t verify_compared_bytes, verify_differing_bytes, verify_repaired_bytes;
+	uint64_t verify_compared_bytes, verify_skipped_bytes, verify_differing_bytes, verify_repaired_bytes;
 	json_t *verify_ranges; /* of the view's volume, or NULL */
 };
 
@@ -119,6 +119,8 @@ struct dray_vehicle {
 	/* Required where verify. sample: 1 = all. */
 	void (*verify_start)(struct dray_rpc *rpc, const struct dray_pair *p, int leg, unsigned sample, bool repair,
 		dray_vehicle_done *done, void *arg);
+	/* Required where verify. Ends one that runs; none runs: success. */
+	void (*verify_stop)(struct dray_rpc *rpc, const struct dray_pair *p, int leg, dray_vehicle_done *done, void *arg);
 	/* Required where group. All members or none; the same token again gives the first one's outcome. `commit`: there is to
 	 * be no way back: the old sources are let go, as images of that instant. */
 	void (*switch_group)(struct dray_rpc *rpc, const struct dray_switch_member *members, size_t n, uint64_t deadline_ns,

@@ -58,10 +58,13 @@ with FakeAgent() as a:
     a.run("set", "orders", "limits.rate=50MiB", "priority=high", "window=[\"19:00-07:00\"]", "x==")
     assert json.loads(a.asked[-1][2]) == {"limits.rate": "50MiB", "priority": "high", "window": "[\"19:00-07:00\"]", "x": "="}
 
-    report = {"pairs": [{"id": "1", "bytes_compared": 1 << 20, "bytes_differing": 0, "ranges": []}]}
+    figures = {"bytes_compared": 1 << 20, "bytes_differing": 0, "bytes_repaired": 0, "ranges": []}
+    report = {"pairs": [{"id": "1", **figures, "targets": [{"resource": "/dev/sdb", **figures}]}]}
     a.answer("POST", "/v1/sessions/orders/verify", 200, report)
     assert "1.0 MiB" in a.run("verify", "orders").stdout
-    report["pairs"][0].update(bytes_differing=512, ranges=[{"offset": 4096, "length": 512}])
+    figures = {"bytes_differing": 512, "ranges": [{"offset": 4096, "length": 512}]}
+    report["pairs"][0].update(figures)
+    report["pairs"][0]["targets"][0].update(figures)
     a.answer("POST", "/v1/sessions/orders/verify", 200, report)
     assert "at 4096" in a.run("verify", "orders", status=1).stdout
     assert json.loads(a.run("verify", "orders", "-o", "json", status=1).stdout) == report

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""A verification that takes its time shows how far it is; it goes on over the end of either program; a pause, a switch, an undo and a cancel
+end it, and whoever waited for it is told."""
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from dray import MiB, Scratch, wait_for  # noqa: E402
+
+SIZE = 8 * MiB
+
+with Scratch() as s:
+    a = s.agent()
+    a.volume("v", s.file("source", SIZE, True))
+    slow = s.holdback("slow", SIZE)
+    a.spec({"name": "m", "limits": {"steps": 1, "step": "64KiB"}, "pairs": [{"source": "volume:v", "target": slow.uri, "overwrite": True}]})
+    a.wait("m", "synced")
+
+    def begin():
+        slow.faults("delay read 40")  # 128 steps: some 5 s
+        p = subprocess.Popen(["dray", "verify", "m", "-o", "json"], env=a.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        s.processes.append(p)
+        was = {}
+
+        def under_way():
+            was.update(a.pair("m"))
+            v = was.get("verification") or {}
+            return was.get("phase") == "verifying" and v.get("running") and 0 < v["bytes_compared"] < v["bytes_total"] == SIZE
+        wait_for("it is under way and says how far", under_way)
+        assert was["state"] in ("synced", "switched") and was["verified"] is None, was
+        return p
+
+    def ended(p, status, *words):
+        out, err = p.communicate(timeout=60)
+        assert p.returncode == status and all(w in err for w in words), (p.returncode, out, err)
+        return out
+
+    def over():
+        wait_for("nothing is compared any more", lambda: all(not (leg["verify"] or {}).get("running") for leg in a.json("volume", "show", "v")["legs"]))
+
+    # A pause ends it; what it found is void.
+    p = begin()
+    a.run("pause", "m")
+    ended(p, 1, "ended by a pause")
+    pair = a.pair("m")
+    assert pair["state"] == "paused" and pair["verified"] is None and "verification" not in pair and "phase" not in pair, pair
+    over()
+    a.run("resume", "m")
+    a.wait("m", "synced")
+
+    # The agent goes away and comes back: it goes on, and is not begun again.
+    p = begin()
+    a.process.kill()
+    a.process.wait()
+    ended(p, 6)
+    a.start()
+    assert a.pair("m")["verification"]["running"], a.pair("m")
+    slow.faults()
+    wait_for("it ends", lambda: a.pair("m")["verified"] == "clean")
+    assert a.pair("m")["verification"]["bytes_compared"] == SIZE
+
+    # dray-iod goes away: begun again, and whoever waits goes on waiting.
+    p = begin()
+    os.kill(a.iod_pid(), 9)
+    slow.faults()
+    ended(p, 0)
+    assert a.pair("m")["verified"] == "clean" and a.pair("m")["verification"]["bytes_compared"] == SIZE
+
+    # A switch ends it, and so does an undo.
+    for verb in ("switch", "undo"):
+        p = begin()
+        a.run(verb, "m")
+        ended(p, 1, f"ended by {'a switch' if verb == 'switch' else 'an undo'}")
+        over()
+        slow.faults()
+    # One that the document asks for is waited for by the switch.
+    slow.faults("delay read 40")
+    a.run("set", "m", "verify=full")
+    wait_for("it runs", lambda: a.pair("m").get("phase") == "verifying")
+    refused = a.json("switch", "m", status=5)
+    assert refused["code"] == "not_verified" and f"of {SIZE} bytes" in refused["detail"], refused
+    a.run("set", "m", "verify=none")
+    over()
+    wait_for("it is not shown any more", lambda: "phase" not in a.pair("m"))
+
+    p = begin()
+    a.run("cancel", "m")
+    ended(p, 1, "ended by a cancel")
+    assert a.show("m")["state"] == "canceled"
