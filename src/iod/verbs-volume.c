@@ -142,7 +142,7 @@ json_t *iod_do_volume_add(struct iod_call *call)
 		exists |= strcmp(dray_container(n, struct iod_volume, node)->def.name, name) == 0;
 	if (!exists) {
 		dray_list_add_tail(&iod->volumes, &v->node);
-		v->taken = true;
+		v->taken = v->adding = true;
 		v->refs++;
 		snprintf(v->reason, sizeof v->reason, "volume %s: it is being added", name);
 	}
@@ -166,6 +166,9 @@ json_t *iod_do_volume_add(struct iod_call *call)
 		}
 		iod_volume_unregister(v);
 	} else {
+		pthread_mutex_lock(&iod->lock);
+		v->adding = false;
+		pthread_mutex_unlock(&iod->lock);
 		dray_log(DRAY_LOG_INFO, "volume-added", "%s", name);
 		iod_notify(iod, "volume-added", name, 0, NULL, NULL);
 		result = iod_volume_json(v);
@@ -289,9 +292,13 @@ json_t *iod_do_volume_list(struct iod_call *call)
 	if (list)
 		dray_list_for_each(at, &iod->volumes)
 		{
-			list[i] = dray_container(at, struct iod_volume, node);
-			list[i++]->refs++;
+			struct iod_volume *v = dray_container(at, struct iod_volume, node);
+			if (v->adding)
+				continue;
+			list[i++] = v;
+			v->refs++;
 		}
+	n = i;
 	pthread_mutex_unlock(&iod->lock);
 	if (!list) {
 		dray_error_set(&call->err, -ENOMEM, "volume.list: no memory");

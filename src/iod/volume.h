@@ -71,6 +71,7 @@ struct iod_volume {
 	unsigned refs;              /* exports in use, verbs, openers */
 	unsigned exports;           /* of them, exports in use: a client is being let in, is there, or just left */
 	bool taken;                 /* the verb right */
+	bool adding;                /* by volume.add, which may still be refused: not listed */
 	bool served, removed, in_doubt;
 	bool refused;               /* not brought up: the agent knows of a newer state (seen.h) */
 	bool accepted;              /* somebody vouches for its primary, too (volume.accept) */

@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from dray import Scratch
@@ -23,6 +24,21 @@ with Scratch() as s:
         refused = a.json("volume", "add", name, resource, status=3)
         e = refused["errors"]
         assert [(x["pointer"], x["code"], x["value"]) for x in e] == [(pointer, code, value)], refused
+    # What is only tried is no volume, for those who look meanwhile, nor for the agent when it tells what was wrong.
+    end, seen = threading.Event(), set()
+
+    def look():
+        while not end.is_set():
+            seen.update(v["name"] for v in a.json("volume", "list"))
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    for i in range(20):
+        refused = a.json("volume", "add", f"w{i}", s.path("hard"), status=3)
+        assert [(x["pointer"], x["code"]) for x in refused["errors"]] == [("/resource", "exists")], refused
+    end.set()
+    watcher.join()
+    assert seen == {"v"}, seen
     # A volume may be named like a session's id; its session may not.
     a.volume("s-1", other)
     doc = a.json("migrate", "volume:s-1", s.file("new-s", "1M"))
