@@ -124,7 +124,8 @@ static void observe_bad(struct pair_run *run)
 	struct dray_pair *p = run_pair(run);
 	const struct dray_pair_view *v = &run->view;
 	/* When its legs go, at the end, what was found stays told. */
-	if (run->goal != GOAL_NONE || p->state == DRAY_PAIR_SWITCHING || !v->n_targets || !v->targets[0].found)
+	if (run->goal != GOAL_NONE || p->state == DRAY_PAIR_SWITCHING || !v->n_targets || !v->targets[0].found ||
+		!strcmp(v->targets[0].state, "detached"))
 		return;
 	if (!v->served || (json_equal(p->bad_ranges, v->bad_ranges) && p->bad_bytes == v->bad_bytes))
 		return;

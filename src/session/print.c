@@ -156,8 +156,10 @@ static void add_pair_output(json_t *doc, const struct dray_session *s, const str
 	json_object_set_new(doc, "dirty_bytes", number_or_null(p->dirty_bytes));
 	json_object_set_new(doc, "blackout_us", number_or_null(p->blackout_us));
 	json_object_set_new(doc, "predicted_blackout_us", number_or_null(p->predicted_blackout_us));
-	json_object_set_new(doc, "bad_bytes", number_or_null(p->bad_bytes));
-	json_object_set_new(doc, "bad_ranges", p->bad_ranges ? json_deep_copy(p->bad_ranges) : json_array());
+	if (json_array_size(p->bad_ranges)) {
+		json_object_set_new(doc, "bad_bytes", number_or_null(p->bad_bytes));
+		json_object_set_new(doc, "bad_ranges", json_deep_copy(p->bad_ranges));
+	}
 	json_object_set_new(doc, "verified", text_or_null(p->verified));
 	if (p->verification)
 		json_object_set_new(doc, "verification", json_deep_copy(p->verification));

@@ -46,7 +46,7 @@ with Scratch() as s:
     a.run("resume", "move")
     a.wait("move", "synced")
     # Nothing of it is bad: the target has it, and the switch is the way out.
-    assert a.pair("move")["bad_bytes"] == 0
+    assert "bad_bytes" not in a.pair("move")
     a.run("switch", "move")
     assert all_of(a.nbd_socket, "v") == data
     old.faults()

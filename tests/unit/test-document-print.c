@@ -96,7 +96,7 @@ static void yaml_reads_back(void **state)
 static void stripped_is_accepted(void **state)
 {
 	static const char *const keys[] = { "id", "state", "created", "started", "finished", "reason", "progress",
-		"blackout_us", "predicted_blackout_us", "bad_ranges", "bad_bytes", "verified", "dirty_bytes", "targets" };
+		"blackout_us", "predicted_blackout_us", "verified", "dirty_bytes", "targets" };
 	struct dray_session *s = running();
 	json_t *j = dray_session_to_json(s, true), *pair;
 	size_t n;
