@@ -3,10 +3,13 @@
 
 #include <ctype.h>
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static void *must(void *p)
@@ -93,12 +96,30 @@ static size_t receive(char *data, size_t one, size_t n, void *arg)
 	return r->stopped ? 0 : n;
 }
 
+/* Why nothing came from the socket, in words of sockets: libcurl's are about ports. NULL: it does answer (again). */
+static const char *why_silent(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t len = strlen(path);
+	if (len >= sizeof address.sun_path)
+		return "the path is too long for a socket";
+	memcpy(address.sun_path, path, len + 1);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return strerror(errno);
+	int rc = connect(fd, (struct sockaddr *)&address, sizeof address), error = errno;
+	close(fd);
+	return !rc ? NULL :
+		error == ENOENT ? "there is no such socket (is drayd running?)" :
+		error == ECONNREFUSED ? "nobody listens there (is drayd running?)" : strerror(error);
+}
+
 /* Sends the request; 0 (an answer came, of any status), or -1 (the agent is not there; `*why` says so). */
 static int perform(const struct args *args, const struct call *call, struct receiving *receiving, struct reply *reply,
 	char **why)
 {
 	char error[CURL_ERROR_SIZE] = "", header[128];
-	char *socket = socket_path(args), *url = join("http://dray", call->path);
+	char *path = socket_path(args), *url = join("http://dray", call->path);
 	struct curl_slist *headers = NULL;
 	CURL *curl = must(curl_easy_init());
 	receiving->curl = curl;
@@ -108,7 +129,7 @@ static int perform(const struct args *args, const struct call *call, struct rece
 	snprintf(header, sizeof header, "Accept: %s", call->accept ? call->accept : "application/json");
 	headers = must(curl_slist_append(headers, header));
 	headers = must(curl_slist_append(headers, "Expect:"));
-	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket);
+	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, path);
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_PROXY, "");
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, call->method);
@@ -131,18 +152,17 @@ static int perform(const struct args *args, const struct call *call, struct rece
 	reply->status = (int)status;
 	int result = 0;
 	if (rc && !receiving->stopped) {
-		const char *reason = strlen(socket) > 107 ? "the path is too long for a socket" :
-			access(socket, F_OK)                  ? "there is no such socket (is drayd running?)" :
-			*error                                ? error :
-								curl_easy_strerror(rc);
-		if (asprintf(why, "the agent can't be reached at %s: %s", socket, reason) < 0)
+		const char *reason = why_silent(path);
+		if (!reason)
+			reason = *error ? error : curl_easy_strerror(rc);
+		if (asprintf(why, "the agent can't be reached at %s: %s", path, reason) < 0)
 			must(NULL);
 		result = -1;
 	}
 	curl_slist_free_all(headers);
 	curl_easy_cleanup(curl);
 	free(url);
-	free(socket);
+	free(path);
 	return result;
 }
 

@@ -3,6 +3,7 @@
 """Errors of the command line: each has its exit status, is told to people in lines and to programs as problem+json on stderr."""
 import json
 import os
+import socket as sockets
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
@@ -63,7 +64,16 @@ with FakeAgent() as a:
         assert socket in done.stderr and "drayd" in done.stderr, done.stderr
     problem = json.loads(a.run("status", "-o", "json", "--socket", "/nowhere/agent.sock", status=6).stderr)
     assert problem["exit"] == 6 and problem["code"] == "unreachable"
-    a.run("status", "--socket=/" + "x" * 200, status=6)
+    assert "too long" in a.run("status", "--socket=/" + "x" * 200, status=6).stderr
+    # A socket that a killed agent left, and one that is none of ours: told in words of sockets.
+    left = os.path.join(a.dir, "left.sock")
+    with sockets.socket(sockets.AF_UNIX) as s:
+        s.bind(left)
+    assert "nobody listens there (is drayd running?)" in a.run("status", "--socket", left, status=6).stderr
+    os.mkdir(os.path.join(a.dir, "locked"), 0)
+    done = a.run("status", "--socket", os.path.join(a.dir, "locked", "agent.sock"), status=6)
+    os.chmod(os.path.join(a.dir, "locked"), 0o700)
+    assert ("no such socket" if os.geteuid() == 0 else "Permission denied") in done.stderr, done.stderr
     # The agent's own directory is the default.
     run = os.path.join(a.dir, "dray")
     os.symlink(a.dir, run)
