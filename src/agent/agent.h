@@ -365,9 +365,11 @@ void limits_push_job(struct job *job);
 
 /* ---- switch.c ---- */
 void switch_wake(struct job *job);
-/* 0, or why not (kind "not_synced" ...) with nothing changed. `pairs`: which. `accept_bad`: bad ranges, as they are now, may be left behind,
+/* What the caller agrees to lose. FORCE, of an undo: the old source lacks something, and the target is given up. */
+enum { SWITCH_ACCEPT_BAD = 1, SWITCH_FORCE = 2 };
+/* 0, or why not (kind "not_synced" ...) with nothing changed. `pairs`: which. `consent`: ACCEPT_BAD: bad ranges, as they are now, may be left behind,
  * whatever the document says. */
-int switch_begin(struct job *job, const char *kind, const bool *pairs, bool accept_bad, const char *actor, struct dray_error *err);
+int switch_begin(struct job *job, const char *kind, const bool *pairs, unsigned consent, const char *actor, struct dray_error *err);
 
 /* ---- due.c ---- */
 /* Begins the switch that is due, if one is. */

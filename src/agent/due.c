@@ -59,7 +59,7 @@ static void automatic(struct job *job, const char *kind, const bool *pairs)
 {
 	struct dray_error err;
 	/* Not yet is no failure: the next wake-up looks again. */
-	if (switch_begin(job, kind, pairs, false, ACTOR_SELF, &err) && strcmp(err.kind, "not_synced") && strcmp(err.kind, "busy") &&
+	if (switch_begin(job, kind, pairs, 0, ACTOR_SELF, &err) && strcmp(err.kind, "not_synced") && strcmp(err.kind, "busy") &&
 		strcmp(err.kind, "unsettled") && strcmp(err.kind, "not_verified"))
 		dray_log(DRAY_LOG_WARN, "switch-not-begun", "session %s: %s", job->s->id, err.text);
 }

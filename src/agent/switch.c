@@ -32,6 +32,7 @@
 #include <sys/random.h>
 
 #define ATTEMPT_PAUSE (2 * SECOND)
+#define FORCED_DEADLINE (60 * SECOND)
 
 static bool is_undo(const struct job *job)
 {
@@ -56,6 +57,7 @@ static void answered(void *arg, const struct dray_error *err, json_t *result);
 static void call_out(struct job *job)
 {
 	struct agent *a = job->agent;
+	bool forced = false;
 	size_t n = 0, all = job_count(job, DRAY_PAIR_SWITCHING);
 	const struct dray_vehicle *vehicle = NULL;
 	struct dray_switch_member *members = calloc(all, sizeof *members);
@@ -77,6 +79,8 @@ static void call_out(struct job *job)
 		members[n].leg = is_undo(job) ? p->reverse_leg : p->targets[0].iod_leg;
 		members[n].epoch = p->epoch_before;
 		members[n].accept_bad_bytes = p->accept_bad_bytes;
+		members[n].force = p->switch_forced;
+		forced |= p->switch_forced;
 		n++;
 	}
 	if (vehicle) {
@@ -85,7 +89,9 @@ static void call_out(struct job *job)
 			vehicle->split_group(&a->rpc, members, (const int(*)[9])legs, n, job->s->deadline_ns, job->token, answered,
 				job);
 		else
-			vehicle->switch_group(&a->rpc, members, n, job->s->deadline_ns,
+			/* What a dead storage received may land for a while yet (H6), and nobody is served by it meanwhile. */
+			vehicle->switch_group(&a->rpc, members, n,
+				forced && job->s->deadline_ns < FORCED_DEADLINE ? FORCED_DEADLINE : job->s->deadline_ns,
 				!is_undo(job) && job->s->commit == DRAY_COMMIT_SWITCHED, job->token, answered, job);
 	}
 	free(members);
@@ -152,9 +158,21 @@ static void done_pair(struct change *c, struct pair_run *run, const json_t *resu
 	}
 	json_int_t us = json_integer_value(json_object_get(result, "blackout_us"));
 	p->blackout_us = json_is_integer(json_object_get(result, "blackout_us")) && us >= 0 ? (uint64_t)us : DRAY_UNKNOWN;
-	change_event(c, p->id, is_undo(job) ? "undone" : "switched", NULL, NULL, "epoch %llu to %llu, blackout %lld us",
+	json_t *lost = json_object_get(result, "lost");
+	json_int_t lost_bytes = json_integer_value(json_object_get(lost, "bytes"));
+	char what[120] = "";
+	if (p->switch_forced && lost)
+		snprintf(what, sizeof what, "; forced: %lld bytes of the source are older than what was written last", (long long)lost_bytes);
+	else if (p->switch_forced)
+		snprintf(what, sizeof what, "; forced: what the source lacked is not known, dray-iod was restarted");
+	if (is_undo(job)) {
+		json_decref(p->undo_lost);
+		p->undo_lost = p->switch_forced && lost ? json_incref(lost) : NULL;
+	}
+	change_event(c, p->id, is_undo(job) ? "undone" : "switched", NULL, NULL, "epoch %llu to %llu, blackout %lld us%s",
 		(unsigned long long)p->epoch_before, (unsigned long long)p->epoch_before + 1,
-		p->blackout_us == DRAY_UNKNOWN ? -1LL : (long long)us);
+		p->blackout_us == DRAY_UNKNOWN ? -1LL : (long long)us, what);
+	p->switch_forced = false;
 	if (is_undo(job)) {
 		if (job->s->verify != DRAY_VERIFY_NONE)
 			set_text(&p->verified, NULL); /* the next switch is verified anew */
@@ -324,8 +342,9 @@ static void status_answered(void *arg, const struct dray_error *err, json_t *res
 
 /* ---- 1: the intent ---- */
 
-static int check_member(struct job *job, size_t i, const char *kind, bool accept_bad, struct dray_error *err)
+static int check_member(struct job *job, size_t i, const char *kind, unsigned consent, struct dray_error *err)
 {
+	bool force = consent & SWITCH_FORCE, accept_bad = force || (consent & SWITCH_ACCEPT_BAD);
 	const struct pair_run *run = &job->runs[i];
 	const struct dray_pair *p = &job->s->pairs[i];
 	bool undo = !strcmp(kind, "undo");
@@ -340,7 +359,10 @@ static int check_member(struct job *job, size_t i, const char *kind, bool accept
 	if (!leg->found)
 		return dray_error_kind(err, -EAGAIN, "no_way_back", "pair %u: the %s is no leg of volume %s any more", p->id,
 			undo ? "old source" : "target", p->iod_volume);
-	if (!leg->synced)
+	if (force && (leg->held || leg->unsettled || (strcmp(leg->state, "mirror") && strcmp(leg->state, "copying"))))
+		return dray_error_kind(err, -EAGAIN, "no_way_back", "pair %u: the old source can't be used either: it is %s%s%s", p->id,
+			leg->state, leg->error[0] ? ": " : "", leg->error);
+	if (!leg->synced && !force)
 		return dray_error_kind(err, -EAGAIN, "not_synced", "pair %u: %llu bytes of the %s are not in sync%s%s", p->id,
 			(unsigned long long)leg->dirty_bytes, undo ? "old source" : "target", leg->error[0] ? ": " : "",
 			leg->error);
@@ -349,7 +371,7 @@ static int check_member(struct job *job, size_t i, const char *kind, bool accept
 		return dray_error_kind(err, -EAGAIN, "bad_ranges", "%s", why);
 	}
 	/* One of the two is wrong, and nobody knows which. */
-	if (p->verified && !strcmp(p->verified, "differs"))
+	if (p->verified && !strcmp(p->verified, "differs") && !force)
 		return dray_error_kind(err, -EAGAIN, "differs",
 			"pair %u: the last verification found %s; verify it again, with --repair if the %s is right", p->id,
 			verify_where(p, why, sizeof why), undo ? "target" : "source");
@@ -360,7 +382,7 @@ static int check_member(struct job *job, size_t i, const char *kind, bool accept
 	return 0;
 }
 
-int switch_begin(struct job *job, const char *kind, const bool *pairs, bool accept_bad, const char *actor, struct dray_error *err)
+int switch_begin(struct job *job, const char *kind, const bool *pairs, unsigned consent, const char *actor, struct dray_error *err)
 {
 	struct agent *a = job->agent;
 	unsigned n = 0;
@@ -371,7 +393,7 @@ int switch_begin(struct job *job, const char *kind, const bool *pairs, bool acce
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
 		if (!pairs[i])
 			continue;
-		int rc = check_member(job, i, kind, accept_bad, err);
+		int rc = check_member(job, i, kind, consent, err);
 		if (rc)
 			return rc;
 		n++;
@@ -401,7 +423,8 @@ int switch_begin(struct job *job, const char *kind, const bool *pairs, bool acce
 		p->epoch_before = run->view.epoch;
 		/* What is known of now, and no more: a sector that goes bad meanwhile is refused by dray-iod. */
 		p->accept_bad_bytes = 0;
-		if (accept_bad || job->s->accept_bad_ranges)
+		p->switch_forced = consent & SWITCH_FORCE;
+		if (consent || job->s->accept_bad_ranges)
 			p->accept_bad_bytes = strcmp(kind, "split") ? run->view.bad_behind_bytes : run->view.bad_bytes;
 		if (!strcmp(kind, "switch")) {
 			p->reverse_leg = run->view.source.leg;

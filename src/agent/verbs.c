@@ -29,7 +29,7 @@ struct ask {
 	enum dray_verb verb;
 	bool *pairs;   /* asked for */
 	bool named;    /* by --pair */
-	bool detach, repair, accept_bad;
+	bool detach, repair, accept_bad, force;
 	unsigned sample;
 	const char *vehicle; /* or NULL */
 };
@@ -290,8 +290,9 @@ static void ask_switch(struct ask *q)
 		free(q->pairs);
 		return;
 	}
+	unsigned consent = (q->accept_bad ? SWITCH_ACCEPT_BAD : 0) | (q->force ? SWITCH_FORCE : 0);
 	const char *kind = q->verb == DRAY_VERB_UNDO ? "undo" : s->mode == DRAY_MODE_COPY ? "split" : "switch";
-	if (switch_begin(job, kind, q->pairs, q->accept_bad, q->call->actor, &err)) {
+	if (switch_begin(job, kind, q->pairs, consent, q->call->actor, &err)) {
 		bool soon = !strcmp(err.kind, "unsettled") || !strcmp(err.kind, "unreachable");
 		if (soon && !q->call->core_note) {
 			/* Something of it was answered a moment ago, and what dray-iod has now is not known yet; or dray-iod is
@@ -426,7 +427,7 @@ static void ask_verify(struct ask *q)
 		answer_later(q, NULL);
 }
 
-/* ---- the body: {pairs: [..], detach, repair, sample, vehicle, accept_bad, how} ---- */
+/* ---- the body: {pairs: [..], detach, repair, sample, vehicle, accept_bad, force, how} ---- */
 
 struct member {
 	const char *key;
@@ -466,6 +467,7 @@ static const struct member members[] = {
 	{ "sample", DRAY_VERB_VERIFY, is_sample, "1 (all of it) to 1000000 (every Nth step)" },
 	{ "accept_bad", DRAY_VERB_SWITCH, is_bool, "true or false" },
 	{ "accept_bad", DRAY_VERB_UNDO, is_bool, "true or false" },
+	{ "force", DRAY_VERB_UNDO, is_bool, "true or false" },
 	{ "how", DRAY_VERB_RETIRE, is_any, NULL }, /* retire-ask.c looks at it */
 	{ "repair", DRAY_VERB_VERIFY, is_bool, "true or false" },
 	{ "vehicle", DRAY_VERB_RETRY, is_text, NULL },
@@ -506,6 +508,7 @@ static bool read_body(struct ask *q)
 	if (!check_members(q))
 		return false;
 	q->detach = json_is_true(json_object_get(q->call->body, "detach"));
+	q->force = json_is_true(json_object_get(q->call->body, "force"));
 	q->accept_bad = json_is_true(json_object_get(q->call->body, "accept_bad"));
 	q->repair = json_is_true(json_object_get(q->call->body, "repair"));
 	q->vehicle = json_string_value(json_object_get(q->call->body, "vehicle"));

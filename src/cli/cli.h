@@ -58,7 +58,7 @@ enum exit_status {
 	X(LIMIT, 'n', "limit", "N", "at most so many sessions, the newest ones") \
 	X(BLOCK_SIZE, 0, "block-size", "SIZE", "serve in blocks of this size, such as 4096 (default: the resource's own)") \
 	X(DRY_RUN, 0, "dry-run", NULL, "check the document and tell what would be done; start nothing") \
-	X(FORCE, 0, "force", NULL, "even while clients are connected") \
+	X(FORCE, 0, "force", NULL, "shutdown: even while clients are connected; undo: although something is lost") \
 	X(OUTPUT, 'o', "output", "FORM", "json, for programs; yaml") \
 	X(SOCKET, 0, "socket", "PATH", "the agent's socket (default: DRAY_SOCKET, or where drayd puts it)") \
 	X(HELP, 'h', "help", NULL, "this help")

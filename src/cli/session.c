@@ -48,6 +48,15 @@ static void print_pairs(const struct args *args, const json_t *doc)
 			printf("  pair %s: %s%s%s\n", id, text_of(pair, "state"), news ? ": " : "", news ? reason : "");
 		print_retired(pair);
 	}
+	json_array_foreach(json_object_get(doc, "pairs"), i, pair) {
+		const json_t *lost = json_object_get(pair, "undo_lost"), *first = json_array_get(json_object_get(lost, "ranges"), 0);
+		if (lost && !strcmp(args->command->name, "undo") && first)
+			printf("  pair %s: %lld bytes are older than what was written last, the first at %lld\n", text_of(pair, "id"),
+				(long long)json_integer_value(json_object_get(lost, "bytes")),
+				(long long)json_integer_value(json_object_get(first, "offset")));
+		else if (lost && !strcmp(args->command->name, "undo"))
+			printf("  pair %s: nothing was lost\n", text_of(pair, "id"));
+	}
 	json_t *left = json_object_get(doc, "not_paused"), *item;
 	json_array_foreach(left, i, item) {
 		if (json_is_string(item))
@@ -381,6 +390,8 @@ json_t *verb_body(const struct args *args)
 		json_object_set_new(body, "detach", json_true());
 	if (given(args, OPT_ACCEPT_BAD))
 		json_object_set_new(body, "accept_bad", json_true());
+	if (given(args, OPT_FORCE))
+		json_object_set_new(body, "force", json_true());
 	if (given(args, OPT_REPAIR))
 		json_object_set_new(body, "repair", json_true());
 	set_option(body, "sample", args, OPT_SAMPLE);
@@ -410,6 +421,10 @@ int cmd_verb(const struct args *args)
 	if (!strcmp(args->command->name, "commit") &&
 		!ask(args, "Commit %s? There is no way back to its old storage then.", session)) {
 		note("%s was not committed", session);
+		return EXIT_FAILED;
+	}
+	if (given(args, OPT_FORCE) && !ask(args, "Go back to the old storage of %s, although it may lack what was written last?", session)) {
+		note("%s was not undone", session);
 		return EXIT_FAILED;
 	}
 	snprintf(suffix, sizeof suffix, "/%s", args->command->name);

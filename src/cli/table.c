@@ -75,8 +75,10 @@ const struct command commands[] = {
 		"All volumes of the session switch at one instant; each has to be synced. `dray undo` leads back. Where the source has sectors\n"
 		"that can't be read the target has zeroes: refused, unless that is accepted. Afterwards they read as errors until overwritten.",
 		"dray switch orders\n", LIST(OPT_PAIR, OPT_ACCEPT_BAD), cmd_verb },
-	{ "undo", "SESSION", 1, 1, "go back to the sources after a switch, with everything written since", NULL,
-		"dray undo orders\n", LIST(OPT_PAIR, OPT_ACCEPT_BAD), cmd_verb },
+	{ "undo", "SESSION", 1, 1, "go back to the sources after a switch, with everything written since",
+		"Refused while a source lacks something. With --force it is done all the same, for a target that is dead: what the source lacks\n"
+		"is told, and is as it was before. Asks first on a terminal then.",
+		"dray undo orders\ndray undo orders --force --yes\n", LIST(OPT_PAIR, OPT_ACCEPT_BAD, OPT_FORCE, OPT_YES), cmd_verb },
 	{ "commit", "SESSION", 1, 1, "let the sources go: no undo any more",
 		"Asks first on a terminal.", "dray commit orders --yes\n", LIST(OPT_PAIR, OPT_YES), cmd_verb },
 	{ "retire", "SESSION", 1, 1, "make the sources inaccessible, after the commit",

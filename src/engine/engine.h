@@ -294,6 +294,10 @@ int dray_vol_verify_stop(struct dray_vol *vol, int leg);
 /* What becomes of the primary at the next switch: it is kept in sync as the way back (true, as it is at first), or let go at that
  * instant as an image of it, like the copies: LEG_DETACHED follows, and there is no undo. For a commit with the switch. */
 void dray_vol_switch_keep(struct dray_vol *vol, bool keep);
+/* Whether the next switch may go to a leg that lacks some of what the primary has, because the primary is given up (H19): what is dirty then is
+ * lost, dray_vol_leg_region tells which regions. Requests that fail on the old primary while it is drained are not answered with the
+ * error, but begun again on the side that goes on. false at first; stays until it is set again. */
+void dray_vol_switch_force(struct dray_vol *vol, bool force);
 /* How many bytes of bad ranges the next switch or split may leave behind: more than that, and it is refused with -EUCLEAN (H17). 0 at
  * first; stays until it is set again. See dray_vol_info.bad_behind_bytes. */
 void dray_vol_switch_accept_bad(struct dray_vol *vol, uint64_t bytes);

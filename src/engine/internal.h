@@ -285,6 +285,7 @@ struct dray_vol {
 	int flush_owed; /* a flush of the primary failed and no application was told: the next answer to a flush says so */
 	struct takeover takeover;
 	bool let_go_old; /* dray_vol_switch_keep(false) */
+	bool force;      /* dray_vol_switch_force(true) */
 
 	/* figures */
 	uint64_t n_reads, n_writes, read_bytes, write_bytes, n_flushes, n_errors;
@@ -292,6 +293,10 @@ struct dray_vol {
 	uint64_t longest_ns, write_ewma_ns, flush_ns[8];
 	unsigned n_flush_ns;
 };
+
+/* ---- takeover.c ---- */
+/* A request that failed now is kept, to begin again when requests flow. */
+bool dray_takeover_keeps_failed(const struct dray_vol *v);
 
 /* ---- volume.c ---- */
 /* Returns whether anything moved. */

@@ -14,6 +14,14 @@
 
 static void answer(struct dray_vol *v, struct dray_request *req)
 {
+	if (req->error && dray_takeover_keeps_failed(v)) {
+		req->error = 0;
+		req->tried_legs = 0;
+		req->state = RQ_NONE;
+		v->running--;
+		dray_list_add_tail(&v->held, &req->node);
+		return;
+	}
 	uint64_t took = v->now_ns - req->arrived_ns;
 	unsigned bucket = 0;
 	for (uint64_t us = took / 1000; us > 1 && bucket < DRAY_LATENCY_BUCKETS - 1; us = (us + 1) / 2)

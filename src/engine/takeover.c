@@ -13,6 +13,11 @@
  *  - no leg is set aside for being slow;
  *  - nothing is copied, verified or recorded.
  *
+ * A forced one (H19) goes to a leg that lacks something, because the primary is dead or dying: it counts as fit if it is there and nothing is unsettled
+ * on it. The dead one's requests come back with errors; while it is drained they are put to those that wait, and begin again
+ * where the volume goes on, so that the application sees a pause. A flush that failed is owed to it all the same: what it wrote before
+ * may be lost.
+ *
  * What can take long is done in PREPARING, with the application running: so the flush under the suspend is short. A failure of the
  * old primary's flush decides nothing (H18).
  */
@@ -35,8 +40,11 @@ static void prepared(struct dray_vol *v, int leg, uint64_t token, int error)
 /* Whether the leg (or, for a split, every leg) is fit to be what it is to become. */
 static bool fit(const struct dray_vol *v, int leg_no)
 {
-	if (leg_no != DRAY_NO_LEG)
-		return dray_leg_ready(v, &v->legs[leg_no]);
+	const struct leg *to = leg_no == DRAY_NO_LEG ? NULL : &v->legs[leg_no];
+	if (to && v->force)
+		return to->link && leg_active(to) && !to->unsettled;
+	if (to)
+		return dray_leg_ready(v, to);
 	bool any = false;
 	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
 		const struct leg *leg = &v->legs[i];
@@ -53,6 +61,16 @@ static bool fit(const struct dray_vol *v, int leg_no)
 static int bad_error(const struct dray_vol *v, int leg_no)
 {
 	return dray_bad_behind(v, leg_no == DRAY_NO_LEG) > v->bad.accepted && !PLANT(H17_NOT_REFUSED) ? -EUCLEAN : 0;
+}
+
+void dray_vol_switch_force(struct dray_vol *v, bool force)
+{
+	v->force = force;
+}
+
+bool dray_takeover_keeps_failed(const struct dray_vol *v)
+{
+	return v->force && v->takeover.phase == TK_DRAINING && v->takeover.leg != DRAY_NO_LEG;
 }
 
 void dray_vol_switch_accept_bad(struct dray_vol *v, uint64_t bytes)
@@ -332,6 +350,8 @@ int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)
 	if (!split) {
 		if (keep)
 			v->legs[old].link->was_synced = dray_leg_ready(v, &v->legs[old]);
+		if (keep && v->legs[old].link->clean.nset < v->n_regions)
+			v->legs[old].state = DRAY_LEG_COPYING; /* forced */
 		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = v->primary, .leg_state = DRAY_LEG_PRIMARY });
 		if (keep)
 			dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = old, .leg_state = v->legs[old].state });

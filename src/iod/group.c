@@ -128,6 +128,7 @@ static void prepare_on_thread(struct dray_loop_msg *msg)
 	iod_vio_enter(m->v);
 	dray_vol_switch_keep(vio->vol, !m->group->commit);
 	dray_vol_switch_accept_bad(vio->vol, m->accept_bad_bytes);
+	dray_vol_switch_force(vio->vol, m->force);
 	struct dray_vol_info info;
 	dray_vol_info(vio->vol, &info);
 	m->bad_behind_bytes = m->leg ? info.bad_behind_bytes : info.bad_bytes;
@@ -137,11 +138,24 @@ static void prepare_on_thread(struct dray_loop_msg *msg)
 		dray_vol_switch_prepare(vio->vol, m->leg ? m->leg->index : DRAY_NO_LEG, vio->switch_token);
 }
 
+/* Whether requests wait for a primary whose server is gone. */
+static void wait_for_primary(struct iod_member *m, bool wait)
+{
+	struct iod_vio *vio = &m->v->vio;
+	struct dray_vol_info info;
+	dray_vol_info(vio->vol, &info);
+	if (vio->legs[info.primary] && vio->legs[info.primary]->io)
+		dray_storage_set_retry(vio->legs[info.primary]->io, wait);
+}
+
 static void suspend_on_thread(struct dray_loop_msg *msg)
 {
 	struct iod_member *m = member_of(msg, M_SUSPEND);
 	iod_vio_enter(m->v);
 	dray_vol_switch_suspend(m->v->vio.vol, m->group->engine_token, m->deadline_ns + m->v->vio.ahead_ns);
+	/* Given up: what waits for it ends now, and is kept by the engine, which drains. */
+	if (m->force)
+		wait_for_primary(m, false);
 }
 
 static void seal_on_thread(struct dray_loop_msg *msg)
@@ -152,6 +166,25 @@ static void seal_on_thread(struct dray_loop_msg *msg)
 	iod_inbox_put(m->group->inbox, m->number, IOD_SEALED, rc, 0, 0);
 }
 
+/* What the leg that takes over lacks: regions, since that is what is known. */
+static void note_lost(struct iod_member *m)
+{
+	const struct dray_vol *vol = m->v->vio.vol;
+	uint64_t size = m->v->def.size_bytes, region = m->v->def.region_bytes;
+	for (uint64_t r = 0; r * region < size; r++) {
+		if (dray_vol_leg_region(vol, m->leg->index, r) != DRAY_REGION_DIRTY)
+			continue;
+		uint64_t offset = r * region, length = size - offset < region ? size - offset : region;
+		m->lost_bytes += length;
+		if (m->n_lost && m->lost[m->n_lost - 1].offset + m->lost[m->n_lost - 1].length == offset)
+			m->lost[m->n_lost - 1].length += length;
+		else if (m->n_lost < sizeof m->lost / sizeof m->lost[0]) {
+			m->lost[m->n_lost].offset = offset;
+			m->lost[m->n_lost++].length = length;
+		}
+	}
+}
+
 static void apply_on_thread(struct dray_loop_msg *msg)
 {
 	struct iod_member *m = member_of(msg, M_APPLY);
@@ -159,6 +192,8 @@ static void apply_on_thread(struct dray_loop_msg *msg)
 	struct dray_vol_info info;
 	dray_vol_info(vio->vol, &info);
 	iod_vio_enter(m->v);
+	if (m->force && m->leg)
+		note_lost(m);
 	/* Before the call: it may write to the map already, under the other leg's index. */
 	if (m->leg)
 		iod_vio_swap_link(m->v, info.primary, m->leg->index);
@@ -177,6 +212,8 @@ static void abort_on_thread(struct dray_loop_msg *msg)
 {
 	struct iod_member *m = member_of(msg, M_ABORT);
 	iod_vio_enter(m->v);
+	if (m->force)
+		wait_for_primary(m, true);
 	dray_vol_switch_abort(m->v->vio.vol, m->group->engine_token);
 }
 

@@ -14,8 +14,12 @@ struct iod_member {
 	unsigned old_primary; /* leg id */
 	uint64_t epoch;       /* before the switch */
 	uint64_t accept_bad_bytes;
+	bool force; /* the leg may lack something, the old primary is given up */
 	/* found */
 	bool suspended, resumed;
+	uint64_t lost_bytes;   /* of a forced one: what the leg lacked; the first of the ranges */
+	struct { uint64_t offset, length; } lost[64];
+	unsigned n_lost;
 	uint64_t bad_behind_bytes; /* when it was prepared */
 	uint64_t blackout_ns, suspended_ns;
 	/* group.c's */

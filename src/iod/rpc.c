@@ -51,7 +51,7 @@ static const struct iod_rpc_param resource_members[] = {
 };
 static const struct iod_rpc_param switch_members[] = {
 	{ "volume", IOD_P_STRING, MUST }, { "leg", IOD_P_COUNT, MUST }, { "epoch", IOD_P_COUNT, MUST },
-	{ "accept_bad_bytes", IOD_P_COUNT, MAY }, { NULL, 0, 0 },
+	{ "accept_bad_bytes", IOD_P_COUNT, MAY }, { "force", IOD_P_BOOL, MAY }, { NULL, 0, 0 },
 };
 /* clang-format on */
 

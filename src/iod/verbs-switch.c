@@ -192,6 +192,7 @@ static int check_member(struct iod_call *call, struct iod_group *g, struct iod_m
 	m->epoch = v->epoch;
 	m->accept_bad_bytes = (uint64_t)json_integer_value(json_object_get(param, "accept_bad_bytes"));
 	m->old_primary = v->primary;
+	m->force = json_is_true(json_object_get(param, "force"));
 	if (g->split)
 		return check_split(call, m, json_object_get(param, "legs"));
 	json_int_t epoch = json_integer_value(json_object_get(param, "epoch"));
@@ -325,6 +326,15 @@ static void forget_split(struct iod_group *g)
 	iod_group_forgotten(g);
 }
 
+static json_t *lost_json(const struct iod_member *m)
+{
+	json_t *ranges = json_array();
+	for (unsigned i = 0; i < m->n_lost; i++)
+		json_array_append_new(ranges,
+			json_pack("{s:I s:I}", "offset", (json_int_t)m->lost[i].offset, "length", (json_int_t)m->lost[i].length));
+	return json_pack("{s:I s:o}", "bytes", (json_int_t)m->lost_bytes, "ranges", ranges);
+}
+
 static json_t *switched(struct iod_group *g)
 {
 	dray_crash_point("switched");
@@ -341,6 +351,8 @@ static json_t *switched(struct iod_group *g)
 		m->v->suspended_us = suspended_us;
 		json_t *o = member_json(m->v, blackout_us, suspended_us);
 		pthread_mutex_unlock(&g->iod->lock);
+		if (m->force)
+			json_object_set_new(o, "lost", lost_json(m));
 		json_object_set_new(o, "images", bury_images(g, m));
 		json_array_append_new(members, o);
 		dray_log(DRAY_LOG_INFO, g->split ? "split" : "switched", "%s blackout %lld us", m->v->def.name,

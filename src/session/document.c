@@ -530,6 +530,7 @@ void dray_session_free(struct dray_session *session)
 		free(p->phase);
 		free(p->verified);
 		json_decref(p->verification);
+		json_decref(p->undo_lost);
 		free(p->iod_volume);
 		free(p->switch_token);
 		json_decref(p->holds);

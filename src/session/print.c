@@ -161,6 +161,8 @@ static void add_pair_output(json_t *doc, const struct dray_session *s, const str
 		json_object_set_new(doc, "bad_ranges", json_deep_copy(p->bad_ranges));
 	}
 	json_object_set_new(doc, "verified", text_or_null(p->verified));
+	if (p->undo_lost)
+		json_object_set_new(doc, "undo_lost", json_deep_copy(p->undo_lost));
 	if (p->verification)
 		json_object_set_new(doc, "verification", json_deep_copy(p->verification));
 	json_t *retired = dray_retired_json(&p->retired);

@@ -103,6 +103,8 @@ struct dray_pair {
 	uint64_t dirty_bytes, blackout_us, predicted_blackout_us; /* DRAY_UNKNOWN */
 	json_t *bad_ranges;     /* what can't be read: [{offset, length, lost}], or NULL */
 	uint64_t bad_bytes;     /* DRAY_UNKNOWN */
+	bool switch_forced;     /* intent of an undo: although the source lacks something */
+	json_t *undo_lost;      /* {bytes, ranges}: what it lacked, of the last forced undo; or NULL */
 	uint64_t accept_bad_bytes; /* intent of a switch: so many may be left behind */
 	char *verified;         /* "clean", "differs", or NULL: not verified */
 	json_t *verification;   /* the last one or the one that runs, as it is shown (agent/verify.c), or NULL */

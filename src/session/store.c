@@ -91,6 +91,9 @@ static json_t *save_pair(const struct dray_pair *p)
 	put_number(o, "predicted_blackout_us", p->predicted_blackout_us);
 	put_number(o, "bad_bytes", p->bad_bytes);
 	put_number(o, "accept_bad_bytes", p->accept_bad_bytes);
+	json_object_set_new(o, "switch_forced", json_boolean(p->switch_forced));
+	if (p->undo_lost)
+		json_object_set_new(o, "undo_lost", json_deep_copy(p->undo_lost));
 	if (p->bad_ranges)
 		json_object_set(o, "bad_ranges", p->bad_ranges);
 	put_text(o, "verified", p->verified);
@@ -138,6 +141,8 @@ static int load_pair(const json_t *o, struct dray_pair *p)
 	p->blackout_us = get_number(o, "blackout_us");
 	p->predicted_blackout_us = get_number(o, "predicted_blackout_us");
 	p->bad_bytes = get_number(o, "bad_bytes");
+	p->switch_forced = json_is_true(json_object_get(o, "switch_forced"));
+	p->undo_lost = json_deep_copy(json_object_get(o, "undo_lost"));
 	p->accept_bad_bytes = get_number_or(o, "accept_bad_bytes", 0);
 	p->bad_ranges = json_deep_copy(json_object_get(o, "bad_ranges"));
 	p->verified = get_text(o, "verified");

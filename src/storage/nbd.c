@@ -576,6 +576,11 @@ static void set_retry(struct dray_storage *st, bool retry_primary)
 {
 	struct nbd *n = st->priv;
 	n->retry = retry_primary;
+	/* Nobody waits for the server any more. */
+	while (!retry_primary && !dray_list_empty(&n->queue))
+		finish(n, dray_container(dray_list_pop(&n->queue), struct dray_sio, node), -ENOTCONN);
+	if (!retry_primary && n->st->loop)
+		set_expiry(n);
 }
 
 const struct dray_storage_driver dray_storage_nbd = {

@@ -226,6 +226,8 @@ static void verify_stop(struct dray_rpc *rpc, const struct dray_pair *p, int leg
 
 static json_t *with_bad(json_t *member, const struct dray_switch_member *m)
 {
+	if (m->force)
+		json_object_set_new(member, "force", json_true());
 	if (m->accept_bad_bytes)
 		json_object_set_new(member, "accept_bad_bytes", json_integer((json_int_t)m->accept_bad_bytes));
 	return member;

@@ -83,6 +83,7 @@ struct dray_switch_member {
 	const char *volume;
 	int leg;        /* the leg that takes over */
 	uint64_t epoch; /* of the volume, now */
+	bool force;     /* even if it lacks something: the one that serves now is given up */
 	uint64_t accept_bad_bytes; /* so many bytes that can't be read may be left behind */
 };
 
