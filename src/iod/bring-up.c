@@ -17,7 +17,8 @@
  *   4. The volume is served.
  *
  * A secondary whose identity is only good for one boot ("block:8:16") is, in a new boot, not written until somebody vouches for
- * it (leg.retry): the name may mean another disk now (H2).
+ * it (leg.retry): the name may mean another disk now (H2). Nor is anything known then of what it holds: somebody's word is for the name,
+ * and a ramdisk has the right one and is empty. So its map is made anew before the volume is served, and it is copied from the beginning.
  *
  * Putting to rest, in order: no requests come any more; the copies are paused; the engine's clock is moved forward so that
  * it clears the intents and records what is clean; when nothing is left to record, or after a bounded wait, the engine is
@@ -137,7 +138,11 @@ static int restore_secondary(struct iod_leg *leg, struct iod_leg *primary, struc
 		iod_leg_error(leg, "%s: after a new boot its name (%s) may mean another disk: leg.retry vouches for it",
 			leg->def->resource, leg->def->identity);
 	bool durable = link_durable(primary->def, leg->def);
-	if (durable) {
+	if (durable && !vouched(leg)) {
+		a.map_fd = iod_map_create(&v->iod->state, &v->def, primary->def->id, leg->def->id, err);
+		if (a.map_fd < 0)
+			return a.map_fd;
+	} else if (durable) {
 		a.map_fd = iod_map_open(&v->iod->state, &v->def, primary->def->id, leg->def->id, &a.pages, &why);
 		if (a.map_fd == -ENOENT)
 			a.map_fd = iod_map_create(&v->iod->state, &v->def, primary->def->id, leg->def->id, err);
