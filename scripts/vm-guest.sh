@@ -13,7 +13,7 @@ guest=$(scripts/packages.sh guest)
 kernel=linux-image-cloud-amd64
 modules="virtio_pci virtio_blk virtio_scsi virtio_console virtio_net sd_mod scsi_debug loop brd nbd dm-mod dm-flakey dm-snapshot dm-mirror
   dm-multipath dm-thin-pool md-mod raid1 ext4 crc32c_generic"
-programs="drayd dray-iod dray tests/dray-stamp tests/vm-guest"
+programs="drayd dray-iod dray tests/dray-stamp tests/nbd-holdback tests/vm-guest"
 [ "$(uname -m)" = x86_64 ] || { echo "vm-guest.sh: the machine is an x86_64, $(uname -m) can't make it" >&2; exit 1; }
 
 # apt with the system's lists, or, where those are missing or old, with lists of our own.

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "agent/probe.h"
 
+#include "storage/below.h"
 #include "storage/identity.h"
+#include "storage/sysfs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -105,12 +107,22 @@ static void who(const struct dray_resource *r, struct probe *p)
 		dray_identity_slice(p->info.identity, sizeof p->info.identity, r->offset, r->length ? r->length : size - r->offset, NULL);
 }
 
+static bool note_nbd(void *arg, dev_t dev)
+{
+	struct probe *p = arg;
+	char name[64];
+	if (p->n_nbd_below < sizeof p->nbd_below / sizeof p->nbd_below[0] && !dray_sysfs_name(dev, name, sizeof name) && !strncmp(name, "nbd", 3))
+		p->nbd_below[p->n_nbd_below++] = dev;
+	return false;
+}
+
 static void look(const struct dray_resource *r, bool target, bool may_create, bool allow_faults, struct probe *p)
 {
 	struct dray_storage_options o = { .read_only = !target, .look = true, .allow_faults = allow_faults, .offset = r->offset,
 		.length = r->length };
 	p->looked = true;
 	path_key(r->resource, p);
+	dray_storage_below(r->resource, note_nbd, p);
 	p->rc = dray_storage_probe(r->resource, &o, &p->info, &p->err);
 	if (p->rc == -ENOENT && target && may_create && p->path_key[0]) {
 		p->missing = true;

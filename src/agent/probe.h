@@ -12,6 +12,7 @@
 #include "storage/storage.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct probe {
 	bool looked;      /* false: nothing to look at (a volume) */
@@ -23,6 +24,8 @@ struct probe {
 	struct dray_error content_err;
 	struct dray_content content;
 	char path_key[600]; /* of a file: its directory's identity and its last part, by which a missing one is locked; or "" */
+	dev_t nbd_below[4]; /* the kernel's NBD devices that it is or lies on */
+	unsigned n_nbd_below;
 	uint64_t room_bytes; /* missing: what is free where it will be */
 	char room_id[64];    /* missing: which file system that is */
 };

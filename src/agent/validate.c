@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 /* Free space of a file system, and how much of it the document asks for. */
 struct room {
@@ -209,12 +210,33 @@ static bool own_export(const struct agent *a, const char *identity)
 	return yes;
 }
 
-static bool self_export(struct check *c, const char *identity, const char *pointer, const char *resource)
+/* The volume that one of the kernel's NBD devices is, or may be (docs/PROTOCOL.md: nbd_devices); NULL: none. */
+static const char *volume_of_nbd(const struct agent *a, dev_t dev)
+{
+	size_t i, k;
+	json_t *v, *d;
+	char text[32];
+	snprintf(text, sizeof text, "%u:%u", major(dev), minor(dev));
+	json_array_foreach (a->volumes, i, v)
+		json_array_foreach (json_object_get(v, "nbd_devices"), k, d)
+			if (json_is_string(d) && !strcmp(json_string_value(d), text))
+				return json_string_value(json_object_get(v, "name"));
+	return NULL;
+}
+
+static bool self_export(struct check *c, const struct probe *probe, const char *identity, const char *pointer, const char *resource)
 {
 	char detail[400];
-	if (!own_export(c->a, identity))
+	const char *volume = NULL;
+	for (unsigned i = 0; i < probe->n_nbd_below && !volume; i++)
+		volume = volume_of_nbd(c->a, probe->nbd_below[i]);
+	if (!volume && !(identity[0] && own_export(c->a, identity)))
 		return false;
-	snprintf(detail, sizeof detail, "%s is a volume of this dray-iod itself", resource);
+	if (volume)
+		snprintf(detail, sizeof detail,
+			"%s is, or lies on, an NBD device of the kernel that is volume %s of this dray-iod, or can't be told from it", resource, volume);
+	else
+		snprintf(detail, sizeof detail, "%s is a volume of this dray-iod itself", resource);
 	problem(c, pointer, "self_export", resource, "storage that dray does not serve; a source is named volume:NAME", detail);
 	return true;
 }
@@ -318,7 +340,7 @@ static void check_source(struct check *c, size_t i, struct source *src)
 	}
 	const struct probe *probe = &c->probes->pairs[i].source;
 	const char *id = probe->info.identity;
-	if (id[0] && self_export(c, id, pointer, p->source.resource))
+	if (self_export(c, probe, id, pointer, p->source.resource))
 		return;
 	bool hidden;
 	const char *volume = id[0] ? leg_of_volume(c, id, &hidden) : NULL;
@@ -441,9 +463,9 @@ static void check_target(struct check *c, size_t i, size_t t, const struct sourc
 		snprintf(pointer, sizeof pointer, "/pairs/%zu/target", i);
 	const char *id = probe->missing ? probe->path_key : probe->info.identity;
 	bool taken = false;
+	if (self_export(c, probe, id, pointer, r->resource))
+		return;
 	if (id[0]) {
-		if (self_export(c, id, pointer, r->resource))
-			return;
 		/* A file that another session is about to create is locked by its name. */
 		bool by_name = !probe->missing && probe->path_key[0] && is_locked(c, probe->path_key);
 		add_lock(c, i, by_name ? probe->path_key : id, r->resource, "target", pointer);

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * May this storage become a leg? Refused: what is a leg of this process already (under any spelling, or a slice that overlaps
- * one), and what is an export of this process, directly or through a loop device (H29): a volume that feeds itself.
+ * one), and what is an export of this process, directly or through devices of the kernel (H29): a volume that feeds itself.
  *
  * Identities come from the storage drivers and are equal for two names of one storage; a slice carries "+offset,length"
- * behind the identity of the whole. An nbd device (/dev/nbdN) of the kernel that is connected to this process can't be
- * told from another one's; it is held by nobody else, so it is only found out by its lock.
+ * behind the identity of the whole. What the kernel's NBD devices are is looked up in peers.c.
  */
+#include "iod/peers.h"
 #include "iod/volume.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,33 +94,6 @@ static bool same_file(const char *a, const char *b)
 	return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
-static bool same_host(const struct sockaddr *a, const struct sockaddr *b)
-{
-	if (a->sa_family != b->sa_family)
-		return false;
-	if (a->sa_family == AF_INET)
-		return ((const struct sockaddr_in *)a)->sin_addr.s_addr == ((const struct sockaddr_in *)b)->sin_addr.s_addr;
-	return a->sa_family == AF_INET6 && memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr,
-		&((const struct sockaddr_in6 *)b)->sin6_addr, 16) == 0;
-}
-
-static bool address_is_ours(const char *host)
-{
-	struct addrinfo *found = NULL;
-	struct ifaddrs *ours = NULL;
-	bool hit = false;
-	if (getaddrinfo(*host ? host : "localhost", NULL, &(struct addrinfo){ .ai_socktype = SOCK_STREAM }, &found) == 0 &&
-		getifaddrs(&ours) == 0)
-		for (struct addrinfo *a = found; a; a = a->ai_next)
-			for (struct ifaddrs *i = ours; i; i = i->ifa_next)
-				hit |= i->ifa_addr && same_host(a->ai_addr, i->ifa_addr);
-	if (found)
-		freeaddrinfo(found);
-	if (ours)
-		freeifaddrs(ours);
-	return hit;
-}
-
 /* nbd://HOST[:PORT]/... is what --tcp listens on? */
 static bool tcp_is_ours(const struct iod *iod, const char *authority)
 {
@@ -143,7 +113,7 @@ static bool tcp_is_ours(const struct iod *iod, const char *authority)
 	const char *own = strrchr(iod->options.tcp, ':');
 	if (own)
 		snprintf(own_port, sizeof own_port, "%s", own + 1);
-	return strcmp(port, own_port) == 0 && address_is_ours(host);
+	return strcmp(port, own_port) == 0 && iod_address_is_ours(host);
 }
 
 int iod_leg_check_self(struct iod *iod, const char *resource, struct dray_error *err)
@@ -160,6 +130,9 @@ int iod_leg_check_self(struct iod *iod, const char *resource, struct dray_error 
 		self = tcp_is_ours(iod, tcp + 6);
 	if (self)
 		return dray_error_kind(err, -ELOOP, "self_export", "%s: it is an export of this same dray-iod", resource);
+	int rc = iod_peers_check(iod, resource, err);
+	if (rc)
+		return rc;
 
 	/* A loop device over a leg's file is that leg's file. */
 	struct stat st;

@@ -3,6 +3,7 @@
  * A volume as JSON. The engine's figures are taken on the I/O thread in one call, so that they fit together; the rest from
  * the registry.
  */
+#include "iod/peers.h"
 #include "iod/volume.h"
 
 #include <stdio.h>
@@ -175,6 +176,8 @@ json_t *iod_volume_json(struct iod_volume *v)
 	char uuid[37];
 	iod_uuid_format(v->def.uuid, uuid);
 
+	json_t *devices = iod_peers_devices(v);
+
 	pthread_mutex_lock(&v->iod->lock);
 	json_t *legs = json_array(), *resource = json_null();
 	for (unsigned i = 0; i < v->n_legs; i++) {
@@ -191,6 +194,7 @@ json_t *iod_volume_json(struct iod_volume *v)
 		"clients", (int)atomic_load(&v->clients), "served", v->served, "reason", v->served ? NULL : v->reason,
 		"suspended", s->live && s->vol.suspended, "in_doubt", s->live && s->vol.in_doubt, "legs", legs);
 	json_object_set_new(o, "limits", iod_limits_json(s->live ? &s->limits : &v->def.limits));
+	json_object_set_new(o, "nbd_devices", devices);
 	put(o, "bad_bytes", s->vol.bad_bytes);
 	put(o, "bad_behind_bytes", s->vol.bad_behind_bytes);
 	json_object_set_new(o, "bad_ranges", bad_json(s));

@@ -7,6 +7,7 @@
  * one ability that can't be made up is speed: fast zeroes are answered "not supported" while any leg lacks them, which
  * the protocol allows at any time.
  */
+#include "iod/peers.h"
 #include "iod/volume.h"
 
 #include <errno.h>
@@ -120,6 +121,7 @@ static void export_client(void *ctx, void *handle, bool connected, const char *p
 		atomic_fetch_sub(&v->clients, 1);
 		atomic_fetch_sub(&iod->clients, 1);
 	}
+	iod_peers_note(v, connected, peer);
 	iod_notify(iod, connected ? "client-connected" : "client-gone", v->def.name, 0, peer, NULL);
 }
 

@@ -60,6 +60,7 @@ struct iod {
 	/* iod->lock */
 	struct dray_list volumes;
 	bool stopping;
+	struct iod_peer *peers; /* peers.c's */
 
 	atomic_uint clients;
 	atomic_uint_fast64_t next_token;
