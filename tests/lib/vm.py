@@ -82,7 +82,7 @@ class Disk:
         if self.bus == "scsi":
             words.append("bus=scsi0.0")
         words += [f"{k}={v}" for k, v in self.properties.items() if v is not None]
-        return ["-blockdev", f"{self.drive},node-name={node}", "-device", ",".join(words)]
+        return ["-blockdev", f"{self.drive},node-name={node},discard=unmap", "-device", ",".join(words)]
 
 
 class Machine:
