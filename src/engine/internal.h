@@ -165,6 +165,8 @@ struct trouble {
 	uint64_t at_ns;
 	int error;
 	bool reading; /* a read that a step gave up on is still under way */
+	bool witnessed;         /* a witness had just been read when its last read was sent */
+	uint64_t failed_ns;     /* when that failed */
 	bool flushing, flushed; /* the primary was flushed after the last write there */
 };
 

@@ -9,7 +9,7 @@
  *   the range again, a few times, with back-off
  *     -> it can be read:    the copy goes there again
  *     -> it can't:          its halves, each once -> ... -> single blocks, twice
- *   a block that can't      a witness is read, a block that could be read not long ago
+ *   a block that can't      between two reads of a witness, a block that could be read not long ago
  *     -> the witness can:   the primary is flushed, so that what it holds there, if it comes back, is not lost by then; the block is
  *                           unreadable (v->unread); the copy goes around it, and lists it (bad.c)
  *     -> nor can that:      it is the source that is gone, not a sector of it: wait, try again, with back-off
@@ -82,6 +82,7 @@ static void back_off(struct dray_vol *v, struct trouble *t)
 static void failed(struct dray_vol *v, struct trouble *t, int error)
 {
 	t->error = error;
+	t->failed_ns = v->now_ns;
 	if (!of_the_medium(error)) {
 		back_off(v, t);
 	} else if (++t->attempts >= TRIES) {
@@ -209,6 +210,7 @@ static bool halve(struct dray_vol *v, struct trouble *t)
 	struct trouble *both[2] = { t, u };
 	for (int i = 0; i < 2; i++) {
 		both[i]->failures = 0;
+		both[i]->witnessed = false;
 		both[i]->attempts = TRIES - 1;
 		if (both[i]->length == block && !beside_unreadable(v, both[i]->offset, block))
 			both[i]->attempts = TRIES - 2;
@@ -235,6 +237,11 @@ static uint64_t pick_witness(struct dray_vol *v)
 	return v->witness;
 }
 
+static bool fresh(const struct dray_vol *v)
+{
+	return v->witness_ok_ns && v->witness_ok_ns + WITNESS_FRESH_NS >= v->now_ns;
+}
+
 static bool start(struct dray_vol *v, struct trouble *t, int what)
 {
 	struct probe *p = &v->probe;
@@ -246,6 +253,8 @@ static bool start(struct dray_vol *v, struct trouble *t, int what)
 	}
 	for (unsigned i = 0; i < v->n_trouble; i++)
 		v->trouble[i].flushing = what == PROBE_FLUSH;
+	if (what == PROBE_RANGE)
+		t->witnessed = fresh(v);
 	p->buf_bytes = length;
 	p->busy = true;
 	p->stale = false;
@@ -276,7 +285,10 @@ bool dray_probe_pump(struct dray_vol *v)
 		t->at_ns = v->now_ns + v->config.read_retry_ns;
 		return false;
 	}
-	if (!v->witness_ok_ns || v->witness_ok_ns + WITNESS_FRESH_NS < v->now_ns)
+	/* A witness before and one after: a source that was gone, and is back, has no bad sectors. */
+	if (!t->witnessed && fresh(v))
+		return start(v, t, PROBE_RANGE);
+	if (!t->witnessed || v->witness_ok_ns < t->failed_ns)
 		return start(v, t, PROBE_WITNESS);
 	if (!t->flushed)
 		return start(v, t, PROBE_FLUSH);

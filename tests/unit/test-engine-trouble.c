@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the engine does about storages in trouble, at its limits, where the simulator seldom goes: a target that fails for longer than it is
+ * given, one that is full, a source with more bad sectors than the list has room for, one that is gone as a whole, and a list of bad ranges
+ * that is read back, damaged or not.
+ */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define BLOCK  UINT64_C(512)
+#define SIZE   (UINT64_C(4) << 20)
+#define BLOCKS (SIZE / BLOCK)
+#define REGION (UINT64_C(256) << 10)
+#define MS     UINT64_C(1000000)
+
+static const uint8_t id[16] = { 7 };
+
+struct mock {
+	struct dray_vol *vol;
+	uint8_t *disk[2];
+	uint8_t slots[2][DRAY_BAD_SLOT_BYTES];
+	uint8_t unreadable[BLOCKS];
+	int write_error, read_error; /* of the target's writes; of all reads of the source */
+	struct dray_io *queue[4096];
+	unsigned head, tail, source_reads;
+	uint64_t now;
+	unsigned held, degraded, cleared, listed, source_events;
+	int held_error;
+	const char *held_why;
+	int answer;
+	bool answered;
+};
+
+static void m_submit(void *host, struct dray_io *io)
+{
+	struct mock *m = host;
+	m->queue[m->tail++ % 4096] = io;
+}
+
+static void m_reply(void *host, struct dray_request *req, int error)
+{
+	struct mock *m = host;
+	m->answer = error;
+	m->answered = true;
+}
+
+static void m_release(void *host, struct dray_request *req)
+{
+}
+
+static void m_event(void *host, const struct dray_event *ev)
+{
+	struct mock *m = host;
+	m->degraded += ev->kind == DRAY_EV_LEG_STATE && ev->leg_state == DRAY_LEG_DEGRADED;
+	m->source_events += ev->kind == DRAY_EV_SOURCE_READ;
+	m->listed += ev->kind == DRAY_EV_BAD_RANGE && ev->error;
+	m->cleared += ev->kind == DRAY_EV_BAD_RANGE && !ev->error;
+	if (ev->kind == DRAY_EV_LEG_HELD) {
+		m->held++;
+		m->held_error = ev->error;
+		m->held_why = ev->why;
+	}
+}
+
+static void *m_buf_get(void *host, uint64_t bytes)
+{
+	return malloc(bytes);
+}
+
+static void m_buf_put(void *host, void *buf, uint64_t bytes)
+{
+	free(buf);
+}
+
+static const struct dray_host_ops ops = { m_submit, m_reply, m_release, m_event, m_buf_get, m_buf_put };
+
+static int carry_out(struct mock *m, struct dray_io *io)
+{
+	switch (io->op) {
+	case DRAY_OP_READ:
+		if (io->leg == 0) {
+			m->source_reads++;
+			if (m->read_error)
+				return m->read_error;
+			if (memchr(m->unreadable + io->offset / BLOCK, 1, io->length / BLOCK))
+				return -EIO;
+		}
+		memcpy(io->data, m->disk[io->leg] + io->offset, io->length);
+		return 0;
+	case DRAY_OP_WRITE:
+		if (io->leg == 1 && m->write_error)
+			return m->write_error;
+		memcpy(m->disk[io->leg] + io->offset, io->data, io->length);
+		if (io->leg == 0)
+			memset(m->unreadable + io->offset / BLOCK, 0, io->length / BLOCK);
+		return 0;
+	case DRAY_OP_BAD_WRITE: memcpy(m->slots[io->offset / DRAY_BAD_SLOT_BYTES], io->data, io->length); return 0;
+	default: return 0;
+	}
+}
+
+static void step(struct mock *m)
+{
+	m->now += MS;
+	dray_vol_tick(m->vol, m->now);
+	unsigned n = m->tail - m->head;
+	while (n--) {
+		struct dray_io *io = m->queue[m->head++ % 4096];
+		int error = carry_out(m, io);
+		dray_vol_complete(m->vol, io, error, 0);
+	}
+	dray_vol_check(m->vol);
+}
+
+static void run(struct mock *m, unsigned ms)
+{
+	while (ms--)
+		step(m);
+}
+
+static int volume(struct mock *m, bool with_list)
+{
+	const void *slots[2] = { m->slots[0], m->slots[1] };
+	struct dray_vol_config c = { .size_bytes = SIZE, .region_bytes = REGION, .block_bytes = BLOCK, .bad_slots = with_list ? slots : NULL };
+	memcpy(c.bad_id, id, sizeof id);
+	int rc = dray_vol_new(&m->vol, &c, &ops, m);
+	if (rc)
+		return rc;
+	assert_int_equal(dray_vol_leg_attach(m->vol, &(struct dray_leg_config){ .id = 11 }), 0);
+	m->now += MS;
+	dray_vol_tick(m->vol, m->now);
+	return 0;
+}
+
+static struct mock *begin(void)
+{
+	struct mock *m = calloc(1, sizeof *m);
+	for (int i = 0; i < 2; i++) {
+		m->disk[i] = malloc(SIZE);
+		memset(m->disk[i], i ? 0xee : 0x11, SIZE);
+		dray_bad_slot_format(m->slots[i], id, BLOCK);
+	}
+	m->now = 1000 * MS;
+	assert_int_equal(volume(m, true), 0);
+	return m;
+}
+
+static void attach(struct mock *m)
+{
+	assert_int_equal(dray_vol_leg_attach(m->vol, &(struct dray_leg_config){ .id = 12 }), 1);
+}
+
+static void end(struct mock *m)
+{
+	dray_vol_free(m->vol, true);
+	free(m->disk[0]);
+	free(m->disk[1]);
+	free(m);
+}
+
+static struct dray_leg_info info(struct mock *m)
+{
+	struct dray_leg_info i;
+	assert_int_equal(dray_vol_leg_info(m->vol, 1, &i), 0);
+	return i;
+}
+
+static struct dray_vol_info vol_info(struct mock *m)
+{
+	struct dray_vol_info i;
+	dray_vol_info(m->vol, &i);
+	return i;
+}
+
+static int do_request(struct mock *m, enum dray_op op, uint64_t offset, uint64_t length, void *data)
+{
+	struct dray_request req = { .op = op, .offset = offset, .length = length, .data = data };
+	m->answered = false;
+	dray_vol_submit(m->vol, &req);
+	for (int i = 0; i < 1000 && !m->answered; i++)
+		step(m);
+	assert_true(m->answered);
+	return m->answer;
+}
+
+/* Tried again with back-off for a minute, a few times only, then held; a retry goes on from what is there. */
+static void target_fails(void **state)
+{
+	struct mock *m = begin();
+	assert_int_equal(dray_vol_set_limits(m->vol, &(struct dray_copy_limits){ .rate = 8 << 20 }), 0);
+	attach(m);
+	run(m, 250);
+	uint64_t before = info(m).copied_bytes;
+	assert_true(before > 0 && before < SIZE);
+	m->write_error = -EIO;
+	run(m, 59000);
+	assert_int_equal(m->held, 0);
+	assert_true(m->degraded > 5 && m->degraded < 40);
+	run(m, 3000);
+	assert_int_equal(m->held, 1);
+	assert_int_equal(m->held_error, -EIO);
+	assert_string_equal(m->held_why, "no progress");
+	unsigned degraded = m->degraded;
+	m->write_error = 0;
+	run(m, 20000);
+	assert_int_equal(m->degraded, degraded);
+	assert_true(info(m).held);
+	assert_int_equal(dray_vol_leg_retry(m->vol, 1), 0);
+	run(m, 2000);
+	assert_true(info(m).synced);
+	assert_int_equal(info(m).copied_bytes, SIZE);
+	end(m);
+}
+
+static void target_full(void **state)
+{
+	struct mock *m = begin();
+	attach(m);
+	m->write_error = -ENOSPC;
+	run(m, 100);
+	assert_int_equal(m->held, 1);
+	assert_int_equal(m->held_error, -ENOSPC);
+	uint8_t w[512];
+	memset(w, 0x77, sizeof w);
+	assert_int_equal(do_request(m, DRAY_OP_WRITE, 0, sizeof w, w), 0);
+	m->write_error = 0;
+	assert_int_equal(dray_vol_leg_retry(m->vol, 1), 0);
+	run(m, 1000);
+	assert_true(info(m).synced);
+	assert_memory_equal(m->disk[0], m->disk[1], SIZE);
+	end(m);
+}
+
+/* Every fourth block: more ranges than there is room for. The leg is given up on, and the source is as it was. */
+static void too_many(void **state)
+{
+	struct mock *m = begin();
+	for (uint64_t b = 0; b < BLOCKS; b += 4)
+		m->unreadable[b] = 1;
+	attach(m);
+	run(m, 120000);
+	assert_int_equal(m->held, 1);
+	assert_string_equal(m->held_why, "too many bad ranges on the source");
+	assert_true(vol_info(m).bad_ranges > 100 && vol_info(m).bad_ranges <= DRAY_BAD_RANGES_MOST);
+	uint8_t r[512];
+	assert_int_equal(do_request(m, DRAY_OP_READ, BLOCK, sizeof r, r), 0);
+	assert_int_equal(do_request(m, DRAY_OP_READ, 0, sizeof r, r), -EIO);
+	/* Let go, its list goes too: nobody was given zeroes. */
+	assert_int_equal(dray_vol_leg_detach(m->vol, 1), 0);
+	run(m, 100);
+	assert_int_equal(vol_info(m).bad_ranges, 0);
+	end(m);
+}
+
+/* A scratch: adjacent blocks are one range, and do not cost the whole back-off each. */
+static void scratch(void **state)
+{
+	struct mock *m = begin();
+	memset(m->unreadable + 1000, 1, 600);
+	attach(m);
+	run(m, 5000);
+	assert_true(info(m).synced);
+	assert_int_equal(vol_info(m).bad_ranges, 1);
+	assert_int_equal(vol_info(m).bad_bytes, 600 * BLOCK);
+	struct dray_bad_range r;
+	assert_int_equal(dray_vol_bad_ranges(m->vol, &r, 1), 1);
+	assert_int_equal(r.offset, 1000 * BLOCK);
+	assert_false(r.lost);
+	for (uint64_t i = 0; i < 600 * BLOCK; i++)
+		assert_int_equal(m->disk[1][1000 * BLOCK + i], 0);
+	assert_memory_equal(m->disk[0], m->disk[1], 1000 * BLOCK);
+	/* Read back by the next life. */
+	dray_vol_free(m->vol, true);
+	m->head = m->tail = 0;
+	assert_int_equal(volume(m, true), 0);
+	assert_int_equal(vol_info(m).bad_bytes, 600 * BLOCK);
+	/* One slot damaged: the other has it. Both: nobody guesses. */
+	for (int i = 0; i < 2; i++) {
+		dray_vol_free(m->vol, true);
+		m->head = m->tail = 0;
+		m->slots[i][100] ^= 1;
+		int rc = volume(m, true);
+		assert_int_equal(rc, i ? -EBADMSG : 0);
+		if (i)
+			m->vol = NULL;
+		else
+			assert_int_equal(vol_info(m).bad_bytes, 600 * BLOCK);
+	}
+	end(m);
+}
+
+/* A source that is gone is not one bad sector after the other. */
+static void source_gone(void **state)
+{
+	static const int errors[] = { -EIO, -ENODEV, -ENOTCONN };
+	for (size_t e = 0; e < sizeof errors / sizeof errors[0]; e++) {
+		struct mock *m = begin();
+		assert_int_equal(dray_vol_set_limits(m->vol, &(struct dray_copy_limits){ .rate = 8 << 20 }), 0);
+		attach(m);
+		run(m, 200);
+		m->read_error = errors[e];
+		run(m, 2000);
+		unsigned reads = m->source_reads;
+		run(m, 60000);
+		assert_int_equal(vol_info(m).bad_ranges, 0);
+		assert_int_equal(m->held, 0);
+		/* Asked for now and then, and said so. */
+		assert_true(m->source_reads - reads < 1500);
+		assert_true(m->source_events > 5 || errors[e] != -EIO);
+		m->read_error = 0;
+		run(m, 12000);
+		assert_true(info(m).synced);
+		assert_memory_equal(m->disk[0], m->disk[1], SIZE);
+		end(m);
+	}
+}
+
+/* A bad block that is written to is not bad any more, and the range around it is two. */
+static void overwritten(void **state)
+{
+	struct mock *m = begin();
+	memset(m->unreadable + 64, 1, 16);
+	attach(m);
+	run(m, 3000);
+	assert_int_equal(vol_info(m).bad_ranges, 1);
+	uint8_t w[1024], r[1024];
+	memset(w, 0x55, sizeof w);
+	assert_int_equal(do_request(m, DRAY_OP_WRITE, 70 * BLOCK, sizeof w, w), 0);
+	assert_int_equal(vol_info(m).bad_ranges, 2);
+	assert_int_equal(vol_info(m).bad_bytes, 14 * BLOCK);
+	assert_int_equal(do_request(m, DRAY_OP_READ, 70 * BLOCK, sizeof r, r), 0);
+	assert_memory_equal(w, r, sizeof w);
+	assert_memory_equal(w, m->disk[1] + 70 * BLOCK, sizeof w);
+	assert_int_equal(do_request(m, DRAY_OP_READ, 69 * BLOCK, sizeof r, r), -EIO);
+	assert_int_equal(m->cleared, 1);
+	end(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(target_fails),
+		cmocka_unit_test(target_full),
+		cmocka_unit_test(too_many),
+		cmocka_unit_test(scratch),
+		cmocka_unit_test(source_gone),
+		cmocka_unit_test(overwritten),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
