@@ -334,6 +334,7 @@ struct dray_leg_info {
 	uint64_t recopied_bytes;   /* part of copied_bytes that had been copied before */
 	uint64_t mirrored_bytes;   /* written to the leg by the application */
 	unsigned unsettled;        /* operations whose outcome is not known yet */
+	bool settled;              /* nothing is under way on it: the host may close it and open it again */
 	unsigned intents;
 	int last_error;
 	uint64_t degraded_since_ns;

@@ -389,6 +389,7 @@ int dray_vol_leg_info(const struct dray_vol *v, int leg_no, struct dray_leg_info
 		.recopied_bytes = leg->recopied,
 		.mirrored_bytes = leg->mirrored,
 		.unsettled = leg->unsettled,
+		.settled = !leg->in_flight,
 		.last_error = leg->last_error,
 		.degraded_since_ns = leg->state == DRAY_LEG_DEGRADED ? leg->degraded_since_ns : 0,
 		.verify_compared_bytes = leg->verify_compared,

@@ -205,6 +205,10 @@ static int check_member(struct iod_call *call, struct iod_group *g, struct iod_m
 	if (m->leg->def->id == v->primary)
 		return dray_error_kind(&call->err, -EINVAL, "unsupported", "switch: volume %s: leg %u is the primary already",
 			v->def.name, v->primary);
+	if (m->leg->storage && dray_storage_gone(m->leg->storage))
+		return dray_error_kind(&call->err, -ENOENT, "not_accessible",
+			"switch: volume %s: leg %u: %s was removed: what it holds would be lost when it is closed", v->def.name,
+			m->leg->def->id, m->leg->def->resource);
 	if (!m->leg->storage)
 		return dray_error_kind(&call->err, -ENODEV, "degraded", "switch: volume %s: leg %u is not open: %.300s",
 			v->def.name, m->leg->def->id, m->leg->error);

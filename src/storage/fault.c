@@ -355,6 +355,11 @@ static void set_retry(struct dray_storage *st, bool retry_primary)
 	dray_storage_set_retry(f->inner, retry_primary);
 }
 
+static bool gone(const struct dray_storage *st)
+{
+	return dray_storage_gone(((const struct fault *)st->priv)->inner);
+}
+
 const struct dray_storage_driver dray_storage_fault = {
 	.name = "fault",
 	.matches = matches,
@@ -364,4 +369,5 @@ const struct dray_storage_driver dray_storage_fault = {
 	.attach = attach,
 	.detach = detach,
 	.set_retry = set_retry,
+	.gone = gone,
 };

@@ -287,12 +287,19 @@ static void submit(struct dray_storage *st, struct dray_sio *sio)
 	}
 }
 
+static bool gone(const struct dray_storage *st)
+{
+	struct stat now;
+	return fstat(((const struct dray_file *)st->priv)->fd, &now) == 0 && S_ISREG(now.st_mode) && now.st_nlink == 0;
+}
+
 const struct dray_storage_driver dray_storage_file = {
 	.name = "file",
 	.matches = matches,
 	.open = file_open,
 	.close = file_close,
 	.submit = submit,
+	.gone = gone,
 };
 
 /* ---- creating ---- */

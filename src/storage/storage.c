@@ -126,6 +126,11 @@ void dray_storage_set_retry(struct dray_storage *st, bool retry_primary)
 		st->driver->set_retry(st, retry_primary);
 }
 
+bool dray_storage_gone(const struct dray_storage *st)
+{
+	return st->driver->gone && st->driver->gone(st);
+}
+
 void dray_storage_close(struct dray_storage *st)
 {
 	if (!st)

@@ -100,6 +100,8 @@ struct dray_storage_driver {
 	void (*detach)(struct dray_storage *st, void (*done)(void *arg), void *arg);
 	/* Optional. The loop's thread: `retry_primary` changes, for requests that fail or come from now on. */
 	void (*set_retry)(struct dray_storage *st, bool retry_primary);
+	/* Optional. Any thread. What is written there is lost when it is closed: a file that was removed. */
+	bool (*gone)(const struct dray_storage *st);
 };
 
 struct dray_storage {
@@ -122,6 +124,8 @@ void dray_storage_detach(struct dray_storage *st, void (*done)(void *arg), void 
  * already goes on waiting. */
 void dray_storage_set_retry(struct dray_storage *st, bool retry_primary);
 void dray_storage_close(struct dray_storage *st);
+/* It has no name any more: nobody could open it again, and what it holds goes with its last user. Any thread; does not block. */
+bool dray_storage_gone(const struct dray_storage *st);
 
 /* Checks alignment, range and read-only (-> -EINVAL, -EROFS through done), splits by max_bytes, then the driver. */
 void dray_storage_submit(struct dray_storage *st, struct dray_sio *sio);
