@@ -63,7 +63,7 @@ enum pair_goal {
 	GOAL_NONE,
 	GOAL_CANCEL, /* legs let go, then canceled and unlocked */
 	GOAL_COMMIT, /* the way back given up, then committed and unlocked */
-	GOAL_FINISH, /* a split is done: the hidden volume removed, then completed and unlocked */
+	GOAL_FINISH, /* a split is done: what is left of legs let go, the hidden volume removed, then completed and unlocked */
 	GOAL_HALT,   /* failed at its start: legs let go; stays failed */
 	GOAL_COUNT
 };

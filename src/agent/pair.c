@@ -120,7 +120,7 @@ static void goal_step(struct pair_run *run)
 			finish(run, DRAY_PAIR_FAILED, false, NULL);
 		return;
 	case GOAL_FINISH:
-		if (!cleanup_call(run))
+		if (!let_go(run))
 			finish(run, DRAY_PAIR_COMPLETED, true, NULL);
 		return;
 	case GOAL_COMMIT:

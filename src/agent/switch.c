@@ -148,12 +148,7 @@ static void done_pair(struct change *c, struct pair_run *run, const json_t *resu
 	set_text(&p->switch_token, NULL); /* back again with the rest if this is not recorded */
 	if (is_split(job)) {
 		note_images(c, p, result);
-		if (pair_offline(p))
-			change_goal(c, run, GOAL_FINISH);
-		else
-			change_pair(c, run, DRAY_PAIR_COMPLETED, NULL);
-		if (!pair_offline(p))
-			change_unlock(c, run);
+		change_goal(c, run, GOAL_FINISH); /* a target that was given up is no image, and is still attached */
 		return;
 	}
 	json_int_t us = json_integer_value(json_object_get(result, "blackout_us"));
