@@ -182,8 +182,8 @@ bool reconcile_refuses(struct agent *a, struct job *job, enum dray_verb verb, co
 		struct pair_run *run = &job->runs[i];
 		const struct dray_pair *p = &job->s->pairs[i];
 		char why[500];
-		if (!pairs[i] || !p->iod_volume || pair_offline(p) || dray_state_final(p->state) || !run->view_valid || !iod_ready(a->iod))
-			continue;
+		if (!pairs[i] || !p->iod_volume || pair_offline(p) || dray_state_final(p->state) || !run_settled(run))
+			continue; /* what was seen may be older than the last switch; where it matters it is looked at again */
 		/* To give it up is possible always. */
 		if (verb == DRAY_VERB_CANCEL || verb == DRAY_VERB_PAUSE || verb == DRAY_VERB_SET)
 			continue;
