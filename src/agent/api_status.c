@@ -58,7 +58,7 @@ void api_status(struct agent *a, struct api_call *call)
 	json_object_set_new(agent, "hooks", hooks_json(a));
 	const json_t *hello = iod_hello(a->iod);
 	json_t *iod = hello ? json_deep_copy(hello)
-			    : json_pack("{s:n, s:n, s:n, s:n, s:n, s:n}", "version", "pid", "incarnation", "backend", "threads",
+			    : json_pack("{s:n, s:n, s:n, s:n, s:n, s:n, s:n}", "version", "pid", "incarnation", "backend", "threads", "tcp",
 				      "nbd_socket");
 	json_object_set_new(iod, "connected", json_boolean(hello != NULL));
 	json_object_set_new(iod, "supervised", json_boolean(!a->config->no_iod));

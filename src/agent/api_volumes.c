@@ -196,13 +196,14 @@ static void add(struct agent *a, struct api_call *call)
 	if (!call->problems.n && call->probe && !strcmp(call->probe->err.kind, "unreachable"))
 		dray_problems_add(&call->problems, "/resource", 0, "unreachable", what, NULL, "%s", call->probe->err.text);
 	if (!call->problems.n && call->probe && !call->probe->rc) {
-		struct dray_repo_lock *lock;
 		struct lock_list locks = { 0 };
 		struct owner owner = { .a = a };
-		lock = lock_for(&locks, call->probe->info.identity);
-		if (dray_repo_locks_check(a->repo, lock, 1, see_owner, &owner, NULL) == -EBUSY)
-			dray_problems_add(&call->problems, "/resource", 0, "locked", json_string_value(resource), NULL, "it is %s",
-				owner.words);
+		lock_for(&locks, call->probe->info.identity);
+		if (call->probe->alias[0])
+			lock_for(&locks, call->probe->alias);
+		if (dray_repo_locks_check(a->repo, locks.locks, locks.n, see_owner, &owner, NULL) == -EBUSY)
+			dray_problems_add(&call->problems, "/resource", 0, "locked", what,
+				"a resource of no session, or this one when that session is over", "it is %s", owner.words);
 		lock_list_free(&locks);
 	}
 	if (call->problems.n) {

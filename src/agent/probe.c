@@ -3,6 +3,7 @@
 
 #include "storage/below.h"
 #include "storage/identity.h"
+#include "storage/nbd.h"
 #include "storage/sysfs.h"
 
 #include <errno.h>
@@ -124,6 +125,8 @@ static void look(const struct dray_resource *r, bool target, bool may_create, bo
 	path_key(r->resource, p);
 	dray_storage_below(r->resource, note_nbd, p);
 	p->rc = dray_storage_probe(r->resource, &o, &p->info, &p->err);
+	if (!p->rc && dray_nbd_alias(p->info.identity, p->alias, sizeof p->alias))
+		p->alias[0] = 0;
 	if (p->rc == -ENOENT && target && may_create && p->path_key[0]) {
 		p->missing = true;
 		p->rc = may_make(r->resource, p);
@@ -149,6 +152,8 @@ void probe_volume(const char *resource, uint64_t offset, uint64_t length, bool a
 		.length = length };
 	p->looked = true;
 	p->rc = dray_storage_probe(resource, &o, &p->info, &p->err);
+	if (!p->rc && dray_nbd_alias(p->info.identity, p->alias, sizeof p->alias))
+		p->alias[0] = 0;
 	if (!p->rc && p->info.size_bytes)
 		look_inside(resource, &o, false, p);
 }

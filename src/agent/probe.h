@@ -23,6 +23,7 @@ struct probe {
 	int content_rc;   /* of dray_storage_content */
 	struct dray_error content_err;
 	struct dray_content content;
+	char alias[256];     /* another identity by which to compare: of an export whose host has other names; or "" */
 	char path_key[600]; /* of a file: its directory's identity and its last part, by which a missing one is locked; or "" */
 	dev_t nbd_below[4]; /* the kernel's NBD devices that it is or lies on */
 	unsigned n_nbd_below;

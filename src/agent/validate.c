@@ -199,6 +199,16 @@ static const char *leg_of_volume(const struct check *c, const char *identity, bo
 	return leg ? leg->volume : NULL;
 }
 
+/* nbd://HOST:PORT/... is what dray-iod listens on? */
+static bool own_address(const struct agent *a, const char *identity)
+{
+	char want[64];
+	const char *tcp = json_string_value(json_object_get(iod_hello(a->iod), "tcp"));
+	const char *colon = tcp ? strrchr(tcp, ':') : NULL;
+	int n = snprintf(want, sizeof want, "nbd:localhost:%s/", colon && !strchr(colon, ']') ? colon + 1 : "10809");
+	return tcp && !strncmp(identity, want, (size_t)n);
+}
+
 /* An export of our own dray-iod (H29): a volume that would feed itself. */
 static bool own_export(const struct agent *a, const char *identity)
 {
@@ -207,17 +217,18 @@ static bool own_export(const struct agent *a, const char *identity)
 	size_t n = real ? strlen(real) : 0;
 	bool yes = n && !strncmp(identity, "nbd:", 4) && !strncmp(identity + 4, real, n) && identity[4 + n] == '/';
 	free(real);
-	return yes;
+	return yes || own_address(a, identity);
 }
 
 /* The volume that one of the kernel's NBD devices is, or may be (docs/PROTOCOL.md: nbd_devices); NULL: none. */
 static const char *volume_of_nbd(const struct agent *a, dev_t dev)
 {
-	size_t i, k;
+	size_t k;
 	json_t *v, *d;
+	const char *name;
 	char text[32];
 	snprintf(text, sizeof text, "%u:%u", major(dev), minor(dev));
-	json_array_foreach (a->volumes, i, v)
+	json_object_foreach (a->volumes, name, v)
 		json_array_foreach (json_object_get(v, "nbd_devices"), k, d)
 			if (json_is_string(d) && !strcmp(json_string_value(d), text))
 				return json_string_value(json_object_get(v, "name"));
@@ -230,7 +241,7 @@ static bool self_export(struct check *c, const struct probe *probe, const char *
 	const char *volume = NULL;
 	for (unsigned i = 0; i < probe->n_nbd_below && !volume; i++)
 		volume = volume_of_nbd(c->a, probe->nbd_below[i]);
-	if (!volume && !(identity[0] && own_export(c->a, identity)))
+	if (!volume && !(identity[0] && (own_export(c->a, identity) || own_export(c->a, probe->alias))))
 		return false;
 	if (volume)
 		snprintf(detail, sizeof detail,
@@ -351,6 +362,8 @@ static void check_source(struct check *c, size_t i, struct source *src)
 	}
 	if (id[0])
 		add_lock(c, i, id, p->source.resource, "source", pointer);
+	if (probe->alias[0])
+		add_lock(c, i, probe->alias, p->source.resource, "source", pointer);
 	set_text(&p->source_identity, id[0] ? "%s" : NULL, id);
 	if (probe->rc && !(id[0] && is_locked(c, id))) /* else told with its owner when the locks are looked at */
 		not_opened(c, probe, pointer, p->source.resource, false);
@@ -469,7 +482,9 @@ static void check_target(struct check *c, size_t i, size_t t, const struct sourc
 		/* A file that another session is about to create is locked by its name. */
 		bool by_name = !probe->missing && probe->path_key[0] && is_locked(c, probe->path_key);
 		add_lock(c, i, by_name ? probe->path_key : id, r->resource, "target", pointer);
-		taken = by_name || is_locked(c, id); /* told with its owner when the locks are looked at */
+		if (probe->alias[0])
+			add_lock(c, i, probe->alias, r->resource, "target", pointer);
+		taken = by_name || is_locked(c, id) || (probe->alias[0] && is_locked(c, probe->alias)); /* told with its owner when the locks are looked at */
 		bool hidden;
 		const char *volume = taken ? NULL : leg_of_volume(c, id, &hidden);
 		if (volume) {

@@ -134,8 +134,9 @@ int iod_leg_check_self(struct iod *iod, const char *resource, struct dray_error 
 	if (rc)
 		return rc;
 
-	/* A loop device over a leg's file is that leg's file. */
 	struct stat st;
+
+	/* A loop device over a leg's file is that leg's file. */
 	const char *device = strrchr(resource, '/');
 	if (!device || strncmp(device, "/loop", 5) != 0 || stat(resource, &st) < 0 || !S_ISBLK(st.st_mode))
 		return 0;

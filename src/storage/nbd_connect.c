@@ -7,7 +7,10 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <limits.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,8 +147,11 @@ void dray_nbd_identity(const char *uri, uint64_t size_bytes, char *buf, size_t s
 		/* A colon behind the last bracket, if any, begins the port. */
 		const char *bracket = strrchr(host, ']'), *port = strrchr(bracket ? bracket : host, ':');
 		int n = (int)(port ? (size_t)(port - host) : strlen(host));
-		static const char *const here[] = { "", "localhost", "127.0.0.1", "[::1]" };
-		bool local = false;
+		static const char *const here[] = { "", "localhost", "localhost.", "localhost.localdomain", "ip6-localhost", "[::1]",
+			"[::ffff:127.0.0.1]" };
+		unsigned b, c, d;
+		int used = 0;
+		bool local = sscanf(host, "127.%u.%u.%u%n", &b, &c, &d, &used) == 3 && used == n;
 		for (size_t i = 0; i < sizeof here / sizeof here[0]; i++)
 			local |= (size_t)n == strlen(here[i]) && !strncmp(host, here[i], (size_t)n);
 		snprintf(where, sizeof where, "%.*s%s", local ? 9 : n, local ? "localhost" : host, port ? port : ":10809");
@@ -158,4 +164,60 @@ void dray_nbd_identity(const char *uri, uint64_t size_bytes, char *buf, size_t s
 	XXH128_hash_t hash = XXH3_128bits(all, (size_t)n);
 	snprintf(buf, size, "nbd:xxh=%016llx%016llx:%llu", (unsigned long long)hash.high64, (unsigned long long)hash.low64,
 		(unsigned long long)size_bytes);
+}
+
+/* ---- by address ---- */
+
+static bool same_address(const struct sockaddr *a, const struct sockaddr *b)
+{
+	if (!b || a->sa_family != b->sa_family)
+		return false;
+	if (a->sa_family == AF_INET)
+		return ((const struct sockaddr_in *)a)->sin_addr.s_addr == ((const struct sockaddr_in *)b)->sin_addr.s_addr;
+	return a->sa_family == AF_INET6 && !memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr, &((const struct sockaddr_in6 *)b)->sin6_addr, 16);
+}
+
+/* One word for all names of a host: "localhost" for our own, else its least address. */
+static int host_word(const char *name, char *word, size_t size)
+{
+	struct addrinfo *found = NULL;
+	struct ifaddrs *ours = NULL;
+	char text[64];
+	word[0] = 0;
+	if (getaddrinfo(name, NULL, &(struct addrinfo){ .ai_socktype = SOCK_STREAM }, &found))
+		return -ENOENT;
+	if (getifaddrs(&ours))
+		ours = NULL;
+	bool local = false;
+	for (struct addrinfo *a = found; a; a = a->ai_next) {
+		for (struct ifaddrs *i = ours; i; i = i->ifa_next)
+			local |= same_address(a->ai_addr, i->ifa_addr);
+		if (getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST))
+			continue;
+		if (!word[0] || strcmp(text, word) < 0)
+			snprintf(word, size, "%s", text);
+	}
+	if (local)
+		snprintf(word, size, "localhost");
+	freeaddrinfo(found);
+	if (ours)
+		freeifaddrs(ours);
+	return word[0] ? 0 : -ENOENT;
+}
+
+int dray_nbd_alias(const char *identity, char *buf, size_t size)
+{
+	char host[256], word[64];
+	if (strncmp(identity, "nbd:", 4) || identity[4] == '/' || !strncmp(identity, "nbd:xxh=", 8))
+		return -ENOENT;
+	const char *p = identity + 4, *slash = strchr(p, '/');
+	const char *end = *p == '[' ? strchr(p, ']') : NULL, *colon = strchr(end ? end : p, ':');
+	if (!slash || !colon || colon > slash)
+		return -ENOENT;
+	snprintf(host, sizeof host, "%.*s", (int)(end ? end - p - 1 : colon - p), end ? p + 1 : p);
+	if (host_word(host, word, sizeof word))
+		return -ENOENT;
+	bool six = strchr(word, ':');
+	int n = snprintf(buf, size, "nbd:%s%s%s%s", six ? "[" : "", word, six ? "]" : "", colon);
+	return (size_t)n < size && strcmp(buf, identity) ? 0 : -ENOENT;
 }

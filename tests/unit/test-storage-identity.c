@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One storage under two names has one identity; parts overlap where they have bytes in common; signatures are seen. */
 #include <errno.h>
+#include <ifaddrs.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -135,6 +138,10 @@ static void exports(void **state)
 		{ "nbd://user@host:1/a%2Fb", "nbd:host:1/a/b:100" },
 		{ "nbd://127.0.0.1/x", "nbd:localhost:10809/x:100" },
 		{ "nbd://[::1]:10809/x", "nbd:localhost:10809/x:100" },
+		{ "nbd://127.8.9.1/x", "nbd:localhost:10809/x:100" },
+		{ "nbd://127.8.9.1.org/x", "nbd:127.8.9.1.org:10809/x:100" },
+		{ "nbd://[::ffff:127.0.0.1]:10809/x", "nbd:localhost:10809/x:100" },
+		{ "nbd://LocalHost.:1/x", "nbd:localhost:1/x:100" },
 		{ "nbd://[fe80::2]/x", "nbd:[fe80::2]:10809/x:100" },
 		{ "nbds://host/x?tls-certificates=/etc/pki", "nbd:host:10809/x:100" },
 		{ "nbd+unix:///x?socket=/no/such%20place", "nbd:/no/such place/x:100" },
@@ -151,6 +158,26 @@ static void exports(void **state)
 	dray_nbd_identity(uri, 100, id, sizeof id);
 	assert_true(strlen(id) < 200);
 	assert_memory_equal(id, "nbd:xxh=", 8);
+}
+
+/* A host has many names: its own addresses are localhost, too. */
+static void aliases(void **state)
+{
+	char id[300], alias[300], text[64];
+	struct ifaddrs *all;
+	assert_int_equal(dray_nbd_alias("nbd:localhost:10809/x:100", alias, sizeof alias), -ENOENT); /* it is that already */
+	assert_int_equal(dray_nbd_alias("nbd:/run/x.sock/y:100", alias, sizeof alias), -ENOENT);
+	assert_int_equal(dray_nbd_alias("block:8:0", alias, sizeof alias), -ENOENT);
+	assert_int_equal(getifaddrs(&all), 0);
+	for (struct ifaddrs *i = all; i; i = i->ifa_next) {
+		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET ||
+			getnameinfo(i->ifa_addr, sizeof(struct sockaddr_in), text, sizeof text, NULL, 0, NI_NUMERICHOST))
+			continue;
+		snprintf(id, sizeof id, "nbd:%s:77/a:b/c:100", text);
+		assert_int_equal(dray_nbd_alias(id, alias, sizeof alias), 0);
+		assert_string_equal(alias, "nbd:localhost:77/a:b/c:100");
+	}
+	freeifaddrs(all);
 }
 
 static int content(const char *resource, uint64_t offset, uint64_t length, struct dray_content *c, struct dray_error *err)
@@ -263,7 +290,7 @@ static void looking(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(names), T(deleted), T(parts), cmocka_unit_test(lines), cmocka_unit_test(exports), T(signatures), T(images_and_data),
+	const struct CMUnitTest tests[] = { T(names), T(deleted), T(parts), cmocka_unit_test(lines), cmocka_unit_test(exports), cmocka_unit_test(aliases), T(signatures), T(images_and_data),
 		T(looking) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
