@@ -50,6 +50,7 @@
 
 struct api;
 struct api_call;
+struct audit;
 struct hooks;
 struct retirement;
 struct job;
@@ -180,6 +181,7 @@ struct agent {
 	struct queue *queue; /* of calls from the API's threads */
 	struct settings *settings;
 	struct hooks *hooks;
+	struct audit *audit;
 	struct api *api;
 	char host_id[40], agent_id[40], incarnation[40], boot_id[40];
 	int64_t started; /* seconds since 1970 */

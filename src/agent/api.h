@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 struct api;
+struct api_route;
 struct retire_look;
 
 struct api_call {
@@ -36,6 +37,14 @@ struct api_call {
 	struct retire_look *looks;      /* retire: at the sources */
 	size_t n_looks;
 	struct dray_problems problems;  /* found so far */
+
+	/* who asked, and what of it is told (audit.h) */
+	pid_t peer_pid;
+	gid_t peer_gid;
+	const struct api_route *route;  /* NULL: of our own threads */
+	char *audit_session;
+	const char *audit_verb;
+	bool audit_asked;
 
 	/* the answer */
 	int status;
@@ -85,6 +94,8 @@ int api_start(struct api **api, const char *path, bool allow_faults, void (*hand
 void api_stop(struct api *api);
 /* A submit that came before this ticket has not reached the core yet: its resources are being looked at. */
 bool api_older_pending(struct api *api, uint64_t ticket);
+/* How many follow the events just now. */
+unsigned api_followers(struct api *api);
 /* Any thread: wakes those who follow the events. NULL is allowed. */
 void api_events_changed(struct api *api);
 
@@ -94,6 +105,7 @@ void api_sessions(struct agent *a, struct api_call *call);
 /* An event as the API shows it. New reference. */
 json_t *api_event_json(const struct dray_repo_event *event);
 void api_events(struct agent *a, struct api_call *call);
+void api_vehicles(struct agent *a, struct api_call *call);
 void api_locks(struct agent *a, struct api_call *call);
 void api_metrics(struct agent *a, struct api_call *call);
 void api_health(struct agent *a, struct api_call *call);

@@ -2,6 +2,8 @@
 /* A call of the API: its making, and the answers it can get. */
 #include "agent/api.h"
 
+#include "agent/audit.h"
+
 #include <microhttpd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,6 +37,7 @@ void api_call_free(struct api_call *call)
 	free(call->q_state);
 	free(call->text);
 	free(call->core_note);
+	free(call->audit_session);
 	pthread_mutex_destroy(&call->lock);
 	pthread_cond_destroy(&call->cond);
 	free(call);
@@ -50,6 +53,7 @@ static void answered(struct api_call *call)
 
 void api_reply(struct api_call *call, int status, json_t *answer)
 {
+	audit_answer(call, status, answer);
 	call->status = status;
 	call->answer = answer;
 	answered(call);
@@ -57,6 +61,7 @@ void api_reply(struct api_call *call, int status, json_t *answer)
 
 void api_reply_text(struct api_call *call, int status, const char *type, char *text)
 {
+	audit_answer(call, status, NULL);
 	call->status = status;
 	call->type = type;
 	call->text = text;

@@ -4,9 +4,11 @@
  *
  * A request is read whole (at most 16 MiB, as a document may have), becomes a call, is handed to the core, and its thread sleeps until it is
  * answered. Who asks is taken from the socket (SO_PEERCRED). The one kind of answer that has no end is the events'
- * stream: its thread asks the core for what is new whenever the core said that there is something.
+ * stream (api_follow.c).
  */
 #include "agent/api.h"
+#include "agent/api_http.h"
+#include "agent/api_table.h"
 #include "agent/retire.h"
 
 #include "base/log.h"
@@ -24,24 +26,7 @@
 
 #define BODY_MOST   (16u << 20)
 #define CONNECTIONS 256
-#define BATCH       200 /* events at a time */
 #define LAST_WORDS  2   /* seconds that the last answers may take to leave */
-
-struct api {
-	struct MHD_Daemon *daemon;
-	char *path;
-	bool allow_faults;
-	void (*hand_over)(void *ctx, struct api_call *call);
-	void (*poke)(void *ctx);
-	void *ctx;
-	uint64_t tickets;
-	struct dray_list pending; /* submits that are being looked at, in the order in which they came */
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	uint64_t changes; /* of the events */
-	unsigned open;    /* requests that came and whose answers have not left */
-	bool stopping;
-};
 
 struct request {
 	char *body;
@@ -80,7 +65,7 @@ bool api_older_pending(struct api *api, uint64_t ticket)
 	return older;
 }
 
-static void call_run(struct api *api, struct api_call *call)
+void api_call_run(struct api *api, struct api_call *call)
 {
 	api->hand_over(api->ctx, call);
 	ticket_done(api, call);
@@ -88,112 +73,6 @@ static void call_run(struct api *api, struct api_call *call)
 	while (!call->answered)
 		pthread_cond_wait(&call->cond, &call->lock);
 	pthread_mutex_unlock(&call->lock);
-}
-
-/* ---- events' stream ---- */
-
-void api_events_changed(struct api *api)
-{
-	if (!api)
-		return;
-	pthread_mutex_lock(&api->lock);
-	api->changes++;
-	pthread_cond_broadcast(&api->cond);
-	pthread_mutex_unlock(&api->lock);
-}
-
-struct follower {
-	struct api *api;
-	char *session;
-	char actor[32];
-	uint64_t after, seen;
-	char *text; /* to be sent */
-	size_t len, at;
-};
-
-static void follower_free(void *arg)
-{
-	struct follower *f = arg;
-	free(f->session);
-	free(f->text);
-	free(f);
-}
-
-static struct api_call *ask_events(struct follower *f)
-{
-	struct api_call *call = api_call_new("GET", "/events");
-	call->q_session = f->session ? strdup(f->session) : NULL;
-	call->q_after = f->after;
-	call->q_limit = BATCH;
-	snprintf(call->actor, sizeof call->actor, "%s", f->actor);
-	call_run(f->api, call);
-	return call;
-}
-
-/* Takes what the core answered into the text to be sent. */
-static void take_events(struct follower *f, const json_t *events)
-{
-	size_t i;
-	json_t *event;
-	FILE *out;
-	free(f->text);
-	f->text = NULL;
-	f->len = f->at = 0;
-	if (!(out = open_memstream(&f->text, &f->len)))
-		return;
-	json_array_foreach (events, i, event) {
-		char *line = json_dumps(event, JSON_COMPACT);
-		f->after = (uint64_t)json_integer_value(json_object_get(event, "seq"));
-		fprintf(out, "id: %llu\nevent: %s\ndata: %s\n\n", (unsigned long long)f->after,
-			json_string_value(json_object_get(event, "event")), line ? line : "{}");
-		free(line);
-	}
-	fclose(out);
-}
-
-/* Waits for news, at most 10 s. false: the agent stops. */
-static bool wait_for_news(struct follower *f)
-{
-	struct api *api = f->api;
-	struct timespec until;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 10;
-	int rc = 0;
-	pthread_mutex_lock(&api->lock);
-	while (!api->stopping && api->changes == f->seen && rc == 0)
-		rc = pthread_cond_timedwait(&api->cond, &api->lock, &until);
-	f->seen = api->changes;
-	bool go_on = !api->stopping;
-	pthread_mutex_unlock(&api->lock);
-	return go_on;
-}
-
-static ssize_t follow(void *arg, uint64_t pos, char *buf, size_t max)
-{
-	struct follower *f = arg;
-	if (f->at == f->len) {
-		struct api_call *call;
-		if (!wait_for_news(f))
-			return MHD_CONTENT_READER_END_OF_STREAM;
-		call = ask_events(f);
-		bool good = call->status == 200;
-		take_events(f, call->answer);
-		/* More may be there than one batch. */
-		if (json_array_size(call->answer) == BATCH)
-			f->seen--;
-		api_call_free(call);
-		if (!good)
-			return MHD_CONTENT_READER_END_OF_STREAM;
-		if (!f->len) {
-			/* Nothing for this session, or silence: a comment shows that we are here. */
-			memcpy(buf, ":\n\n", 3);
-			return 3;
-		}
-	}
-	size_t n = f->len - f->at < max ? f->len - f->at : max;
-	memcpy(buf, f->text + f->at, n);
-	f->at += n;
-	return (ssize_t)n;
 }
 
 /* ---- requests ---- */
@@ -210,7 +89,7 @@ static enum MHD_Result send_text(struct MHD_Connection *c, int status, const cha
 	return rc;
 }
 
-static enum MHD_Result send_answer(struct MHD_Connection *c, struct api_call *call)
+enum MHD_Result api_send_answer(struct MHD_Connection *c, struct api_call *call)
 {
 	if (call->text)
 		return send_text(c, call->status, call->type ? call->type : "text/plain", call->text);
@@ -250,22 +129,24 @@ static void read_query(struct MHD_Connection *c, struct api_call *call)
 	call->yaml = v && strstr(v, "application/yaml");
 }
 
-static void read_peer(struct MHD_Connection *c, char *actor, size_t size)
+static void read_peer(struct MHD_Connection *c, struct api_call *call)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
-	struct ucred cred;
+	struct ucred cred = { 0 };
 	socklen_t len = sizeof cred;
 	if (info && getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
-		snprintf(actor, size, "uid:%u", (unsigned)cred.uid);
+		snprintf(call->actor, sizeof call->actor, "uid:%u", (unsigned)cred.uid);
 	else
-		snprintf(actor, size, "unknown");
+		snprintf(call->actor, sizeof call->actor, "unknown");
+	call->peer_pid = info ? cred.pid : 0;
+	call->peer_gid = info ? cred.gid : 0;
 }
 
-static enum MHD_Result bad_request(struct MHD_Connection *c, int status, int exit_code, const char *code, const char *detail)
+enum MHD_Result api_bad_request(struct MHD_Connection *c, int status, int exit_code, const char *code, const char *detail)
 {
 	struct api_call *call = api_call_new("", "");
 	api_problem(call, status, exit_code, code, "%s", detail);
-	enum MHD_Result rc = send_answer(c, call);
+	enum MHD_Result rc = api_send_answer(c, call);
 	api_call_free(call);
 	return rc;
 }
@@ -280,7 +161,7 @@ static json_t *volumes_for(struct api *api, const struct api_call *call)
 		return NULL;
 	struct api_call *list = api_call_new("GET", "/volumes");
 	snprintf(list->actor, sizeof list->actor, "%s", call->actor);
-	call_run(api, list);
+	api_call_run(api, list);
 	json_t *volumes = list->status == 200 ? json_incref(list->answer) : NULL;
 	api_call_free(list);
 	return volumes;
@@ -290,7 +171,7 @@ static json_t *volumes_for(struct api *api, const struct api_call *call)
 static void look_at_retire(struct api *api, struct api_call *call)
 {
 	struct api_call *ask = api_call_new("LOOK", call->path);
-	call_run(api, ask);
+	api_call_run(api, ask);
 	if (ask->status == 200)
 		retire_look_asked(call, ask->answer, api->allow_faults);
 	api_call_free(ask);
@@ -324,7 +205,7 @@ static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *
 		json_error_t error;
 		call->body = json_loadb(req->body, req->len, JSON_REJECT_DUPLICATES, &error);
 		if (!json_is_object(call->body)) {
-			bad_request(c, 400, 3, "syntax", "the body is not a JSON object");
+			api_bad_request(c, 400, 3, "syntax", "the body is not a JSON object");
 			return false;
 		}
 	}
@@ -345,64 +226,73 @@ static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *
 	return true;
 }
 
-static enum MHD_Result start_follow(struct api *api, struct MHD_Connection *c, struct api_call *call)
+static enum MHD_Result wrong_method(struct MHD_Connection *c, const char *method, const char *url, const char *allow)
 {
-	struct follower *f = calloc(1, sizeof *f);
-	if (!f)
-		abort();
-	f->api = api;
-	f->after = call->q_after;
-	f->session = call->q_session ? strdup(call->q_session) : NULL;
-	snprintf(f->actor, sizeof f->actor, "%s", call->actor);
-	pthread_mutex_lock(&api->lock);
-	f->seen = api->changes;
-	pthread_mutex_unlock(&api->lock);
-	/* The first answer also tells whether there is such a session. */
-	struct api_call *first = ask_events(f);
-	if (first->status != 200) {
-		enum MHD_Result rc = send_answer(c, first);
-		api_call_free(first);
-		follower_free(f);
-		return rc;
-	}
-	take_events(f, first->answer);
-	if (json_array_size(first->answer) == BATCH)
-		f->seen--;
-	api_call_free(first);
-	struct MHD_Response *r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, follow, f, follower_free);
-	if (!r) {
-		follower_free(f);
+	struct api_call *call = api_call_new("", "");
+	api_problem(call, 405, 2, "method", "%s is not possible at %s; possible: %s", method, url, allow);
+	char *text = json_dumps(call->answer, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	struct MHD_Response *r = MHD_create_response_from_buffer(text ? strlen(text) : 0, text, MHD_RESPMEM_MUST_FREE);
+	api_call_free(call);
+	if (!r)
 		return MHD_NO;
-	}
-	MHD_add_response_header(r, "Content-Type", "text/event-stream");
-	MHD_add_response_header(r, "Cache-Control", "no-store");
-	enum MHD_Result rc = MHD_queue_response(c, 200, r);
+	MHD_add_response_header(r, "Content-Type", "application/problem+json");
+	MHD_add_response_header(r, "Allow", allow);
+	enum MHD_Result rc = MHD_queue_response(c, MHD_HTTP_METHOD_NOT_ALLOWED, r);
 	MHD_destroy_response(r);
 	return rc;
 }
 
+struct query_check {
+	const struct api_route *route;
+	char *words; /* of the first that is wrong */
+	size_t size;
+	const char *code;
+};
+
+static enum MHD_Result check_argument(void *ctx, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	struct query_check *check = ctx;
+	int known;
+	if (!*key && !(value && *value))
+		return MHD_YES; /* "?&a=b" */
+	const char *legal = api_query_check(check->route, key, value, &known);
+	if (!legal)
+		return MHD_YES;
+	check->code = known ? "bad_value" : "unknown_key";
+	if (known)
+		snprintf(check->words, check->size, "the argument %s is %s; legal: %s", key, value && *value ? value : "empty", legal);
+	else
+		snprintf(check->words, check->size, "%s %s has no argument %s", check->route->method, check->route->path, key);
+	return MHD_NO;
+}
+
 static enum MHD_Result serve(struct api *api, struct MHD_Connection *c, const char *url, const char *method, struct request *req)
 {
-	static const char *const methods[] = { "GET", "POST", "PATCH", "DELETE", "HEAD" };
-	bool known = false;
-	for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
-		known |= !strcmp(method, methods[i]);
-	if (!known)
-		return bad_request(c, 405, 2, "method", "the methods are GET, POST, PATCH and DELETE");
+	char allow[80], words[300];
+	if (!strcmp(method, "HEAD"))
+		method = "GET";
+	const struct api_route *route = api_route_find(method, url, allow, sizeof allow);
+	if (!route && *allow)
+		return wrong_method(c, method, url, allow);
+	if (!route)
+		return api_bad_request(c, 404, 4, "not_found", "there is nothing here; GET /v1 lists what there is");
 	if (req->too_long)
-		return bad_request(c, 413, 3, "too_long", "a body may have at most 16 MiB");
-	bool outside = !strcmp(url, "/metrics") || !strcmp(url, "/healthz");
-	if (!outside && strncmp(url, "/v1/", 4))
-		return bad_request(c, 404, 4, "not_found", "there is nothing here; the API is below /v1");
-	struct api_call *call = api_call_new(strcmp(method, "HEAD") ? method : "GET", outside ? url : url + 3);
+		return api_bad_request(c, 413, 3, "too_long", "a body may have at most 16 MiB");
+	struct query_check check = { route, words, sizeof words, "" };
+	*words = 0;
+	MHD_get_connection_values(c, MHD_GET_ARGUMENT_KIND, check_argument, &check);
+	if (*words)
+		return api_bad_request(c, 400, 2, check.code, words);
+	struct api_call *call = api_call_new(method, strncmp(url, "/v1", 3) ? url : url + 3);
+	call->route = route;
 	read_query(c, call);
-	read_peer(c, call->actor, sizeof call->actor);
+	read_peer(c, call);
 	enum MHD_Result rc = MHD_YES;
 	if (!strcmp(call->path, "/events") && query_flag(c, "follow")) {
-		rc = start_follow(api, c, call);
+		rc = api_follow(api, c, call);
 	} else if (prepare(api, c, call, req)) {
-		call_run(api, call);
-		rc = send_answer(c, call);
+		api_call_run(api, call);
+		rc = api_send_answer(c, call);
 	}
 	api_call_free(call);
 	return rc;

@@ -3,7 +3,8 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
-#include "agent/settings.h"
+#include "agent/api_table.h"
+#include "agent/audit.h"
 #include "agent/retire.h"
 
 #include <stdio.h>
@@ -14,11 +15,6 @@
 static bool is(const struct api_call *call, const char *method)
 {
 	return !strcmp(call->method, method);
-}
-
-static void wrong_method(struct api_call *call)
-{
-	api_problem(call, 405, 2, "method", "%s is not possible here", call->method);
 }
 
 static void time_text(int64_t ms, bool fine, char *buf, size_t size)
@@ -68,10 +64,8 @@ void api_sessions(struct agent *a, struct api_call *call)
 	if (!*id) {
 		if (is(call, "GET"))
 			list_sessions(a, call);
-		else if (is(call, "POST"))
-			submit_call(a, call);
 		else
-			wrong_method(call);
+			submit_call(a, call);
 		return;
 	}
 	if ((verb = strchr(id, '/')))
@@ -84,10 +78,8 @@ void api_sessions(struct agent *a, struct api_call *call)
 	if (!verb) {
 		if (is(call, "GET"))
 			api_document(call, 200, job, NULL);
-		else if (is(call, "PATCH"))
-			set_call(a, job, call);
 		else
-			wrong_method(call);
+			set_call(a, job, call);
 		return;
 	}
 	int v = dray_verb_from_word(verb);
@@ -95,10 +87,11 @@ void api_sessions(struct agent *a, struct api_call *call)
 		api_problem(call, 404, 4, "not_found", "there is no verb %s", verb);
 	else if (v == DRAY_VERB_RETIRE && is(call, "LOOK")) /* of our own threads: no method of HTTP */
 		api_reply(call, 200, retire_sources(job));
-	else if (!is(call, "POST"))
-		wrong_method(call);
-	else
+	else {
+		audit_verb(a, job, call, (enum dray_verb)v);
 		verb_call(a, job, (enum dray_verb)v, call);
+		audit_verb_done(a);
+	}
 }
 
 /* ---- events ---- */
@@ -181,7 +174,7 @@ void api_locks(struct agent *a, struct api_call *call)
 	api_reply(call, 200, list);
 }
 
-static void list_vehicles(struct agent *a, struct api_call *call)
+void api_vehicles(struct agent *a, struct api_call *call)
 {
 	json_t *list = json_array();
 	struct dray_vehicle_facts facts = { .iod_ready = iod_ready(a->iod), .n_targets = 1, .online = true };
@@ -200,39 +193,16 @@ static void list_vehicles(struct agent *a, struct api_call *call)
 
 /* ---- paths ---- */
 
-static bool below(const char *path, const char *base)
-{
-	size_t n = strlen(base);
-	return !strncmp(path, base, n) && (!path[n] || path[n] == '/');
-}
-
 void api_dispatch(struct agent *a, struct api_call *call)
 {
 	call->agent = a;
-	if (below(call->path, "/sessions"))
-		api_sessions(a, call);
-	else if (!strcmp(call->path, "/settings"))
-		api_settings(a, call);
-	else if (below(call->path, "/volumes"))
-		api_volumes(a, call, call->path[8] ? call->path + 9 : "");
-	else if (!strcmp(call->path, "/shutdown") && is(call, "POST"))
-		api_shutdown(a, call);
-	else if (!strcmp(call->path, "/events") && is(call, "POST"))
-		raise_call(a, call);
-	else if (!is(call, "GET"))
-		api_problem(call, 404, 4, "not_found", "there is nothing to %s at %s", call->method, call->path);
-	else if (!strcmp(call->path, "/status"))
-		api_status(a, call);
+	if (call->route)
+		call->route->run(a, call);
+	/* What the HTTP side's threads ask for themselves. */
 	else if (!strcmp(call->path, "/events"))
 		api_events(a, call);
-	else if (!strcmp(call->path, "/locks"))
-		api_locks(a, call);
-	else if (!strcmp(call->path, "/vehicles"))
-		list_vehicles(a, call);
-	else if (!strcmp(call->path, "/metrics"))
-		api_metrics(a, call);
-	else if (!strcmp(call->path, "/healthz"))
-		api_health(a, call);
+	else if (!strcmp(call->path, "/volumes"))
+		api_volumes(a, call, "");
 	else
-		api_problem(call, 404, 4, "not_found", "there is nothing at %s", call->path);
+		api_sessions(a, call);
 }

@@ -54,6 +54,7 @@ void api_status(struct agent *a, struct api_call *call)
 		socket, "sessions", "live", (int)live, "all", (int)all, "pairs", "active",
 		(int)(pairs[DRAY_PAIR_STARTING] + pairs[DRAY_PAIR_COPYING]), "queued", (int)pairs[DRAY_PAIR_QUEUED], "limit",
 		(int)a->config->active_pairs);
+	json_object_set_new(agent, "followers", json_integer((json_int_t)api_followers(a->api)));
 	json_object_set_new(agent, "settings", settings_json(a));
 	json_object_set_new(agent, "hooks", hooks_json(a));
 	const json_t *hello = iod_hello(a->iod);

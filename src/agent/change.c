@@ -16,6 +16,7 @@
 #include "agent/record.h"
 
 #include "agent/api.h"
+#include "agent/audit.h"
 #include "agent/hooks.h"
 #include "base/log.h"
 
@@ -45,6 +46,7 @@ void change_begin(struct change *c, struct agent *a, struct job *job, const char
 	*c = (struct change){ .a = a, .job = job, .actor = actor };
 	dray_list_init(&c->node);
 	dray_repo_begin(a->repo, &c->err);
+	audit_change(c);
 }
 
 void change_begin_soon(struct change *c, struct job *job, const char *actor, void (*undone)(struct pair_run *run))

@@ -10,6 +10,7 @@
 #include "agent/trouble.h"
 
 #include "agent/api.h"
+#include "agent/audit.h"
 #include "agent/hooks.h"
 #include "agent/queue.h"
 #include "agent/settings.h"
@@ -346,6 +347,7 @@ static void turn(struct agent *a, int signal_fd)
 	go_on(a); /* they want what the new list was judged to mean */
 	wake_up(a);
 	unpark(a);
+	audit_flush(a);
 	hooks_step(a);
 	ask_for_list(a);
 	iod_step(a->iod, a->now);
@@ -418,9 +420,10 @@ static int open_all(struct agent *a, int *lock_fd, int *signal_fd, struct dray_e
 		return rc;
 	snprintf(path, sizeof path, "%s/iod.sock", a->config->run_dir);
 	a->queue = queue_new();
+	a->audit = audit_new();
 	a->supervisor = supervisor_new(a->config);
 	a->iod = iod_new(path, &ops, a);
-	if (!a->queue || !a->supervisor || !a->iod)
+	if (!a->audit || !a->queue || !a->supervisor || !a->iod)
 		return dray_error_errno(err, -ENOMEM, "the agent");
 	a->rpc.call = rpc_call;
 	snprintf(path, sizeof path, "%s/agent.sock", a->config->run_dir);
@@ -451,6 +454,10 @@ static void close_all(struct agent *a, int lock_fd, int signal_fd)
 		api_stop(a->api);
 	while (!dray_list_empty(&a->jobs))
 		job_free(dray_container(a->jobs.next, struct job, node));
+	if (a->audit && a->repo)
+		audit_flush(a);
+	audit_free(a->audit);
+	a->audit = NULL;
 	hooks_close(a);
 	dray_table_free(&a->jobs_by_id);
 	dray_table_free(&a->jobs_by_name);

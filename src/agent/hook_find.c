@@ -27,7 +27,8 @@ const char *const agent_event_words[] = {
 	"read-elsewhere", "refused", "retire-failed", "retired", "retiring", "retry", "session", "set", "setting",
 	"settings-refused", "source-degraded", "source-read-failed", "source-recovered", "source-retried", "state",
 	"submitted", "switch-failed", "switched", "target-degraded", "target-failed", "target-recovered", "target-retried",
-	"undone", "verified", "verify-failed", "volume-added", "volume-removed", "warning", NULL,
+	"undone", "verified", "verify-failed", "volume-accepted", "volume-added", "volume-released",
+	"volume-removed", "warning", NULL,
 };
 
 /* ---- may it be run ---- */

@@ -7,7 +7,7 @@
  *   copying                                            mirroring   both sides get what is written
  *   comparing   what was in doubt after a crash        resyncing   the old source catches up after a switch
  *   recovering  a target stalled or failed             verifying
- *   recording   all is there, not yet on record        canceling, committing, finishing, halting
+ *   recording   all is there, not yet on record        canceling, committing, retiring, finishing, halting
  */
 #include "agent/agent.h"
 
@@ -60,6 +60,7 @@ const char *pair_phase(const struct pair_run *run)
 		if (run->verifying)
 			return "verifying";
 		return run->view_valid && run->view.source.found && !run->view.source.synced ? "resyncing" : "mirroring";
+	case DRAY_PAIR_COMMITTED: return p->retired.state == DRAY_RETIRED_PENDING ? "retiring" : NULL;
 	default: return NULL; /* over, or failed: nothing is going on */
 	}
 }
@@ -67,7 +68,7 @@ const char *pair_phase(const struct pair_run *run)
 const char *job_phase(const struct job *job)
 {
 	/* What an operator wants to hear first. */
-	static const char *const order[] = { "switching", "recovering", "canceling", "halting", "committing", "finishing", "copying",
+	static const char *const order[] = { "switching", "recovering", "canceling", "halting", "committing", "retiring", "finishing", "copying",
 		"comparing", "recording", "attaching", "verifying", "pausing", "paused", "waiting", "resyncing", "mirroring" };
 	size_t best = sizeof order / sizeof order[0];
 	for (size_t i = 0; i < job->s->n_pairs && best; i++) {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- volumes ---- */
@@ -156,16 +157,64 @@ static void print_event(const json_t *e)
 	putchar('\n');
 }
 
+struct following {
+	const struct args *args;
+	json_int_t last; /* the number of the last event that was told */
+	bool gone;       /* nobody reads us */
+};
+
 static bool on_event(void *arg, const char *data)
 {
-	const struct args *args = arg;
-	json_t *e = json_loads(data, 0, NULL);
+	struct following *f = arg;
+	const struct args *args = f->args;
+	json_t *e = json_loads(data, 0, NULL), *seq = json_object_get(e, "seq");
+	if (json_is_integer(seq))
+		f->last = json_integer_value(seq);
 	if (args->output == OUTPUT_JSON)
 		puts(data);
 	else if (json_is_object(e))
 		print_event(e);
 	json_decref(e);
-	return !fflush(stdout) && !ferror(stdout);
+	f->gone = fflush(stdout) || ferror(stdout);
+	return !f->gone;
+}
+
+#define PATIENCE 30 /* seconds without an agent */
+
+static char *events_path(const char *session, const char *after, bool follow)
+{
+	char *path;
+	if (asprintf(&path, "/v1/events?%s%s%s%s%s", session ? "session=" : "", session ? session : "", after ? "&after=" : "",
+		    after ? after : "", follow ? "&follow=1" : "") < 0)
+		abort();
+	return path;
+}
+
+/* A stream that ends is taken up again where it was cut: an agent that is restarted loses nobody anything. */
+static int follow_events(const struct args *args, const char *session, const char *after)
+{
+	struct following f = { args, after ? atoll(after) : 0, false };
+	time_t alone_since = 0;
+	bool ever = false;
+	for (;;) {
+		char number[24];
+		json_int_t before = f.last;
+		snprintf(number, sizeof number, "%lld", (long long)f.last);
+		char *path = events_path(session, ever || after ? number : NULL, true);
+		bool patient = ever && (!alone_since || time(NULL) - alone_since < PATIENCE);
+		int rc = request_events(args, path, patient, on_event, &f);
+		free(path);
+		if (f.gone || rc >= 0)
+			return rc;
+		ever = true;
+		if (f.last != before)
+			alone_since = 0;
+		else if (!alone_since) {
+			alone_since = time(NULL);
+			note("the agent does not answer; still trying");
+		}
+		poll(NULL, 0, 200);
+	}
 }
 
 int cmd_events(const struct args *args)
@@ -173,16 +222,16 @@ int cmd_events(const struct args *args)
 	const char *after = args->value[OPT_AFTER];
 	if (after && (!*after || after[strspn(after, "0123456789")]))
 		return fail(args, EXIT_USAGE, "usage", "\"%s\" is not a number", after);
-	char *session = args->n_positional ? path_of("", args->positional[0], "") : NULL, *path;
-	if (asprintf(&path, "/v1/events?%s%s%s%s%s", session ? "session=" : "", session ? session + strlen("/v1//") : "",
-		    after ? "&after=" : "", after ? after : "", given(args, OPT_FOLLOW) ? "&follow=1" : "") < 0)
-		abort();
+	char *session = args->n_positional ? path_of("", args->positional[0], "") : NULL;
+	const char *name = session ? session + strlen("/v1//") : NULL;
 	int rc;
 	if (given(args, OPT_FOLLOW)) {
-		rc = request_events(args, path, on_event, (void *)args);
+		rc = follow_events(args, name, after);
 	} else {
 		struct reply reply;
+		char *path = events_path(name, after, false);
 		rc = request_json(args, path, &reply);
+		free(path);
 		if (!rc && !printed(args, reply.json)) {
 			size_t i;
 			json_t *e;
@@ -192,7 +241,6 @@ int cmd_events(const struct args *args)
 		reply_free(&reply);
 	}
 	free(session);
-	free(path);
 	return rc;
 }
 

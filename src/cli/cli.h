@@ -153,8 +153,9 @@ int request(const struct args *args, const struct call *call, struct reply *repl
 /* GET of JSON. */
 int request_json(const struct args *args, const char *path, struct reply *reply);
 void reply_free(struct reply *reply);
-/* Server-sent events: `line` is called for each event's data until it returns false. */
-int request_events(const struct args *args, const char *path, bool (*line)(void *arg, const char *data), void *arg);
+/* Server-sent events: `line` is called for each event's data until it returns false. 0: it ended, or `line` wanted no more; -1: the
+ * agent was lost, or (only where `quiet`) is not there, which was not told. */
+int request_events(const struct args *args, const char *path, bool quiet, bool (*line)(void *arg, const char *data), void *arg);
 /* The body is stolen. */
 int send_json(const struct args *args, const char *method, const char *path, json_t *body, struct reply *reply);
 /* The positional arguments from `first` on, KEY=VALUE, as an object (new reference); else wrong usage, which was told. */

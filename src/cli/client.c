@@ -64,6 +64,7 @@ struct receiving {
 	bool (*line)(void *arg, const char *data);
 	void *arg;
 	bool stopped;
+	bool finite; /* it said how long it is */
 	CURL *curl;
 };
 
@@ -150,6 +151,9 @@ static int perform(const struct args *args, const struct call *call, struct rece
 	long status = 0;
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	reply->status = (int)status;
+	curl_off_t length = -1;
+	curl_easy_getinfo(curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+	receiving->finite = length >= 0;
 	int result = 0;
 	if (rc && !receiving->stopped) {
 		const char *reason = why_silent(path);
@@ -216,19 +220,23 @@ int request_json(const struct args *args, const char *path, struct reply *reply)
 	return rc;
 }
 
-int request_events(const struct args *args, const char *path, bool (*line)(void *arg, const char *data), void *arg)
+int request_events(const struct args *args, const char *path, bool quiet, bool (*line)(void *arg, const char *data), void *arg)
 {
 	struct reply reply = { 0 };
 	struct receiving receiving = { .line = line, .arg = arg };
 	struct call call = { .method = "GET", .path = path, .accept = "text/event-stream" };
 	char *why = NULL;
 	int rc = perform(args, &call, &receiving, &reply, &why);
-	if (rc == -1)
+	if (rc == -1 && reply.status == 200)
+		rc = -1; /* it was cut */
+	else if (rc == -1 && !quiet)
 		rc = fail(args, EXIT_UNREACHABLE, "unreachable", "%s", why);
 	else if (!rc && reply.status != 200) {
 		reply.json = json_loads(reply.body ? reply.body : "", 0, NULL);
 		rc = judge(args, &reply, NULL);
 	}
+	else if (!rc && !receiving.stopped && !receiving.finite)
+		rc = -1; /* it has no end; the agent has */
 	free(why);
 	reply_free(&reply);
 	return rc;

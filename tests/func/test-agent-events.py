@@ -44,6 +44,8 @@ with AgentTest() as t:
     last = int(e["id"])
     t.verb("one", "cancel")
     assert '"after":"synced"' in next_event()["data"]  # the session's
+    e = next_event()
+    assert e["event"] == "asked" and '"detail":"cancel"' in e["data"], e
     assert '"after":"canceled"' in next_event()["data"]
     c.close()
 

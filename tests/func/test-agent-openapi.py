@@ -20,7 +20,7 @@ with open(os.path.join(DOCS, "openapi.yaml"), encoding="utf-8") as f:
             paths[path].add(m[1].upper())
         elif line.startswith("components:"):
             break
-assert len(paths) == 15, paths
+assert len(paths) == 16, paths
 
 with open(os.path.join(DOCS, "API.md"), encoding="utf-8") as f:
     told = set(re.findall(r"^\| (GET|POST|PATCH|DELETE) (/\S+) \|", f.read(), re.M))
@@ -33,6 +33,7 @@ with AgentTest(auto=True) as t:
     t.iod.add("w", "/nowhere2", 1 << 20)
     t.submit({"name": "s", "pairs": [{"source": "volume:v", "target": t.file("t")}]})
     t.wait_state("s", "synced")
+    assert t.call("GET", "")["paths"] == {p: [m for m in ("GET", "POST", "PATCH", "DELETE") if m in ms] for p, ms in paths.items()}
     real = {"{name}": "w", "{session}": "s", "{verb}": "pause"}
     for p, methods in paths.items():
         url = re.sub(r"\{\w+\}", lambda x: real[x[0]], p)

@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from dray import MiB, SLOW, Scratch, wait_for  # noqa: E402
 
 PHASES = {"waiting", "attaching", "copying", "comparing", "recovering", "recording", "pausing", "paused", "mirroring", "verifying", "switching",
-          "resyncing", "canceling", "committing", "finishing", "halting", None}
+          "resyncing", "canceling", "committing", "retiring", "finishing", "halting", None}
 # What may take progress back: each is told by one of these.
 BACK = {"state", "iod-lost", "iod-connected", "target-degraded", "target-failed"}
 SIZE = 48 * MiB
