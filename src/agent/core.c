@@ -34,6 +34,8 @@
 
 #define POLL_ACTIVE (SECOND / 2)   /* how often dray-iod is asked while something moves */
 #define POLL_IDLE   (10 * SECOND)
+#define LOCK_TRIES  60
+#define LOCK_PAUSE_MS 50
 #define LIST_PATIENCE (5 * SECOND) /* a request waits so long for dray-iod, which may be starting */
 #define TURN_PATIENCE (60 * SECOND) /* a submit waits so long for an earlier one whose resources don't answer */
 
@@ -380,7 +382,13 @@ static int lock_state(struct agent *a, int *fd, struct dray_error *err)
 	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
 	if (*fd < 0)
 		return dray_error_errno(err, -errno, "%s", path);
-	if (flock(*fd, LOCK_EX | LOCK_NB) < 0) {
+	/* A program that a killed agent was just starting has the lock until it runs. */
+	int rc = flock(*fd, LOCK_EX | LOCK_NB);
+	for (int i = 0; rc < 0 && errno == EWOULDBLOCK && i < LOCK_TRIES; i++) {
+		poll(NULL, 0, LOCK_PAUSE_MS);
+		rc = flock(*fd, LOCK_EX | LOCK_NB);
+	}
+	if (rc < 0) {
 		ssize_t n = pread(*fd, pid, sizeof pid - 1, 0);
 		pid[n > 0 ? n : 0] = 0;
 		pid[strcspn(pid, "\n")] = 0;
