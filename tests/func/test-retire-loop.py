@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Block devices are retired: a loop device in each way that it has, a partition of one, and what it has not is refused."""
+import ctypes
 import fcntl
 import os
 import shutil
@@ -16,7 +17,7 @@ if os.geteuid() != 0:
 need("losetup")
 if subprocess.run(["losetup", "--find"], capture_output=True, check=False).returncode:
     skip("there are no loop devices here")
-BLKROGET = 0x125E
+BLKROGET, BLKPG = 0x125E, 0x1269
 LEGAL = "none, discard or zero"
 
 
@@ -37,6 +38,13 @@ def attach(path, *options):
     d = subprocess.run(["losetup", "--find", "--show", *options, path], capture_output=True, text=True, check=True).stdout.strip()
     devices.append(d)
     return d
+
+
+def add_partition(device, number, at):
+    """Of 2 MiB, told to the kernel: not every kernel reads tables of partitions."""
+    entry = ctypes.create_string_buffer(struct.pack("qqi64s64s", at, 2 * MiB, number, b"", b""))
+    with open(device, "rb") as f:
+        fcntl.ioctl(f, BLKPG, struct.pack("iiiP", 1, 0, len(entry), ctypes.addressof(entry)))
 
 
 with Scratch() as s:
@@ -61,24 +69,22 @@ with Scratch() as s:
             assert content(s.path(f"t-{way}")) == before
 
         # A partition: nothing of the disk beside it, and the kernel forgets that it is read-only with the partition.
-        file = s.file("parted", 8 * MiB)
-        if shutil.which("sfdisk"):
-            subprocess.run(["sfdisk", "-q", file], input="start=2048,size=4096\nstart=8192,size=4096\n", text=True, check=True)
-            with open(file, "r+b") as f:
-                f.seek(MiB)
-                f.write(os.urandom(5 * MiB))
-            before = content(file)
-            dev = attach(file, "--partscan")
-            first, second = dev + "p1", dev + "p2"
-            if os.path.exists(second):
-                for way, part in (("read-only", first), ("zero", second)):
-                    a.json("migrate", part, s.file(f"t-part-{way}", 2 * MiB), "--name", f"part-{way}")
-                    problem = a.json("retire", f"part-{way}", "--how", "delete", "--yes", status=3)
-                    assert problem["errors"][0]["legal"] == "none, read-only, discard or zero", problem
-                    a.run("retire", f"part-{way}", "--how", way, "--yes")
-                assert is_read_only(first) and not is_read_only(second) and not is_read_only(dev)
-                want = before[:4 * MiB] + bytes(2 * MiB) + before[6 * MiB:]
-                assert content(dev) == want
+        file = s.file("parted", 8 * MiB, True)
+        before = content(file)
+        dev = attach(file, "--partscan")
+        add_partition(dev, 1, MiB)
+        add_partition(dev, 2, 4 * MiB)
+        first, second = dev + "p1", dev + "p2"
+        if not os.path.exists(second):
+            print("partitions of loop devices don't appear here: not looked at")
+        else:
+            for way, part in (("read-only", first), ("zero", second)):
+                a.json("migrate", part, s.file(f"t-part-{way}", 2 * MiB), "--name", f"part-{way}")
+                problem = a.json("retire", f"part-{way}", "--how", "delete", "--yes", status=3)
+                assert problem["errors"][0]["legal"] == "none, read-only, discard or zero", problem
+                a.run("retire", f"part-{way}", "--how", way, "--yes")
+            assert is_read_only(first) and not is_read_only(second) and not is_read_only(dev)
+            assert content(dev) == before[:4 * MiB] + bytes(2 * MiB) + before[6 * MiB:]
 
         # Somebody has it open without holding it, as a hypervisor does.
         file = s.file("open", 4 * MiB, True)
