@@ -33,7 +33,7 @@
 #define WAIT_LEG   60            /* s: for dray-iod to have let it go */
 #define LOOK_AGAIN SECOND
 #define TELL_EVERY (SECOND / 5)
-#define STOP_WAIT  10            /* s */
+#define STOP_WAIT  (10 * SECOND)
 
 struct retirement {
 	struct dray_list node; /* agent.retirements */
@@ -48,6 +48,7 @@ struct retirement {
 	pthread_cond_t cond;
 	/* under the lock */
 	bool stop, finished;
+	bool abandoned;        /* nobody will answer any more */
 	bool asks, answered;   /* to record: what is in ask_*; the answer */
 	int answer;
 	char ask_step[16], ask_path[PATH_MAX];
@@ -71,7 +72,7 @@ static int thread_record(void *ctx, const char *step, const char *path, uint64_t
 	r->answered = false;
 	r->asks = true;
 	queue_poke(r->agent->queue);
-	while (!r->answered && !r->stop)
+	while (!r->answered && !r->abandoned)
 		pthread_cond_wait(&r->cond, &r->lock);
 	int rc = r->answered ? r->answer : -ECANCELED;
 	r->asks = false;
@@ -490,22 +491,26 @@ void retire_step(struct agent *a)
 
 void retire_stop(struct agent *a)
 {
-	struct timespec until;
 	dray_list_for_each (n, &a->retirements) {
 		struct retirement *t = dray_container(n, struct retirement, node);
 		pthread_mutex_lock(&t->lock);
 		t->stop = true;
-		pthread_cond_signal(&t->cond);
 		pthread_mutex_unlock(&t->lock);
 	}
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += STOP_WAIT;
-	dray_list_for_each_safe (n, &a->retirements) {
+	/* They leave off between two pieces, and have to record how far they came. */
+	uint64_t end = mono_now() + STOP_WAIT;
+	while (!dray_list_empty(&a->retirements) && (a->now = mono_now()) < end) {
+		retire_step(a);
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+	}
+	dray_list_for_each (n, &a->retirements) {
 		struct retirement *t = dray_container(n, struct retirement, node);
-		if (pthread_timedjoin_np(t->thread, NULL, &until))
-			dray_log(DRAY_LOG_WARN, "retire-left", "session %s pair %u: its source is still being worked on; repeated after the next start",
-				t->session, t->pair); /* and what it uses stays: the process ends now */
-		else
-			retirement_free(t);
+		pthread_mutex_lock(&t->lock);
+		t->abandoned = true;
+		pthread_cond_signal(&t->cond);
+		pthread_mutex_unlock(&t->lock);
+		/* What it uses stays: the process ends now. */
+		dray_log(DRAY_LOG_WARN, "retire-left",
+			"session %s pair %u: its source is still being worked on; that is repeated after the next start", t->session, t->pair);
 	}
 }
