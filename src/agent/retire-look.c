@@ -71,6 +71,7 @@ void retire_look_submitted(struct probe_set *probes, const struct dray_session *
 			if (!leg)
 				continue; /* told by others: no such volume, or dray-iod does not answer */
 			look.resource = resource_of(leg, &look.offset, &look.length);
+			look.identity = text(leg, "identity");
 			look.no_connect = true;
 			look.can_discard = json_is_true(json_object_get(leg, "can_discard"));
 		} else if (probes->pairs[i].source.rc) {
@@ -94,7 +95,8 @@ void retire_look_asked(struct api_call *call, const json_t *sources, bool allow_
 	json_array_foreach ((json_t *)sources, i, source) {
 		struct retire_look *l = &call->looks[call->n_looks++];
 		struct dray_retire_look look = { .resource = text(source, "resource"), .offset = number(source, "offset"),
-			.length = number(source, "length"), .allow_faults = allow_faults, .session = text(source, "session") };
+			.length = number(source, "length"), .allow_faults = allow_faults, .session = text(source, "session"),
+			.identity = text(source, "identity") };
 		l->pair = (unsigned)number(source, "pair");
 		l->rc = dray_retire_look(&look, &l->facts, &l->err);
 	}
@@ -111,8 +113,8 @@ json_t *retire_sources(const struct job *job)
 			p->retired.state == DRAY_RETIRED_PENDING)
 			continue;
 		json_array_append_new(list,
-			json_pack("{s:i, s:s, s:s, s:I, s:I}", "pair", (int)p->id, "session", job->s->id, "resource",
-				p->origin.resource, "offset", (json_int_t)p->origin.offset, "length", (json_int_t)p->origin.length));
+			json_pack("{s:i, s:s, s:s, s:s, s:I, s:I}", "pair", (int)p->id, "session", job->s->id, "resource",
+				p->origin.resource, "identity", p->origin.identity ? p->origin.identity : "", "offset", (json_int_t)p->origin.offset, "length", (json_int_t)p->origin.length));
 	}
 	return list;
 }

@@ -223,8 +223,13 @@ static int look_at_other(const struct dray_retire_look *look, struct dray_retire
 	return 0;
 }
 
-int dray_retire_look(const struct dray_retire_look *look, struct dray_retire_facts *facts, struct dray_error *err)
+int dray_retire_look(const struct dray_retire_look *asked, struct dray_retire_facts *facts, struct dray_error *err)
 {
+	char now[PATH_MAX];
+	struct dray_retire_look found = *asked;
+	const struct dray_retire_look *look = &found;
+	if (asked->identity)
+		found.resource = dray_retire_where(asked->resource, asked->identity, asked->offset, asked->length, now, sizeof now);
 	*facts = (struct dray_retire_facts){ .slice = look->offset || look->length };
 	if (dray_storage_fault.matches(look->resource) || dray_storage_nbd.matches(look->resource))
 		return look_at_other(look, facts, err);

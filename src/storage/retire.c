@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int dray_retire_new_name(const char *path, const char *session, char *buf, size_t size)
@@ -49,6 +50,15 @@ int dray_retire_same(const struct dray_retire_order *o, int fd, const char *path
 			"%s: the host was restarted, and %s is no identity that lasts over that: it could be another storage", path,
 			identity);
 	return 0;
+}
+
+const char *dray_retire_where(const char *resource, const char *identity, uint64_t offset, uint64_t length, char *buf, size_t size)
+{
+	struct stat was, is;
+	if (strncmp(identity, "block:", 6) || dray_storage_nbd.matches(resource) || dray_storage_fault.matches(resource) ||
+		dray_identity_find(identity, offset, length, buf, size) || stat(buf, &is))
+		return resource;
+	return !stat(dray_storage_path(resource), &was) && S_ISBLK(was.st_mode) && was.st_rdev == is.st_rdev ? resource : buf;
 }
 
 static bool lv_identity(const char *identity)
@@ -81,8 +91,14 @@ static int by_kind(const struct dray_retire_order *o, struct dray_retire_result 
 	return kind == DRAY_RETIRE_KIND_FILE ? dray_retire_file(&order, result, err) : dray_retire_device(&order, kind, result, err);
 }
 
-int dray_retire_do(const struct dray_retire_order *o, struct dray_retire_result *result, struct dray_error *err)
+int dray_retire_do(const struct dray_retire_order *order, struct dray_retire_result *result, struct dray_error *err)
 {
+	char now[PATH_MAX];
+	struct dray_retire_order found = *order;
+	const struct dray_retire_order *o = &found;
+	found.resource = dray_retire_where(order->resource, order->identity, order->offset, order->length, now, sizeof now);
+	if (found.resource == now)
+		found.path = NULL; /* that was of the old name; a device's steps need none */
 	bool network = dray_storage_fault.matches(o->resource) || dray_storage_nbd.matches(o->resource);
 	*result = (struct dray_retire_result){ 0 };
 	*err = DRAY_ERROR_INIT;

@@ -77,6 +77,7 @@ struct dray_retire_look {
 	bool no_connect;         /* a network storage is in use by dray-iod, and may take one client only: what it can do is ... */
 	bool can_discard;        /* ... told here */
 	const char *session;     /* its id, for the new name; NULL: one of usual length */
+	const char *identity;    /* a device that has it is looked at, should it be called otherwise by now; NULL: whatever is there */
 };
 /* 0, or what dray_storage_open has for it (kinds "not_found", "not_accessible" ...). */
 int dray_retire_look(const struct dray_retire_look *look, struct dray_retire_facts *facts, struct dray_error *err);
@@ -133,6 +134,9 @@ int dray_retire_do(const struct dray_retire_order *order, struct dray_retire_res
 
 /* ---- between the files ---- */
 
+/* Device names move: what the device with this identity is called now, into buf; or `resource`, where that is it, or nothing is. Of other
+ * storages: `resource`. */
+const char *dray_retire_where(const char *resource, const char *identity, uint64_t offset, uint64_t length, char *buf, size_t size);
 /* "/srv/a.img" -> "/srv/a.img.retired-s-1"; the name behind the last slash may become too long: -ENAMETOOLONG. */
 int dray_retire_new_name(const char *path, const char *session, char *buf, size_t size);
 int dray_retire_file(const struct dray_retire_order *order, struct dray_retire_result *result, struct dray_error *err);
