@@ -193,8 +193,9 @@ static void add(struct agent *a, struct api_call *call)
 	if (what && *what != '/' && !strchr(what, ':'))
 		dray_problems_add(&call->problems, "/resource", 0, "bad_value", what, "an absolute path or a URI", "a path must be absolute");
 	/* What does not answer would take dray-iod as long again. */
-	if (!call->problems.n && call->probe && !strcmp(call->probe->err.kind, "unreachable"))
-		dray_problems_add(&call->problems, "/resource", 0, "unreachable", what, NULL, "%s", call->probe->err.text);
+	bool refused = call->probe && (!strcmp(call->probe->err.kind, "unreachable") || !strcmp(call->probe->err.kind, "mounted"));
+	if (!call->problems.n && refused)
+		dray_problems_add(&call->problems, "/resource", 0, call->probe->err.kind, what, NULL, "%s", call->probe->err.text);
 	if (!call->problems.n && call->probe && !call->probe->rc) {
 		struct lock_list locks = { 0 };
 		struct owner owner = { .a = a };

@@ -156,6 +156,14 @@ void probe_volume(const char *resource, uint64_t offset, uint64_t length, bool a
 		p->alias[0] = 0;
 	if (!p->rc && p->info.size_bytes)
 		look_inside(resource, &o, false, p);
+	/* A use that dray-iod's locks would not tell of: the file behind a mount. */
+	struct dray_error why = DRAY_ERROR_INIT;
+	struct dray_storage_info ignored;
+	o.no_lock = false;
+	if (!p->rc && dray_storage_probe(resource, &o, &ignored, &why) == -EBUSY && !strcmp(why.kind, "mounted")) {
+		p->rc = -EBUSY;
+		p->err = why;
+	}
 }
 
 /* What the volume's primary holds. It is open in dray-iod, which flushes nothing for us: what was written a moment ago may be

@@ -30,7 +30,9 @@ static int check_open(const struct iod_leg *leg, bool primary, bool expected, co
 	if (expected && strcmp(info->identity, leg->def->identity) != 0)
 		return dray_error_kind(err, -ESTALE, "not_accessible",
 			"%s: not the storage that was recorded: found %s, expected %s%s", name, info->identity, leg->def->identity,
-			info->stable_identity ? "" : "; what it is called is good for one boot only: leg.retry vouches for it");
+			info->stable_identity ? "" :
+			primary             ? "; what it is called is good for one boot only: `dray volume accept` vouches for it" :
+						"; what it is called is good for one boot only: leg.retry vouches for it");
 	if (vd->size_bytes == 0) /* the contract of a new volume comes from here */
 		return 0;
 	if (info->size_bytes < vd->size_bytes)

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/loop.h>
+#include <linux/major.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +133,8 @@ static bool see_loop(void *arg, dev_t dev)
 	struct behind *b = arg;
 	char backing[PATH_MAX], name[64], node[PATH_MAX], why[1200];
 	struct stat st;
+	if (major(dev) != LOOP_MAJOR) /* there may be thousands of others */
+		return false;
 	if (dray_sysfs_text(dev, "loop/backing_file", backing, sizeof backing) || stat(backing, &st) || st.st_ino != b->st->st_ino ||
 		st.st_dev != b->st->st_dev || dray_sysfs_name(dev, name, sizeof name))
 		return false;

@@ -74,6 +74,8 @@ with Loops() as loops, Scratch() as s:
                                       status=3)["errors"]} == {"mounted"}
     assert got["/pairs/2/target"][0] == "held" and got["/pairs/3/source"][0] in ("mounted", "same_device"), got
     assert refused({"source": mdev, "target": s.path("t1")})["/pairs/0/source"][0] == "mounted"
+    for r in (mdev, mounted):
+        assert a.json("volume", "add", "in-use", r, status=3)["errors"][0]["code"] == "mounted"
     os.close(fd)
     loops.umount(s.path("mnt"))
 
