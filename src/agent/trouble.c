@@ -154,8 +154,28 @@ static void observe_bad(struct pair_run *run)
 	json_decref(old);
 }
 
+#define WAITS "the source can't be read"
+
+/* What the copy waits for, if that is its source. */
+static void observe_source(struct pair_run *run)
+{
+	struct dray_pair *p = run_pair(run);
+	bool told = p->reason && !strncmp(p->reason, WAITS, sizeof WAITS - 1), waits = run->view.trouble_bytes;
+	if (p->state != DRAY_PAIR_COPYING || run->goal != GOAL_NONE || told == waits || (p->reason && !told))
+		return;
+	struct change c;
+	change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
+	change_touch(&c, run);
+	if (waits)
+		set_text(&p->reason, WAITS " in some places: %s; it is tried again there, the rest goes on", run->view.source_error);
+	else
+		set_text(&p->reason, NULL);
+	change_end(&c);
+}
+
 void trouble_observe(struct pair_run *run)
 {
+	observe_source(run);
 	size_t n = run->view.n_targets;
 	for (size_t t = 0; t < n && t < RUN_LEGS - 1; t++)
 		observe_leg(run, t, &run->view.targets[t]);

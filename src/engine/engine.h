@@ -366,6 +366,9 @@ struct dray_vol_info {
 	 * may still hold and the other legs do not. The rest was left behind by an earlier switch and reads as an error. */
 	unsigned bad_ranges;
 	uint64_t bad_bytes, bad_behind_bytes;
+	/* What the copy could not read of the primary, so far: it is being tried again. source_error: why, of one of them. */
+	uint64_t trouble_bytes;
+	int source_error;
 };
 void dray_vol_info(const struct dray_vol *vol, struct dray_vol_info *info);
 void dray_vol_longest_reset(struct dray_vol *vol);

@@ -440,6 +440,10 @@ void dray_vol_info(const struct dray_vol *v, struct dray_vol_info *info)
 	};
 	for (unsigned i = 0; i < v->bad.set.n; i++)
 		info->bad_bytes += v->bad.set.r[i].length;
+	for (unsigned i = 0; i < v->n_trouble; i++) {
+		info->trouble_bytes += v->trouble[i].length;
+		info->source_error = v->trouble[i].error;
+	}
 	if (v->primary != DRAY_NO_LEG)
 		info->bad_behind_bytes = dray_bad_behind(v, false);
 	for (unsigned i = 0; i < 8 && v->flush_ns[i]; i++)

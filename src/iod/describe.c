@@ -198,6 +198,8 @@ json_t *iod_volume_json(struct iod_volume *v)
 	put(o, "bad_bytes", s->vol.bad_bytes);
 	put(o, "bad_behind_bytes", s->vol.bad_behind_bytes);
 	json_object_set_new(o, "bad_ranges", bad_json(s));
+	put(o, "trouble_bytes", s->vol.trouble_bytes);
+	json_object_set_new(o, "source_error", s->vol.trouble_bytes ? json_string(strerror(-s->vol.source_error)) : json_null());
 	put(o, "predicted_blackout_us", (s->vol.flush_ns + s->vol.write_ewma_ns + record_ns) / 1000);
 	json_object_set_new(o, "latency_us", json_pack("{s:I s:I s:I s:I}", "read_p50", percentile(s->vol.latency_read, 0.5),
 		"read_p99", percentile(s->vol.latency_read, 0.99), "write_p50", percentile(s->vol.latency_write, 0.5),

@@ -149,6 +149,8 @@ static int observe(json_t *volume, const struct dray_session *s, const struct dr
 	view->epoch = number(volume, "epoch");
 	view->bad_bytes = number(volume, "bad_bytes");
 	view->bad_behind_bytes = number(volume, "bad_behind_bytes");
+	view->trouble_bytes = number(volume, "trouble_bytes");
+	snprintf(view->source_error, sizeof view->source_error, "%s", text(volume, "source_error"));
 	view->bad_ranges = json_object_get(volume, "bad_ranges");
 	view->predicted_blackout_us = json_is_integer(json_object_get(volume, "predicted_blackout_us"))
 					      ? number(volume, "predicted_blackout_us")

@@ -70,6 +70,8 @@ struct dray_pair_view {
 	char uuid[64];
 	uint64_t size_bytes, epoch, predicted_blackout_us;
 	uint64_t bad_bytes, bad_behind_bytes; /* can't be read; of them, what a switch would leave behind */
+	uint64_t trouble_bytes;    /* can't be read now, and is tried again */
+	char source_error[80];     /* why, or "" */
 	const json_t *bad_ranges;  /* borrowed from the volumes observed, or NULL */
 	int primary_target;        /* index of the target that is the primary; -1: the source is */
 	struct dray_leg_view source;
