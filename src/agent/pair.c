@@ -72,6 +72,21 @@ static bool let_go(struct pair_run *run)
 	return cleanup_call(run);
 }
 
+/* What a pair that is canceled leaves behind: never destroyed, and told. Returns buf, or NULL: nothing was attached. */
+static const char *what_stays(const struct dray_pair *p, char *buf, size_t size)
+{
+	const struct dray_progress *g = &p->progress;
+	if (p->n_targets == 0 || !p->targets[0].state[0] || g->bytes_total == DRAY_UNKNOWN || g->bytes_done == DRAY_UNKNOWN)
+		return NULL;
+	bool all = g->bytes_done == g->bytes_total && (p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_PAUSED) && !p->dirty_bytes;
+	if (all)
+		snprintf(buf, size, "canceled; %s keeps a complete copy, as of then", p->targets[0].at.resource);
+	else
+		snprintf(buf, size, "canceled; %s keeps what was copied, %llu of %llu bytes", p->targets[0].at.resource,
+			(unsigned long long)g->bytes_done, (unsigned long long)g->bytes_total);
+	return buf;
+}
+
 static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock, const char *reason)
 {
 	struct change c;
@@ -86,6 +101,9 @@ static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock
 		change_begin_soon(&c, run->job, actor, NULL);
 	change_touch(&c, run);
 	struct dray_pair *p = run_pair(run);
+	char stays[300];
+	if (state == DRAY_PAIR_CANCELED && !reason)
+		reason = what_stays(p, stays, sizeof stays);
 	if (p->state != state)
 		change_pair(&c, run, state, reason ? "%s" : NULL, reason);
 	if (state == DRAY_PAIR_CANCELED) {
