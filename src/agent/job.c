@@ -240,8 +240,10 @@ json_t *job_document(const struct job *job, bool details)
 		json_object_set_new(sw, "when", json_string("manual"));
 	}
 	char waits[300];
-	if (json_is_null(json_object_get(doc, "reason")) && switch_waits(job, waits, sizeof waits))
-		json_object_set_new(doc, "reason", json_string(waits));
+	if (switch_waits(job, waits, sizeof waits)) {
+		const char *reason = json_string_value(json_object_get(doc, "reason"));
+		json_object_set_new(doc, "reason", reason ? json_sprintf("%s; %s", reason, waits) : json_string(waits));
+	}
 	put_phase(doc, job_phase(job));
 	json_t *pairs = json_object_get(doc, "pairs");
 	for (size_t i = 0; details && i < job->s->n_pairs; i++) {
