@@ -248,6 +248,12 @@ void api_shutdown(struct agent *a, struct api_call *call)
 		if (strcmp(key, "force")) {
 			api_problem(call, 400, 2, "unknown_key", "shutdown does not take %s", key);
 			return;
+		} else if (!json_is_boolean(value)) {
+			char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+			dray_problems_add(&call->problems, "/force", 0, "bad_value", text, "true or false", "\"force\" can't be that");
+			free(text);
+			api_problems(call, &call->problems);
+			return;
 		}
 	/* One that is just being started must not outlive us unseen. */
 	if (iod_ready(a->iod) || a->config->no_iod)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""dray shutdown returns when both programs have ended, also where dray-iod was just killed and is being started again."""
+"""dray shutdown returns when both programs have ended, also where dray-iod was just killed and is being started again; what can't be
+understood ends nothing."""
 import os
 import signal
 import socket
@@ -8,11 +9,18 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from dray import Scratch, wait_for
+from agent import UnixConnection
 from nbdclient import Client
 
 with Scratch() as s:
     a = s.agent()
     a.volume("v", s.file("old", "1M"))
+    for body, status in (('{"force": "yes"}', 422), ('{"force": 1}', 422), ('{"forced": true}', 400), ('{"force": true', 400)):
+        c = UnixConnection(a.socket, 20)
+        c.request("POST", "/v1/shutdown", body)
+        assert c.getresponse().status == status, body
+        c.close()
+    assert a.process.poll() is None and a.json("status")["iod"]["connected"]
     client = Client(a.nbd_socket, "v")
     assert "connected" in a.run("shutdown", status=5).stderr
     client.sock.close()
