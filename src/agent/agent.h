@@ -133,6 +133,8 @@ struct job {
 	unsigned n_online;
 	struct dray_bitmap look, looking; /* in the next wake-up; in this one */
 	struct dray_list look_node;    /* in agent.looks */
+	struct dray_list over_node;    /* in agent.over, while it is over and in memory still */
+	uint64_t used_at;              /* monotonic: when it was last asked for, being over */
 	bool looked, look_again;       /* in this wake-up; in the next one, too */
 	uint64_t wake_at;              /* monotonic: its moment (wake.c); 0: none */
 	struct places_session places;
@@ -190,6 +192,10 @@ struct agent {
 	bool wake_wanted, stopping, iod_was_up;
 	uint64_t wake_at;       /* monotonic: the next turn of the agent's own (agent_turn_by) */
 	uint64_t sweep_at;      /* monotonic: all are looked at */
+	struct dray_list over;  /* jobs that are over and in memory still (past.c) */
+	bool past_stale;        /* past_pairs are to be counted anew */
+	uint64_t past_pairs[DRAY_PAIR_STATE_COUNT]; /* of sessions that are over (api_status.c) */
+	uint64_t retention_at;  /* monotonic: past sessions are looked through */
 	struct dray_list looks; /* jobs to be looked at in the next wake-up */
 	struct moment *moments; /* a heap (wake.c) */
 	size_t n_moments, room_moments;
@@ -200,7 +206,7 @@ struct agent {
 	} limits_basis;         /* what the shares of those that transfer were worked out from */
 	struct dray_list soon;  /* changes that are recorded at the end of this wake-up (change.c) */
 	struct {                /* what was done, since the start: /v1/status */
-		uint64_t wakeups, sweeps, sessions, pairs, lists, volumes, commits, heads, rows;
+		uint64_t wakeups, sweeps, sessions, pairs, lists, volumes, commits, heads, rows, loads, summaries;
 	} work;
 	int exit_code;
 
@@ -260,8 +266,34 @@ void job_recount(struct job *job);
 /* Takes over `s`. NULL: no memory. */
 struct job *job_new(struct agent *a, struct dray_session *s);
 void job_free(struct job *job);
-/* By id, else the live session of that name, else the newest. NULL: none. */
+/* ---- past.c ---- */
+/* By id, else the live session of that name, else the newest, which is loaded if it is over. NULL: none. It stays for the rest of
+ * this turn, and as long as calls of it are under way or wait; keep its id, not the pointer. */
 struct job *job_find(struct agent *a, const char *id_or_name);
+/* By id, without loading it: NULL: there is no such session, or it is over. May be used inside a walk through the repository. */
+struct job *job_in_memory(const struct agent *a, const char *id);
+/* The same as job_find, but only the id and the name (NULL: not wanted), malloc'ed. false: none. */
+bool session_names(struct agent *a, const char *id_or_name, char **id, char **name);
+/* At the start: those that are open. */
+int past_load_open(struct agent *a, struct dray_error *err);
+/* It is over: let go of when nobody uses it any more. */
+void job_lingers(struct job *job);
+/* At the end of a turn. */
+void past_step(struct agent *a);
+struct past_query {
+	const char *state;  /* or NULL: any */
+	uint64_t after;     /* seq: only later ones */
+	size_t limit, past; /* at most so many in all (0: any number); of those that are over (SIZE_MAX: any number) */
+	bool oldest_first;  /* where there are too many: the oldest are taken, else the newest */
+};
+/* The sessions without their pairs' details, in order of submission, as the text of a JSON array; those that are over as they were
+ * summed up at their end. `left_out`: at least one more where it is not 0. */
+int past_list(struct agent *a, const struct past_query *query, char **text, size_t *left_out, struct dray_error *err);
+/* ---- retention.c ---- */
+void retention_step(struct agent *a);
+void retention_wake(struct agent *a);
+
+/* ---- job.c ---- */
 /* Some pair may still change, or its source is to be retired by itself: the name is taken. */
 bool job_live(const struct job *job);
 /* It is live, or a retire was asked for: there is still something to do. */

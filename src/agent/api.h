@@ -27,7 +27,9 @@ struct api_call {
 	json_t *body;          /* or NULL */
 	char actor[32];        /* "uid:1000", from the socket */
 	char *q_session, *q_state; /* query arguments, or NULL */
-	uint64_t q_after, q_limit;
+	char *q_after_session; /* GET /v1/sessions?after=, or NULL */
+	uint64_t q_after, q_limit, q_past; /* q_past: one more than what was said; 0: nothing was */
+	bool left_out;         /* the answer is not all there is: a header says so */
 	bool dry_run, yaml, force;
 	uint64_t ticket;                /* POST /v1/sessions: the order in which they came; else 0 */
 	struct dray_list ticket_node;

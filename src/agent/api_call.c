@@ -35,6 +35,7 @@ void api_call_free(struct api_call *call)
 	free(call->path);
 	free(call->q_session);
 	free(call->q_state);
+	free(call->q_after_session);
 	free(call->text);
 	free(call->core_note);
 	free(call->audit_session);

@@ -77,13 +77,15 @@ void api_call_run(struct api *api, struct api_call *call)
 
 /* ---- requests ---- */
 
-static enum MHD_Result send_text(struct MHD_Connection *c, int status, const char *type, const char *text)
+static enum MHD_Result send_text(struct MHD_Connection *c, int status, const char *type, const char *text, bool left_out)
 {
 	struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
 	if (!r)
 		return MHD_NO;
 	MHD_add_response_header(r, "Content-Type", type);
 	MHD_add_response_header(r, "Cache-Control", "no-store");
+	if (left_out)
+		MHD_add_response_header(r, "Dray-Left-Out", "1");
 	enum MHD_Result rc = MHD_queue_response(c, (unsigned)status, r);
 	MHD_destroy_response(r);
 	return rc;
@@ -92,11 +94,11 @@ static enum MHD_Result send_text(struct MHD_Connection *c, int status, const cha
 enum MHD_Result api_send_answer(struct MHD_Connection *c, struct api_call *call)
 {
 	if (call->text)
-		return send_text(c, call->status, call->type ? call->type : "text/plain", call->text);
+		return send_text(c, call->status, call->type ? call->type : "text/plain", call->text, call->left_out);
 	if (!call->answer)
-		return send_text(c, call->status, "text/plain", "");
+		return send_text(c, call->status, "text/plain", "", false);
 	char *text = json_dumps(call->answer, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-	enum MHD_Result rc = send_text(c, call->status, call->type ? call->type : "application/json", text ? text : "{}");
+	enum MHD_Result rc = send_text(c, call->status, call->type ? call->type : "application/json", text ? text : "{}", false);
 	free(text);
 	return rc;
 }
@@ -119,9 +121,16 @@ static void read_query(struct MHD_Connection *c, struct api_call *call)
 		call->q_session = strdup(v);
 	if ((v = query(c, "state")))
 		call->q_state = strdup(v);
-	call->q_after = (v = query(c, "after")) ? strtoull(v, NULL, 10) : 0;
+	v = query(c, "after");
+	if (v && !strcmp(call->path, "/sessions"))
+		call->q_after_session = strdup(v);
+	call->q_after = v ? strtoull(v, NULL, 10) : 0;
 	if (call->q_after > INT64_MAX)
 		call->q_after = INT64_MAX;
+	if ((v = query(c, "past"))) {
+		unsigned long long n = strtoull(v, NULL, 10);
+		call->q_past = n < UINT32_MAX ? n + 1 : 0;
+	}
 	call->q_limit = (v = query(c, "limit")) ? strtoull(v, NULL, 10) : 0;
 	call->dry_run = query_flag(c, "dry_run");
 	call->force = query_flag(c, "force");

@@ -33,26 +33,25 @@ static void time_text(int64_t ms, bool fine, char *buf, size_t size)
 
 static void list_sessions(struct agent *a, struct api_call *call)
 {
-	json_t *list = json_array();
-	uint64_t skip = 0, n = 0;
-	dray_list_for_each (node, &a->jobs) {
-		struct job *job = dray_container(node, struct job, node);
-		n += !call->q_state || !strcmp(call->q_state, dray_state_word((enum dray_pair_state)job->s->state));
-	}
-	/* A limit keeps the newest. */
-	if (call->q_limit && call->q_limit < n)
-		skip = n - call->q_limit;
-	dray_list_for_each (node, &a->jobs) {
-		struct job *job = dray_container(node, struct job, node);
-		if (call->q_state && strcmp(call->q_state, dray_state_word((enum dray_pair_state)job->s->state)))
-			continue;
-		if (skip) {
-			skip--;
-			continue;
+	struct past_query q = { .state = call->q_state, .limit = call->q_limit, .past = call->q_past ? call->q_past - 1 : SIZE_MAX };
+	struct dray_error err;
+	size_t left_out;
+	char *text;
+	if (call->q_after_session) {
+		struct job *job = job_find(a, call->q_after_session);
+		if (!job) {
+			api_problem(call, 404, 4, "not_found", "there is no session %s", call->q_after_session);
+			return;
 		}
-		json_array_append_new(list, job_document(job, false));
+		q.after = job->s->seq;
+		q.oldest_first = true;
 	}
-	api_reply(call, 200, list);
+	if (past_list(a, &q, &text, &left_out, &err)) {
+		api_problem(call, 500, 1, "repository", "%s", err.text);
+		return;
+	}
+	call->left_out = left_out > 0;
+	api_reply_text(call, 200, "application/json", text);
 }
 
 /* "/sessions", "/sessions/ID", "/sessions/ID/VERB" */
@@ -127,18 +126,16 @@ static int add_event(void *arg, const struct dray_repo_event *e)
 void api_events(struct agent *a, struct api_call *call)
 {
 	struct dray_error err;
-	const char *session = NULL;
-	if (call->q_session) {
-		struct job *job = job_find(a, call->q_session);
-		if (!job) {
-			api_problem(call, 404, 4, "not_found", "there is no session %s", call->q_session);
-			return;
-		}
-		session = job->s->id;
+	char *session = NULL;
+	if (call->q_session && !session_names(a, call->q_session, &session, NULL)) {
+		api_problem(call, 404, 4, "not_found", "there is no session %s", call->q_session);
+		return;
 	}
 	json_t *list = json_array();
 	unsigned limit = call->q_limit && call->q_limit < 100000 ? (unsigned)call->q_limit : 100000;
-	if (dray_repo_events(a->repo, session, call->q_after, limit, add_event, list, &err)) {
+	int rc = dray_repo_events(a->repo, session, call->q_after, limit, add_event, list, &err);
+	free(session);
+	if (rc) {
 		json_decref(list);
 		api_problem(call, 500, 1, "repository", "%s", err.text);
 		return;

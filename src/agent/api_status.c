@@ -25,27 +25,62 @@ static unsigned clients(const struct agent *a)
 	return n;
 }
 
-static void count_states(const struct agent *a, unsigned pairs[DRAY_PAIR_STATE_COUNT], unsigned sessions[DRAY_PAIR_STATE_COUNT])
+static void count_past(void *arg, const char *state, uint64_t n)
 {
-	memset(pairs, 0, DRAY_PAIR_STATE_COUNT * sizeof *pairs);
+	uint64_t *counts = arg;
+	int s = dray_state_from_word(state);
+	if (s >= 0)
+		counts[s] += n;
+}
+
+/* Of those that are over the repository knows it, of the others memory. false: the repository can't be read, which is told. */
+static bool count_states(struct agent *a, uint64_t pairs[DRAY_PAIR_STATE_COUNT], uint64_t sessions[DRAY_PAIR_STATE_COUNT])
+{
+	struct dray_error err;
+	uint64_t open[DRAY_PAIR_STATE_COUNT] = { 0 }, all[DRAY_PAIR_STATE_COUNT] = { 0 };
 	memset(sessions, 0, DRAY_PAIR_STATE_COUNT * sizeof *sessions);
+	int rc = dray_repo_past_by_state(a->repo, count_past, sessions, &err);
 	dray_list_for_each (n, &a->jobs) {
 		const struct job *job = dray_container(n, struct job, node);
+		if (!job_open(job))
+			continue;
 		sessions[job->s->state]++;
-		for (size_t i = 0; i < job->s->n_pairs; i++)
-			pairs[job->s->pairs[i].state]++;
+		for (int s = 0; s < DRAY_PAIR_STATE_COUNT; s++)
+			open[s] += job->in[s].nset;
 	}
+	if (!rc && a->past_stale && !(rc = dray_repo_pairs_by_state(a->repo, count_past, all, &err))) {
+		for (int s = 0; s < DRAY_PAIR_STATE_COUNT; s++)
+			a->past_pairs[s] = all[s] > open[s] ? all[s] - open[s] : 0;
+		a->past_stale = false;
+	}
+	for (int s = 0; s < DRAY_PAIR_STATE_COUNT; s++)
+		pairs[s] = a->past_pairs[s] + open[s];
+	if (rc)
+		dray_log(DRAY_LOG_ERROR, "repository", "%s", err.text);
+	return !rc;
+}
+
+static json_t *work_of(const struct agent *a)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "wakeups", (json_int_t)a->work.wakeups, "sweeps",
+		(json_int_t)a->work.sweeps, "sessions_looked_at", (json_int_t)a->work.sessions, "pairs_looked_at",
+		(json_int_t)a->work.pairs, "lists", (json_int_t)a->work.lists, "volumes_changed", (json_int_t)a->work.volumes, "commits",
+		(json_int_t)a->work.commits, "heads_written", (json_int_t)a->work.heads, "pairs_written", (json_int_t)a->work.rows,
+		"sessions_loaded", (json_int_t)a->work.loads, "summaries_read", (json_int_t)a->work.summaries);
 }
 
 void api_status(struct agent *a, struct api_call *call)
 {
-	unsigned pairs[DRAY_PAIR_STATE_COUNT], sessions[DRAY_PAIR_STATE_COUNT], live = 0, all = 0;
+	uint64_t pairs[DRAY_PAIR_STATE_COUNT], sessions[DRAY_PAIR_STATE_COUNT], live = 0, all = 0;
 	char socket[4200];
-	count_states(a, pairs, sessions);
-	dray_list_for_each (n, &a->jobs) {
-		live += job_live(dray_container(n, struct job, node));
-		all++;
+	if (!count_states(a, pairs, sessions)) {
+		api_problem(call, 500, 1, "repository", "the repository can't be read");
+		return;
 	}
+	dray_list_for_each (n, &a->jobs)
+		live += job_live(dray_container(n, struct job, node));
+	for (int s = 0; s < DRAY_PAIR_STATE_COUNT; s++)
+		all += sessions[s];
 	snprintf(socket, sizeof socket, "%s/agent.sock", a->config->run_dir);
 	json_t *agent = json_pack(
 		"{s:s, s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:{s:i, s:i}, s:{s:i, s:i, s:i}}", "version", DRAY_VERSION, "pid",
@@ -57,6 +92,7 @@ void api_status(struct agent *a, struct api_call *call)
 	json_object_set_new(agent, "followers", json_integer((json_int_t)api_followers(a->api)));
 	json_object_set_new(agent, "settings", settings_json(a));
 	json_object_set_new(agent, "hooks", hooks_json(a));
+	json_object_set_new(agent, "work", work_of(a));
 	const json_t *hello = iod_hello(a->iod);
 	json_t *iod = hello ? json_deep_copy(hello)
 			    : json_pack("{s:n, s:n, s:n, s:n, s:n, s:n, s:n}", "version", "pid", "incarnation", "backend", "threads", "tcp",
@@ -171,23 +207,25 @@ void api_metrics(struct agent *a, struct api_call *call)
 {
 	char *text = NULL;
 	size_t size;
-	unsigned pairs[DRAY_PAIR_STATE_COUNT], sessions[DRAY_PAIR_STATE_COUNT];
+	uint64_t pairs[DRAY_PAIR_STATE_COUNT], sessions[DRAY_PAIR_STATE_COUNT];
 	FILE *out = open_memstream(&text, &size);
 	if (!out) {
 		api_problem(call, 500, 1, "failed", "no memory");
 		return;
 	}
-	count_states(a, pairs, sessions);
+	count_states(a, pairs, sessions); /* what can't be read is told in the log, and the rest here */
 	metric_head(out, "dray_iod_up", "gauge", "1 while dray-iod answers the agent.");
 	fprintf(out, "dray_iod_up %d\n", iod_ready(a->iod));
 	metric_head(out, "dray_iod_starts_total", "counter", "How often this agent started dray-iod.");
 	fprintf(out, "dray_iod_starts_total %u\n", supervisor_starts(a->supervisor));
 	metric_head(out, "dray_sessions", "gauge", "Sessions on record, by state.");
 	for (int s = 0; s < DRAY_PAIR_STATE_COUNT; s++)
-		fprintf(out, "dray_sessions{state=\"%s\"} %u\n", dray_state_word((enum dray_pair_state)s), sessions[s]);
+		fprintf(out, "dray_sessions{state=\"%s\"} %llu\n", dray_state_word((enum dray_pair_state)s),
+			(unsigned long long)sessions[s]);
 	metric_head(out, "dray_pairs", "gauge", "Pairs on record, by state.");
 	for (int s = 0; s < DRAY_PAIR_STATE_COUNT; s++)
-		fprintf(out, "dray_pairs{state=\"%s\"} %u\n", dray_state_word((enum dray_pair_state)s), pairs[s]);
+		fprintf(out, "dray_pairs{state=\"%s\"} %llu\n", dray_state_word((enum dray_pair_state)s),
+			(unsigned long long)pairs[s]);
 	metric_of_pairs(out, a, "dray_pair_bytes", "gauge", "Size of a pair of a live session.", total);
 	metric_of_pairs(out, a, "dray_pair_done_bytes", "gauge", "Bytes that are equal on source and targets.", done);
 	metric_of_pairs(out, a, "dray_pair_copied_bytes_total", "counter", "Bytes written to targets by the copy.", copied);

@@ -163,7 +163,7 @@ struct owner {
 static int see_owner(void *arg, size_t wanted, const struct dray_repo_lock *holder)
 {
 	struct owner *o = arg;
-	struct job *job = job_find(o->a, holder->session);
+	struct job *job = job_in_memory(o->a, holder->session);
 	snprintf(o->words, sizeof o->words, "locked by session %s (%s), pair %u, as its %s", job ? job->s->name : holder->session,
 		holder->session, holder->pair, holder->role);
 	return 1;

@@ -25,6 +25,8 @@ const struct setting agent_settings[] = {
 	{ "hook_timeout", SET_DURATION, true, false, NS_S / 10, 86400 * NS_S, "a time from 100ms to 24h", FIELD(hook_timeout_ns) },
 	{ "hook_retries", SET_COUNT, true, false, 0, 100, "a number from 0 to 100", FIELD(hook_retries) },
 	{ "hooks_at_once", SET_COUNT, true, false, 1, 64, "a number from 1 to 64", FIELD(hooks_at_once) },
+	{ "keep_sessions", SET_MANY, true, true, 0, INT64_MAX, "a number, or none", FIELD(keep_sessions) },
+	{ "keep_for", SET_DURATION, true, true, NS_S, 36500 * (86400 * NS_S), "a time from 1s to 36500d such as 90d, or none", FIELD(keep_for_ns) },
 	{ "iod_threads", SET_COUNT, false, false, 1, 1024, "a number from 1 to 1024", FIELD(iod_threads) },
 	{ "state_dir", SET_PATH, false, false, 0, 0, "a directory", FIELD(state_dir) },
 	{ "run_dir", SET_PATH, false, false, 0, 0, "a directory", FIELD(run_dir) },
@@ -92,6 +94,18 @@ bool setting_take(struct agent_config *c, const struct setting *s, const char *t
 	switch (s->type) {
 	case SET_COUNT: return take_count(c, s, text);
 	case SET_PATH: return take_path(c, s, text);
+	case SET_MANY:
+		if (s->none && !strcmp(text, "none")) {
+			v = UINT64_MAX;
+		} else {
+			char *end;
+			errno = 0;
+			v = strtoull(text, &end, 10);
+			if (errno || *end || text[0] < '0' || text[0] > '9' || !in_range(s, v))
+				return false;
+		}
+		*(uint64_t *)field_of(c, s) = v;
+		return true;
 	case SET_SIZE:
 		if (s->none && !strcmp(text, "none"))
 			v = UINT64_MAX;
@@ -100,7 +114,9 @@ bool setting_take(struct agent_config *c, const struct setting *s, const char *t
 		*(uint64_t *)field_of(c, s) = v;
 		return true;
 	case SET_DURATION:
-		if (dray_duration_parse(text, &v) || !in_range(s, v))
+		if (s->none && !strcmp(text, "none"))
+			v = UINT64_MAX;
+		else if (dray_duration_parse(text, &v) || !in_range(s, v))
 			return false;
 		*(uint64_t *)field_of(c, s) = v;
 		return true;
@@ -129,9 +145,12 @@ json_t *setting_value(const struct agent_config *c, const struct setting *s)
 		/* Threads: 0 is what nobody can ask for, dray-iod's own choice. */
 		v = *(const unsigned *)field;
 		return v < s->least ? json_null() : json_integer((json_int_t)v);
+	case SET_MANY:
 	case SET_SIZE: v = *(const uint64_t *)field; return v == UINT64_MAX ? json_null() : json_integer((json_int_t)v);
 	case SET_DURATION:
 		v = *(const uint64_t *)field;
+		if (v == UINT64_MAX)
+			return json_null();
 		return v % NS_S ? json_real((double)v / (double)NS_S) : json_integer((json_int_t)(v / NS_S));
 	case SET_BOOL: return json_boolean(*(const bool *)field);
 	case SET_LEVEL: return json_string(levels[*(const enum dray_log_level *)field]);
@@ -149,6 +168,7 @@ void setting_copy(struct agent_config *to, const struct agent_config *from, cons
 	const void *of = field_of(from, s);
 	switch (s->type) {
 	case SET_COUNT: *(unsigned *)into = *(const unsigned *)of; break;
+	case SET_MANY:
 	case SET_SIZE:
 	case SET_DURATION: *(uint64_t *)into = *(const uint64_t *)of; break;
 	case SET_BOOL: *(bool *)into = *(const bool *)of; break;
@@ -230,6 +250,7 @@ int agent_config_new(struct agent_config **out, struct dray_error *err)
 	c->log_level = DRAY_LOG_INFO;
 	c->active_pairs = 32;
 	c->rate = UINT64_MAX;
+	c->keep_sessions = c->keep_for_ns = UINT64_MAX;
 	c->in_flight = UINT64_MAX;
 	c->hook_timeout_ns = 30 * NS_S;
 	c->hook_retries = 3;

@@ -30,11 +30,12 @@ struct agent_config {
 	char *hooks_dir;       /* "": none are run */
 	uint64_t hook_timeout_ns;
 	unsigned hook_retries, hooks_at_once;
+	uint64_t keep_sessions, keep_for_ns; /* past sessions; UINT64_MAX: all, for ever */
 };
 
 struct setting {
 	const char *key;
-	enum { SET_COUNT, SET_SIZE, SET_DURATION, SET_LEVEL, SET_BOOL, SET_PATH } type;
+	enum { SET_COUNT, SET_MANY, SET_SIZE, SET_DURATION, SET_LEVEL, SET_BOOL, SET_PATH } type;
 	bool live;
 	bool none;            /* the word "none" is legal */
 	uint64_t least, most; /* numbers */

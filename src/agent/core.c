@@ -107,7 +107,8 @@ static void iod_up(void *ctx)
 			struct pair_run *run = &job->runs[i];
 			run->pushed_valid = false;
 			run->retry_at = 0;
-			if (job->s->pairs[i].iod_volume && !dray_state_final(job->s->pairs[i].state))
+			bool waits = job->s->pairs[i].iod_volume && !dray_state_final(job->s->pairs[i].state);
+			if (waits || dray_bitmap_test(&job->retiring, i))
 				run_needs_list(run);
 		}
 		job_wake(job);
@@ -351,6 +352,8 @@ static void turn(struct agent *a, int signal_fd)
 	unpark(a);
 	audit_flush(a);
 	hooks_step(a);
+	retention_step(a);
+	past_step(a);
 	ask_for_list(a);
 	iod_step(a->iod, a->now);
 }
@@ -491,6 +494,7 @@ int agent_run(struct agent *a, struct dray_error *err)
 	dray_list_init(&a->gated);
 	dray_list_init(&a->retirements);
 	dray_list_init(&a->looks);
+	dray_list_init(&a->over);
 	dray_list_init(&a->soon);
 	dray_list_init(&a->unlisted);
 	places_init(&a->places, a->config->active_pairs);

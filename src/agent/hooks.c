@@ -378,8 +378,11 @@ static void start(struct agent *a, struct lane *lane)
 		return;
 	}
 	/* A name may be known only later than the event, and an id says little to people. */
-	struct job *job = w->session ? job_find(a, w->session) : NULL;
-	json_object_set_new(w->json, "name", job ? json_string(job->s->name) : json_null());
+	char *id = NULL, *session = NULL;
+	bool known = w->session && session_names(a, w->session, &id, &session);
+	json_object_set_new(w->json, "name", known ? json_string(session) : json_null());
+	free(id);
+	free(session);
 	json_object_set_new(w->json, "attempt", json_integer(w->attempt));
 	char *text = json_dumps(w->json, JSON_COMPACT), **env = environment(a, w);
 	int rc = text ? hook_run_start(&lane->run, path, text, env, a->config->hook_timeout_ns, a->now, h->epoll) : -ENOMEM;

@@ -31,6 +31,7 @@ struct job *job_new(struct agent *a, struct dray_session *s)
 	job->s = s;
 	dray_list_init(&job->node);
 	dray_list_init(&job->look_node);
+	dray_list_init(&job->over_node);
 	job->runs = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *job->runs);
 	job->pick = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *job->pick);
 	if (!job->runs || !job->pick || make_sets(job))
@@ -61,9 +62,16 @@ void job_recount(struct job *job)
 void job_enter(struct job *job)
 {
 	struct agent *a = job->agent;
-	dray_list_add_tail(&a->jobs, &job->node);
+	/* In order of submission; mostly it is the newest. */
+	struct dray_list *at = a->jobs.prev;
+	while (at != &a->jobs && dray_container(at, struct job, node)->s->seq > job->s->seq)
+		at = at->prev;
+	dray_list_add_tail(at->next, &job->node);
 	dray_table_put(&a->jobs_by_id, job->s->id, job);
-	dray_table_put(&a->jobs_by_name, job->s->name, job);
+	/* A past one that is looked at does not take the place of a live one. */
+	const struct job *other = dray_table_get(&a->jobs_by_name, job->s->name);
+	if (!other || !job_live(other))
+		dray_table_put(&a->jobs_by_name, job->s->name, job);
 }
 
 /* Another of the same name, the newest of those that are left, takes the place of one that goes. */
@@ -79,7 +87,7 @@ static void leave(struct job *job)
 	dray_table_put(&a->jobs_by_name, job->s->name, NULL);
 	dray_list_for_each (n, &a->jobs) {
 		struct job *other = dray_container(n, struct job, node);
-		if (!strcmp(other->s->name, job->s->name))
+		if (!strcmp(other->s->name, job->s->name) && (job_live(other) || !dray_table_get(&a->jobs_by_name, other->s->name)))
 			dray_table_put(&a->jobs_by_name, other->s->name, other);
 	}
 }
@@ -90,6 +98,7 @@ void job_free(struct job *job)
 		return;
 	struct agent *a = job->agent;
 	leave(job);
+	dray_list_del(&job->over_node);
 	wake_forget(job);
 	a->moving -= job->moves;
 	places_session_free(&a->places, &job->places);
@@ -141,13 +150,6 @@ void run_note_retire(struct pair_run *run)
 	dray_bitmap_set(&job->retiring, run->index);
 	if (r->automatic)
 		dray_bitmap_set(&job->retiring_itself, run->index);
-}
-
-/* Of two with one name only the newer can be live. */
-struct job *job_find(struct agent *a, const char *what)
-{
-	struct job *found = dray_table_get(&a->jobs_by_id, what);
-	return found ? found : dray_table_get(&a->jobs_by_name, what);
 }
 
 bool pair_offline(const struct dray_pair *p)

@@ -28,7 +28,7 @@ static bool owned(const struct agent *a, const char *tag, char session[80])
 	session[0] = 0;
 	if (sscanf(tag, "%79[^/]/%u", session, &pair) != 2)
 		return false;
-	struct job *job = job_find((struct agent *)a, session);
+	struct job *job = job_in_memory(a, session); /* one that is over owns nothing */
 	return job && !strcmp(job->s->id, session) && pair >= 1 && pair <= job->s->n_pairs && !dray_state_final(job->s->pairs[pair - 1].state);
 }
 

@@ -167,6 +167,11 @@ static void done(struct change *c)
 	}
 	job_wake(job);
 	tell(c);
+	if (!job_open(job) && dray_list_empty(&job->over_node)) {
+		job_lingers(job);
+		job->agent->past_stale = true;
+		retention_wake(job->agent);
+	}
 }
 
 /* The session as it was: the head as it was last committed, the pairs that were touched as they were before. */

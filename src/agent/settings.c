@@ -64,6 +64,7 @@ static void in_force(struct agent *a)
 {
 	dray_log_level(a->config->log_level);
 	hooks_changed(a);
+	retention_wake(a);
 	agent_turn(a); /* the queue and the limits are worked out anew */
 }
 

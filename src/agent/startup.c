@@ -80,88 +80,6 @@ static int identities(struct agent *a, bool *rebooted, struct dray_error *err)
 
 /* ---- what is on record ---- */
 
-/* A repository walks through one thing at a time: the rows first, then the pairs of each. */
-struct rows {
-	struct dray_repo_session *rows;
-	size_t n;
-};
-
-static int keep_row(void *arg, const struct dray_repo_session *row)
-{
-	struct rows *r = arg;
-	struct dray_repo_session *more = realloc(r->rows, (r->n + 1) * sizeof *more);
-	if (!more)
-		return -ENOMEM;
-	r->rows = more;
-	more[r->n] = *row;
-	more[r->n].id = strdup(row->id);
-	more[r->n].name = strdup(row->name);
-	more[r->n++].document = strdup(row->document);
-	return 0;
-}
-
-struct parts {
-	json_t *pairs, *works;
-};
-
-static int keep_pair(void *arg, const struct dray_repo_pair *row)
-{
-	struct parts *parts = arg;
-	json_t *pair = json_loads(row->document, 0, NULL), *work = json_loads(row->work, 0, NULL);
-	if (!pair || !work) {
-		json_decref(pair);
-		json_decref(work);
-		return -EUCLEAN;
-	}
-	json_array_append_new(parts->pairs, pair);
-	json_array_append_new(parts->works, work);
-	return 0;
-}
-
-static int load_session(struct agent *a, const struct dray_repo_session *row)
-{
-	struct dray_session *s = NULL;
-	struct job *job = NULL;
-	struct parts parts = { json_array(), json_array() };
-	json_t *head = json_loads(row->document, 0, NULL);
-	int rc = dray_repo_pairs(a->repo, row->seq, keep_pair, &parts, NULL);
-	if (!rc)
-		rc = head ? dray_session_load_parts(head, parts.pairs, &s) : -EUCLEAN;
-	if (!rc && !(job = job_new(a, s)))
-		rc = -ENOMEM;
-	for (size_t i = 0; !rc && i < s->n_pairs; i++)
-		run_work_load(&job->runs[i], json_array_get(parts.works, i));
-	json_decref(head);
-	json_decref(parts.pairs);
-	json_decref(parts.works);
-	if (rc) {
-		dray_log(DRAY_LOG_ERROR, "session-unreadable", "session %s (%s) can't be read from the repository", row->id, row->name);
-		dray_session_free(s);
-		return row->live ? -EUCLEAN : 0; /* one that is over is no reason not to start */
-	}
-	s->seq = row->seq;
-	job->saved_document = strdup(row->document);
-	job_check_record(job);
-	job_enter(job);
-	job_wake_pairs(job);
-	return 0;
-}
-
-static int load_sessions(struct agent *a, struct dray_error *err)
-{
-	struct rows r = { 0 };
-	int rc = dray_repo_sessions(a->repo, keep_row, &r, err);
-	for (size_t i = 0; i < r.n; i++) {
-		if (!rc)
-			rc = load_session(a, &r.rows[i]);
-		free((char *)r.rows[i].id);
-		free((char *)r.rows[i].name);
-		free((char *)r.rows[i].document);
-	}
-	free(r.rows);
-	return rc;
-}
-
 static int load_volume(void *arg, const struct dray_repo_volume *v)
 {
 	struct agent *a = arg;
@@ -172,7 +90,7 @@ static int load_volume(void *arg, const struct dray_repo_volume *v)
 static int load_intent(void *arg, const struct dray_repo_intent *intent)
 {
 	struct agent *a = arg;
-	struct job *job = job_find(a, intent->session);
+	struct job *job = job_in_memory(a, intent->session);
 	if (!job) {
 		dray_log(DRAY_LOG_ERROR, "intent-without-session", "%s of session %s", intent->kind, intent->session);
 		return 0;
@@ -199,7 +117,7 @@ struct lock_use {
 static int see_lock(void *arg, size_t i, const struct dray_repo_lock *lock)
 {
 	struct lock_use *use = arg;
-	struct job *job = job_find(use->a, lock->session);
+	struct job *job = job_in_memory(use->a, lock->session);
 	char key[120];
 	snprintf(key, sizeof key, "%s/%u", lock->session, lock->pair);
 	json_object_set_new(use->held, key, json_true());
@@ -271,7 +189,7 @@ int agent_load(struct agent *a, struct dray_error *err)
 	if (!rc)
 		rc = identities(a, &rebooted, err);
 	if (!rc)
-		rc = load_sessions(a, err);
+		rc = past_load_open(a, err);
 	if (!rc)
 		rc = dray_repo_volumes(a->repo, load_volume, a, err);
 	if (!rc)

@@ -523,7 +523,7 @@ static int locked(void *arg, size_t wanted, const struct dray_repo_lock *holder)
 {
 	struct check *c = arg;
 	const struct dray_repo_lock *lock = &c->locks->locks[wanted];
-	struct job *owner = job_find(c->a, holder->session);
+	struct job *owner = job_in_memory(c->a, holder->session);
 	for (size_t i = 0; i < c->problems->n; i++) /* a volume and what serves it have one owner: told once */
 		if (!strcmp(c->problems->items[i].code, "locked") &&
 			!strcmp(c->problems->items[i].pointer, c->locks->pointers[wanted]))

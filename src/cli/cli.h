@@ -56,6 +56,7 @@ enum exit_status {
 	X(AFTER, 0, "after", "SEQ", "only events after this number") \
 	X(STATE, 0, "state", "STATE", "only sessions in this state") \
 	X(LIMIT, 'n', "limit", "N", "at most so many sessions, the newest ones") \
+	X(ALL, 0, "all", NULL, "all of them: also those that were over long ago") \
 	X(BLOCK_SIZE, 0, "block-size", "SIZE", "serve in blocks of this size, such as 4096 (default: the resource's own)") \
 	X(DRY_RUN, 0, "dry-run", NULL, "check the document and tell what would be done; start nothing") \
 	X(FORCE, 0, "force", NULL, "shutdown: even while clients are connected; undo: although something is lost") \
@@ -138,6 +139,7 @@ struct reply {
 	char *body;   /* NUL-terminated */
 	size_t len;
 	json_t *json; /* NULL if the body is not JSON */
+	bool left_out; /* the agent has more of it */
 };
 struct call {
 	const char *method, *path;        /* the path begins with "/v1" */

@@ -115,6 +115,15 @@ static const char *why_silent(const char *path)
 		error == ECONNREFUSED ? "nobody listens there (is drayd running?)" : strerror(error);
 }
 
+static size_t receive_header(char *line, size_t size, size_t n, void *arg)
+{
+	static const char key[] = "Dray-Left-Out:";
+	struct receiving *r = arg;
+	if (size * n >= sizeof key - 1 && !strncasecmp(line, key, sizeof key - 1))
+		r->reply->left_out = true;
+	return size * n;
+}
+
 /* Sends the request; 0 (an answer came, of any status), or -1 (the agent is not there; `*why` says so). */
 static int perform(const struct args *args, const struct call *call, struct receiving *receiving, struct reply *reply,
 	char **why)
@@ -137,6 +146,8 @@ static int perform(const struct args *args, const struct call *call, struct rece
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, receiving);
+	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, receive_header);
+	curl_easy_setopt(curl, CURLOPT_HEADERDATA, receiving);
 	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
 	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);

@@ -312,6 +312,8 @@ static int no_state(const struct args *args, const char *word)
 	return fail(args, EXIT_USAGE, "usage", "there is no state \"%s\" (legal: %s)", word, legal);
 }
 
+#define PAST_SHOWN 100 /* of those that are over, unless all are asked for */
+
 int cmd_list(const struct args *args)
 {
 	static const char *const headings[] = { "NAME", "ID", "STATE", ">DONE", ">OF", ">RATE", "REASON", NULL };
@@ -320,11 +322,17 @@ int cmd_list(const struct args *args)
 		return no_state(args, state);
 	if (limit && (!*limit || limit[strspn(limit, "0123456789")]))
 		return fail(args, EXIT_USAGE, "usage", "\"%s\" is not a number", limit);
-	char path[160];
-	snprintf(path, sizeof path, "/v1/sessions?%s%s%s%.20s", state ? "state=" : "", state ? state : "", limit ? "&limit=" : "",
-		limit ? limit : "");
+	if (limit && args->value[OPT_ALL])
+		return fail(args, EXIT_USAGE, "usage", "--limit and --all exclude each other");
+	char path[160], past[32] = "";
+	if (!limit && !args->value[OPT_ALL])
+		snprintf(past, sizeof past, "&past=%u", PAST_SHOWN);
+	snprintf(path, sizeof path, "/v1/sessions?%s%s%s%.20s%s", state ? "state=" : "", state ? state : "", limit ? "&limit=" : "",
+		limit ? limit : "", past);
 	struct reply reply;
 	int rc = request_json(args, path, &reply);
+	if (!rc && reply.left_out && !limit)
+		fprintf(stderr, "dray: older sessions that are over are left out; `dray list --all' has them\n");
 	if (!rc && !printed(args, reply.json)) {
 		struct table *t = table_new(headings);
 		size_t i;

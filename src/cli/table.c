@@ -53,8 +53,9 @@ const struct command commands[] = {
 		"dray start move.yaml --wait\n"
 		"dray start - --dry-run <move.yaml\n",
 		LIST(OPT_WAIT, OPT_PROGRESS, OPT_DRY_RUN), cmd_start },
-	{ "list", "", 0, 0, "list the sessions", NULL, "dray list\ndray list --state copying -o json\n",
-		LIST(OPT_STATE, OPT_LIMIT), cmd_list },
+	{ "list", "", 0, 0, "list the sessions",
+		"All that are not over, and the 100 newest of those that are; what is left out is said.",
+		"dray list\ndray list --all\ndray list --state copying -o json\n", LIST(OPT_STATE, OPT_LIMIT, OPT_ALL), cmd_list },
 	{ "show", "SESSION", 1, 1, "show a session's document with its states and progress",
 		"SESSION is an id or a name, here and everywhere.", "dray show orders\ndray show orders -o json\n", LIST(), cmd_show },
 	{ "watch", "SESSION", 1, 1, "follow a session's progress until it is switched, or over",

@@ -9,6 +9,8 @@
 
 #define REPO_SESSION_COLUMNS "seq, id, name, state, live, open, finished, document, work, summary"
 
+#define REPO_SESSION_COLUMNS_BRIEF "seq, id, name, state, live, open, finished, '', '', summary"
+
 /* Every statement, prepared at its first use and kept. */
 #define REPO_STATEMENTS(X)                                                                                      \
 	X(BEGIN, "BEGIN IMMEDIATE")                                                                             \
@@ -27,6 +29,24 @@
 	X(SESSIONS_OPEN, "SELECT " REPO_SESSION_COLUMNS " FROM sessions WHERE open ORDER BY seq")               \
 	X(SESSION_GET, "SELECT " REPO_SESSION_COLUMNS " FROM sessions WHERE id = ?1")                           \
 	X(SESSION_NAMED, "SELECT " REPO_SESSION_COLUMNS " FROM sessions WHERE name = ?1 ORDER BY seq DESC LIMIT 1") \
+	X(SUMMARIES_NEWEST,                                                                                     \
+		"SELECT " REPO_SESSION_COLUMNS_BRIEF " FROM sessions WHERE NOT open AND seq > ?1 "              \
+		"AND (?2 IS NULL OR state = ?2) ORDER BY seq DESC LIMIT ?3")                                    \
+	X(SUMMARIES_OLDEST,                                                                                     \
+		"SELECT " REPO_SESSION_COLUMNS_BRIEF " FROM sessions WHERE NOT open AND seq > ?1 "              \
+		"AND (?2 IS NULL OR state = ?2) ORDER BY seq LIMIT ?3")                                         \
+	X(SESSIONS_BY_STATE, "SELECT state, count(*) FROM sessions WHERE NOT open GROUP BY state")              \
+	X(PAIRS_BY_STATE, "SELECT state, count(*) FROM pairs GROUP BY state")                                   \
+	X(TO_REMOVE,                                                                                            \
+		"SELECT " REPO_SESSION_COLUMNS_BRIEF " FROM sessions WHERE NOT open AND (finished < ?2 OR ?1 > 0) " \
+		"AND id NOT IN (SELECT session FROM locks) "                                                    \
+		"AND id NOT IN (SELECT session FROM intents WHERE outcome IS NULL) "                            \
+		"ORDER BY finished, seq LIMIT ?3")                                                              \
+	X(OVER_COUNT, "SELECT count(*) FROM sessions WHERE NOT open")                                           \
+	X(REMOVE_PAIRS, "DELETE FROM pairs WHERE session = (SELECT seq FROM sessions WHERE id = ?1 AND NOT open)") \
+	X(REMOVE_EVENTS, "DELETE FROM events WHERE session = ?1")                                               \
+	X(REMOVE_INTENTS, "DELETE FROM intents WHERE session = ?1")                                             \
+	X(REMOVE_SESSION, "DELETE FROM sessions WHERE id = ?1 AND NOT open")                                    \
 	X(PAIR_SAVE,                                                                                            \
 		"INSERT INTO pairs(session, pair, state, document, work) VALUES(?1, ?2, ?3, ?4, ?5) "           \
 		"ON CONFLICT(session, pair) DO UPDATE SET state = excluded.state, document = excluded.document, " \

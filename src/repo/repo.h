@@ -66,6 +66,20 @@ int dray_repo_session_get(struct dray_repo *repo, const char *id, dray_repo_sess
 /* The newest of that name. -ENOENT: no such session. */
 int dray_repo_session_named(struct dray_repo *repo, const char *name, dray_repo_session_each *each, void *arg,
 	struct dray_error *err);
+/* Those that are not open, submitted after the one with seq `after`, of one state or (NULL) of any, at most so many: from the newest
+ * or from the oldest on. `document` and `work` are empty: what there is to show is `summary`. */
+int dray_repo_summaries(struct dray_repo *repo, const char *state, uint64_t after, uint64_t most, bool newest,
+	dray_repo_session_each *each, void *arg, struct dray_error *err);
+typedef void dray_repo_count_each(void *arg, const char *state, uint64_t n);
+/* How many sessions that are not open there are in each state; how many pairs, of all sessions. */
+int dray_repo_past_by_state(struct dray_repo *repo, dray_repo_count_each *each, void *arg, struct dray_error *err);
+int dray_repo_pairs_by_state(struct dray_repo *repo, dray_repo_count_each *each, void *arg, struct dray_error *err);
+/* Those that are not open, hold no locks and have no open intent, and are more than `keep` (the oldest of them), or ended before
+ * `before` (seconds since 1970); the oldest first, at most so many at once. */
+int dray_repo_sessions_to_remove(struct dray_repo *repo, uint64_t keep, int64_t before, unsigned most,
+	dray_repo_session_each *each, void *arg, struct dray_error *err);
+/* Removes a session that is not open, with its pairs, intents and events; its id stays used. -ENOENT: there is none. */
+int dray_repo_session_remove(struct dray_repo *repo, const char *id, struct dray_error *err);
 /* 1: the id was used, 0: never. */
 int dray_repo_id_used(struct dray_repo *repo, const char *id, struct dray_error *err);
 

@@ -150,6 +150,86 @@ int dray_repo_session_named(struct dray_repo *repo, const char *name, dray_repo_
 	return get_one(repo, REPO_SESSION_NAMED, name, each, arg, err);
 }
 
+int dray_repo_summaries(struct dray_repo *repo, const char *state, uint64_t after, uint64_t most, bool newest,
+	dray_repo_session_each *each, void *arg, struct dray_error *err)
+{
+	unsigned found = 0;
+	sqlite3_stmt *st = repo_stmt(repo, newest ? REPO_SUMMARIES_NEWEST : REPO_SUMMARIES_OLDEST, err);
+	if (!st)
+		return -EIO;
+	repo_bind_u64(st, 1, after);
+	repo_bind_text(st, 2, state);
+	repo_bind_u64(st, 3, most < INT64_MAX ? most : INT64_MAX);
+	return walk(repo, st, each, arg, &found, err);
+}
+
+/* ---- counts ---- */
+
+static int counts(struct dray_repo *repo, enum repo_statement which, dray_repo_count_each *each, void *arg, struct dray_error *err)
+{
+	int rc, result = 0;
+	sqlite3_stmt *st = repo_stmt(repo, which, err);
+	if (!st)
+		return -EIO;
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
+		each(arg, repo_text(st, 0), (uint64_t)sqlite3_column_int64(st, 1));
+	if (rc != SQLITE_DONE)
+		result = repo_fail(repo, rc, err, "count");
+	sqlite3_reset(st);
+	return result;
+}
+
+int dray_repo_past_by_state(struct dray_repo *repo, dray_repo_count_each *each, void *arg, struct dray_error *err)
+{
+	return counts(repo, REPO_SESSIONS_BY_STATE, each, arg, err);
+}
+
+int dray_repo_pairs_by_state(struct dray_repo *repo, dray_repo_count_each *each, void *arg, struct dray_error *err)
+{
+	return counts(repo, REPO_PAIRS_BY_STATE, each, arg, err);
+}
+
+/* ---- removing ---- */
+
+int dray_repo_sessions_to_remove(struct dray_repo *repo, uint64_t keep, int64_t before, unsigned most,
+	dray_repo_session_each *each, void *arg, struct dray_error *err)
+{
+	unsigned found = 0;
+	sqlite3_stmt *st = repo_stmt(repo, REPO_OVER_COUNT, err);
+	if (!st)
+		return -EIO;
+	int rc = sqlite3_step(st);
+	uint64_t over = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(st, 0) : 0;
+	sqlite3_reset(st);
+	if (rc != SQLITE_ROW)
+		return repo_fail(repo, rc, err, "count sessions");
+	/* Too many: the oldest of them, however young. Else those that are too old. */
+	uint64_t surplus = over > keep ? over - keep : 0;
+	st = repo_stmt(repo, REPO_TO_REMOVE, err);
+	if (!st)
+		return -EIO;
+	repo_bind_u64(st, 1, surplus);
+	sqlite3_bind_int64(st, 2, before);
+	repo_bind_u64(st, 3, surplus && surplus < most ? surplus : most);
+	return walk(repo, st, each, arg, &found, err);
+}
+
+int dray_repo_session_remove(struct dray_repo *repo, const char *id, struct dray_error *err)
+{
+	static const enum repo_statement steps[] = { REPO_REMOVE_PAIRS, REPO_REMOVE_EVENTS, REPO_REMOVE_INTENTS, REPO_REMOVE_SESSION };
+	assert(repo->in_transaction);
+	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+		sqlite3_stmt *st = repo_stmt(repo, steps[i], err);
+		if (!st)
+			return -EIO;
+		repo_bind_text(st, 1, id);
+		int rc = repo_run(repo, st, err, "remove a session");
+		if (rc)
+			return rc;
+	}
+	return sqlite3_changes(repo->db) ? 0 : dray_error_set(err, -ENOENT, "repository: no session %s that is over", id);
+}
+
 /* ---- pairs ---- */
 
 int dray_repo_pair_save(struct dray_repo *repo, uint64_t session, const struct dray_repo_pair *row, struct dray_error *err)
