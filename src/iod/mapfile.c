@@ -106,15 +106,21 @@ int iod_map_open(struct iod_state *state, const struct iod_volume_def *def, unsi
 	file_name(name, def->name, a, b);
 	memset(pages, 0, sizeof *pages);
 	int fd = openat(state->volumes_fd, name, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return dray_error_errno(err, -errno, "open region map %s", name);
+	/* What a killed process wrote and did not sync is in the page cache only. To read "intent" there, and act upon it, while the disk says
+	 * "clean", is to be told "clean" after the next power loss (engine.h). */
+	int rc = fd < 0 || fdatasync(fd) < 0 ? -errno : 0;
+	if (rc) {
+		if (fd >= 0)
+			close(fd);
+		return dray_error_errno(err, rc, "open region map %s", name);
+	}
 
 	uint64_t n = dray_map_n_pages(def->size_bytes, def->region_bytes);
 	unsigned char *memory = malloc(n * DRAY_MAP_PAGE_BYTES);
 	pages->page = calloc(n, sizeof *pages->page);
 	pages->memory = memory;
 	pages->n = n;
-	int rc = memory && pages->page ? 0 : -ENOMEM;
+	rc = memory && pages->page ? 0 : -ENOMEM;
 	for (uint64_t i = 0; i < n && !rc; i++) {
 		unsigned char *at = memory + i * DRAY_MAP_PAGE_BYTES;
 		ssize_t got = pread(fd, at, DRAY_MAP_PAGE_BYTES, (off_t)(i * DRAY_MAP_PAGE_BYTES));
