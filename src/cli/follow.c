@@ -36,12 +36,19 @@ static void catch_interrupt(void)
 	sigaction(SIGINT, &(struct sigaction){ .sa_handler = on_interrupt }, NULL);
 }
 
+/* Whether it is switched without a command, at whatever time or event. */
+static bool switches_itself(const json_t *doc)
+{
+	const json_t *when = json_object_get(json_object_get(doc, "switch"), "when");
+	return json_is_object(when) || (json_is_string(when) && strcmp(json_string_value(when), "manual"));
+}
+
 static const char *remark_of(const json_t *doc, char *buf, size_t size)
 {
-	const char *when = text_of(json_object_get(doc, "switch"), "when"), *state = text_of(doc, "state");
+	const char *state = text_of(doc, "state");
 	if (*trouble_of(doc, buf, size))
 		return buf;
-	if (!strcmp(state, "synced") && strcmp(when, "synced") && strcmp(text_of(doc, "mode"), "copy"))
+	if (!strcmp(state, "synced") && !switches_itself(doc) && strcmp(text_of(doc, "mode"), "copy"))
 		snprintf(buf, size, "in sync: `dray switch %s` switches it", session_name(doc));
 	else if (!strcmp(state, "paused"))
 		snprintf(buf, size, "`dray resume %s` goes on", session_name(doc));
@@ -190,7 +197,7 @@ enum follow_end look_moved(const json_t *doc, void *arg)
 	if (is(state, "synced") && over == FOLLOW_BAD && !json_is_true(json_object_get(sw, "partial")))
 		return FOLLOW_BAD;
 	/* The agent has used up its attempts and waits for the operator (switch.on_failure: wait). */
-	if (is(state, "synced") && is(text_of(sw, "when"), "synced") && !strncmp(text_of(doc, "reason"), "the switch failed", 17))
+	if (is(state, "synced") && switches_itself(doc) && !strncmp(text_of(doc, "reason"), "the switch failed", 17))
 		return FOLLOW_BAD;
 	if (is(state, "synced") && !strncmp(text_of(doc, "reason"), "bad ranges:", 11))
 		return FOLLOW_BAD;

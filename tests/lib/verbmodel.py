@@ -47,6 +47,9 @@ class Session:
         held, out = self.held_pair(p), set()
         if state == "queued" and not held:
             out |= {"starting"}
+        # One that comes back under a pause of the session (by an undo, or because a switch was taken back) is held by it, too.
+        if held and state in ("starting", "copying", "synced"):
+            out |= {"paused"}
         if state == "starting":
             out |= {"copying", "queued"}
         if state == "copying":
