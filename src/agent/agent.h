@@ -52,6 +52,7 @@ struct api;
 struct api_call;
 struct audit;
 struct hooks;
+struct metrics;
 struct retirement;
 struct job;
 struct moment;
@@ -184,6 +185,7 @@ struct agent {
 	struct settings *settings;
 	struct hooks *hooks;
 	struct audit *audit;
+	struct metrics *metrics;
 	struct api *api;
 	char host_id[40], agent_id[40], incarnation[40], boot_id[40];
 	int64_t started; /* seconds since 1970 */

@@ -111,6 +111,8 @@ void api_vehicles(struct agent *a, struct api_call *call);
 void api_locks(struct agent *a, struct api_call *call);
 void api_metrics(struct agent *a, struct api_call *call);
 void api_health(struct agent *a, struct api_call *call);
+/* How many there are in each state, on record. false: the repository can't be read, which is in the log. */
+bool api_count_states(struct agent *a, uint64_t pairs[DRAY_PAIR_STATE_COUNT], uint64_t sessions[DRAY_PAIR_STATE_COUNT]);
 void api_status(struct agent *a, struct api_call *call);
 void api_shutdown(struct agent *a, struct api_call *call);
 

@@ -34,7 +34,7 @@ static void count_past(void *arg, const char *state, uint64_t n)
 }
 
 /* Of those that are over the repository knows it, of the others memory. false: the repository can't be read, which is told. */
-static bool count_states(struct agent *a, uint64_t pairs[DRAY_PAIR_STATE_COUNT], uint64_t sessions[DRAY_PAIR_STATE_COUNT])
+bool api_count_states(struct agent *a, uint64_t pairs[DRAY_PAIR_STATE_COUNT], uint64_t sessions[DRAY_PAIR_STATE_COUNT])
 {
 	struct dray_error err;
 	uint64_t open[DRAY_PAIR_STATE_COUNT] = { 0 }, all[DRAY_PAIR_STATE_COUNT] = { 0 };
@@ -73,7 +73,7 @@ void api_status(struct agent *a, struct api_call *call)
 {
 	uint64_t pairs[DRAY_PAIR_STATE_COUNT], sessions[DRAY_PAIR_STATE_COUNT], live = 0, all = 0;
 	char socket[4200];
-	if (!count_states(a, pairs, sessions)) {
+	if (!api_count_states(a, pairs, sessions)) {
 		api_problem(call, 500, 1, "repository", "the repository can't be read");
 		return;
 	}
@@ -119,130 +119,6 @@ void api_health(struct agent *a, struct api_call *call)
 		api_problem(call, 503, 1, "iod_unreachable", "dray-iod does not answer");
 	else
 		api_reply_text(call, 200, "text/plain", strdup("ok\n"));
-}
-
-/* A label's value: backslash, quote and newline escaped. */
-static void label(FILE *out, const char *value)
-{
-	for (; *value; value++) {
-		if (*value == '\\' || *value == '"')
-			fputc('\\', out);
-		if (*value == '\n')
-			fputs("\\n", out);
-		else
-			fputc(*value, out);
-	}
-}
-
-static void metric_head(FILE *out, const char *name, const char *type, const char *help)
-{
-	fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void metric_of_pairs(FILE *out, const struct agent *a, const char *name, const char *type, const char *help,
-	uint64_t (*value)(const struct dray_pair *p))
-{
-	metric_head(out, name, type, help);
-	dray_list_for_each (n, &a->jobs) {
-		const struct job *job = dray_container(n, struct job, node);
-		for (size_t i = 0; job_live(job) && i < job->s->n_pairs; i++) {
-			uint64_t v = value(&job->s->pairs[i]);
-			if (v == DRAY_UNKNOWN)
-				continue;
-			fprintf(out, "%s{session=\"", name);
-			label(out, job->s->name);
-			fprintf(out, "\",id=\"%s\",pair=\"%u\"} %llu\n", job->s->id, job->s->pairs[i].id, (unsigned long long)v);
-		}
-	}
-}
-
-static uint64_t total(const struct dray_pair *p)
-{
-	return p->progress.bytes_total;
-}
-
-static uint64_t done(const struct dray_pair *p)
-{
-	return p->progress.bytes_done;
-}
-
-static uint64_t copied(const struct dray_pair *p)
-{
-	return p->progress.bytes_copied;
-}
-
-static uint64_t rate(const struct dray_pair *p)
-{
-	return p->progress.rate;
-}
-
-static uint64_t dirty(const struct dray_pair *p)
-{
-	return p->dirty_bytes;
-}
-
-static uint64_t blackout(const struct dray_pair *p)
-{
-	return p->blackout_us;
-}
-
-static void metric_of_volumes(FILE *out, const struct agent *a, const char *name, const char *type, const char *help,
-	const char *key, const char *inner)
-{
-	const char *i;
-	json_t *v;
-	metric_head(out, name, type, help);
-	json_object_foreach (a->volumes, i, v) {
-		const char *volume = json_string_value(json_object_get(v, "name"));
-		json_t *value = json_object_get(inner ? json_object_get(v, key) : v, inner ? inner : key);
-		if (!volume || !json_is_integer(value) || json_is_true(json_object_get(v, "hidden")))
-			continue;
-		fprintf(out, "%s{volume=\"", name);
-		label(out, volume);
-		fprintf(out, "\"} %lld\n", (long long)json_integer_value(value));
-	}
-}
-
-void api_metrics(struct agent *a, struct api_call *call)
-{
-	char *text = NULL;
-	size_t size;
-	uint64_t pairs[DRAY_PAIR_STATE_COUNT], sessions[DRAY_PAIR_STATE_COUNT];
-	FILE *out = open_memstream(&text, &size);
-	if (!out) {
-		api_problem(call, 500, 1, "failed", "no memory");
-		return;
-	}
-	count_states(a, pairs, sessions); /* what can't be read is told in the log, and the rest here */
-	metric_head(out, "dray_iod_up", "gauge", "1 while dray-iod answers the agent.");
-	fprintf(out, "dray_iod_up %d\n", iod_ready(a->iod));
-	metric_head(out, "dray_iod_starts_total", "counter", "How often this agent started dray-iod.");
-	fprintf(out, "dray_iod_starts_total %u\n", supervisor_starts(a->supervisor));
-	metric_head(out, "dray_sessions", "gauge", "Sessions on record, by state.");
-	for (int s = 0; s < DRAY_PAIR_STATE_COUNT; s++)
-		fprintf(out, "dray_sessions{state=\"%s\"} %llu\n", dray_state_word((enum dray_pair_state)s),
-			(unsigned long long)sessions[s]);
-	metric_head(out, "dray_pairs", "gauge", "Pairs on record, by state.");
-	for (int s = 0; s < DRAY_PAIR_STATE_COUNT; s++)
-		fprintf(out, "dray_pairs{state=\"%s\"} %llu\n", dray_state_word((enum dray_pair_state)s),
-			(unsigned long long)pairs[s]);
-	metric_of_pairs(out, a, "dray_pair_bytes", "gauge", "Size of a pair of a live session.", total);
-	metric_of_pairs(out, a, "dray_pair_done_bytes", "gauge", "Bytes that are equal on source and targets.", done);
-	metric_of_pairs(out, a, "dray_pair_copied_bytes_total", "counter", "Bytes written to targets by the copy.", copied);
-	metric_of_pairs(out, a, "dray_pair_dirty_bytes", "gauge", "Bytes that differ or may differ.", dirty);
-	metric_of_pairs(out, a, "dray_pair_rate_bytes", "gauge", "Bytes per second over the last seconds.", rate);
-	metric_of_pairs(out, a, "dray_pair_blackout_microseconds", "gauge", "Longest wait because of the last switch.", blackout);
-	metric_of_volumes(out, a, "dray_volume_size_bytes", "gauge", "Size of a volume.", "size_bytes", NULL);
-	metric_of_volumes(out, a, "dray_volume_clients", "gauge", "Connected clients.", "clients", NULL);
-	metric_of_volumes(out, a, "dray_volume_reads_total", "counter", "Reads of applications.", "counters", "reads");
-	metric_of_volumes(out, a, "dray_volume_writes_total", "counter", "Writes of applications.", "counters", "writes");
-	metric_of_volumes(out, a, "dray_volume_read_bytes_total", "counter", "Bytes read by applications.", "counters", "read_bytes");
-	metric_of_volumes(out, a, "dray_volume_write_bytes_total", "counter", "Bytes written by applications.", "counters",
-		"write_bytes");
-	metric_of_volumes(out, a, "dray_volume_errors_total", "counter", "Requests that failed.", "counters", "errors");
-	metric_of_volumes(out, a, "dray_volume_epoch", "gauge", "Raised by each switch.", "epoch", NULL);
-	fclose(out);
-	api_reply_text(call, 200, "text/plain; version=0.0.4", text);
 }
 
 /* ---- the end of both ---- */

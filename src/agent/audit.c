@@ -7,6 +7,7 @@
 #include "agent/audit.h"
 
 #include "agent/api.h"
+#include "agent/metrics.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -97,6 +98,9 @@ void audit_flush(struct agent *a)
 		rc = dray_repo_commit(a->repo, &err);
 	else
 		dray_repo_rollback(a->repo);
+	dray_list_for_each (n, &u->entries)
+		if (!rc)
+			metrics_event(a, dray_container(n, struct entry, node)->event);
 	if (rc) /* what was asked and refused is in the log all the same */
 		dray_log(DRAY_LOG_ERROR, "record-failed", "requests: %s", err.text);
 	while (!dray_list_empty(&u->entries))

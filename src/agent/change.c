@@ -18,6 +18,7 @@
 #include "agent/api.h"
 #include "agent/audit.h"
 #include "agent/hooks.h"
+#include "agent/metrics.h"
 #include "base/log.h"
 
 #include <assert.h>
@@ -267,5 +268,7 @@ void agent_event(struct agent *a, const char *actor, const char *event, const ch
 	const char *keys[] = { "actor", actor, NULL };
 	dray_log_fields(DRAY_LOG_INFO, event, keys, "%s", detail ? detail : "");
 	free(detail);
+	if (!rc)
+		metrics_event(a, event);
 	agent_events_changed(a);
 }

@@ -12,6 +12,7 @@
 #include "agent/api.h"
 #include "agent/audit.h"
 #include "agent/hooks.h"
+#include "agent/metrics.h"
 #include "agent/queue.h"
 #include "agent/settings.h"
 #include "agent/retire.h"
@@ -469,6 +470,8 @@ static void close_all(struct agent *a, int lock_fd, int signal_fd)
 		audit_flush(a);
 	audit_free(a->audit);
 	a->audit = NULL;
+	metrics_free(a->metrics);
+	a->metrics = NULL;
 	hooks_close(a);
 	dray_table_free(&a->jobs_by_id);
 	dray_table_free(&a->jobs_by_name);
@@ -500,6 +503,9 @@ int agent_run(struct agent *a, struct dray_error *err)
 	places_init(&a->places, a->config->active_pairs);
 	a->seen = json_object();
 	a->started = wall_ms() / 1000;
+	a->metrics = metrics_new();
+	if (!a->metrics)
+		abort();
 	a->now = mono_now();
 	int rc = open_all(a, &lock_fd, &signal_fd, err);
 	if (!rc) {

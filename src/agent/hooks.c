@@ -17,6 +17,7 @@
 #include "agent/api.h"
 #include "agent/hook_find.h"
 #include "agent/hook_run.h"
+#include "agent/metrics.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -289,6 +290,7 @@ static void record_failure(struct agent *a, struct lane *lane)
 	}
 	set_text(&lane->failure, NULL);
 	a->hooks->failures++;
+	metrics_event(a, e.event);
 	agent_events_changed(a);
 	next(a, lane);
 }

@@ -10,6 +10,7 @@
 #include "agent/record.h"
 
 #include "base/crash.h"
+#include "agent/metrics.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -128,6 +129,7 @@ static void tell(struct change *c)
 			c->actor, "before", e->before[0] ? e->before : NULL, "after", e->after[0] ? e->after : NULL, NULL };
 		bool bad = !strcmp(e->after, "failed") || strstr(e->event, "failed");
 		dray_log_fields(bad ? DRAY_LOG_WARN : DRAY_LOG_INFO, e->event, keys, "%s", e->detail ? e->detail : "");
+		metrics_event(c->a, e->event);
 	}
 	if (c->n_events)
 		agent_events_changed(c->a);

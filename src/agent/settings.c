@@ -3,6 +3,7 @@
 
 #include "agent/api.h"
 #include "agent/hooks.h"
+#include "agent/metrics.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -86,14 +87,16 @@ static int record_events(struct agent *a, const struct agent_config *new, const 
 	return rc;
 }
 
-static void log_changes(const struct agent *a, const struct agent_config *new, const char *actor)
+static void tell_changes(struct agent *a, const struct agent_config *new, const char *actor)
 {
 	for (size_t i = 0; i < agent_settings_n; i++) {
 		const struct setting *row = &agent_settings[i];
 		char *before = words_of(a->config, row), *after = words_of(new, row);
 		const char *keys[] = { "actor", actor, "before", before, "after", after, NULL };
-		if (row->live && strcmp(before, after))
+		if (row->live && strcmp(before, after)) {
 			dray_log_fields(DRAY_LOG_INFO, "setting", keys, "%s", row->key);
+			metrics_event(a, "setting");
+		}
 		free(before);
 		free(after);
 	}
@@ -118,7 +121,7 @@ static int change(struct agent *a, const struct agent_config *new, const json_t 
 	free(text);
 	if (rc)
 		return rc;
-	log_changes(a, new, actor);
+	tell_changes(a, new, actor);
 	for (size_t i = 0; i < agent_settings_n; i++)
 		if (agent_settings[i].live)
 			setting_copy(a->config, new, &agent_settings[i]);

@@ -16,6 +16,7 @@
 #include "agent/plan.h"
 #include "agent/retire.h"
 #include "agent/validate.h"
+#include "agent/metrics.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -166,6 +167,9 @@ static void submit_listed(struct agent *a, struct api_call *call)
 	job_wake_pairs(job);
 	const char *keys[] = { "session", s->id, "name", s->name, "actor", call->actor, NULL };
 	dray_log_fields(DRAY_LOG_INFO, "submitted", keys, "%zu pairs", s->n_pairs);
+	metrics_event(a, "submitted");
+	for (size_t i = 0; i < json_array_size(s->warnings); i++)
+		metrics_event(a, "warning");
 	agent_events_changed(a);
 	/* One wake-up first, so that the answer says what runs and what waits for what. */
 	call->core_note = strdup(s->id);

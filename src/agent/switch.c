@@ -20,6 +20,8 @@
  */
 #include "agent/agent.h"
 
+#include "agent/metrics.h"
+
 #include "agent/retire.h"
 #include "agent/trouble.h"
 #include "agent/verify.h"
@@ -153,6 +155,7 @@ static void done_pair(struct change *c, struct pair_run *run, const json_t *resu
 	}
 	json_int_t us = json_integer_value(json_object_get(result, "blackout_us"));
 	p->blackout_us = json_is_integer(json_object_get(result, "blackout_us")) && us >= 0 ? (uint64_t)us : DRAY_UNKNOWN;
+	metrics_blackout(job->agent, p->blackout_us);
 	json_t *lost = json_object_get(result, "lost");
 	json_int_t lost_bytes = json_integer_value(json_object_get(lost, "bytes"));
 	char what[120] = "";

@@ -97,6 +97,7 @@ struct dray_repo {
 	sqlite3 *db;
 	sqlite3_stmt *stmts[REPO_STATEMENT_COUNT];
 	bool in_transaction;
+	uint64_t errors;
 };
 
 /* The statement, reset and with nothing bound, or NULL with the error set. */

@@ -37,8 +37,14 @@ int repo_fail(struct dray_repo *repo, int rc, struct dray_error *err, const char
 	case SQLITE_NOTADB: code = -EUCLEAN; break;
 	case SQLITE_CONSTRAINT: code = -EEXIST; break;
 	}
+	repo->errors += code != -EEXIST;
 	return dray_error_kind(err, code, "repository", "repository: %s: %s", what,
 		repo->db ? sqlite3_errmsg(repo->db) : sqlite3_errstr(rc));
+}
+
+uint64_t dray_repo_errors(const struct dray_repo *repo)
+{
+	return repo->errors;
 }
 
 sqlite3_stmt *repo_stmt(struct dray_repo *repo, enum repo_statement which, struct dray_error *err)

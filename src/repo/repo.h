@@ -36,6 +36,9 @@ int dray_repo_begin(struct dray_repo *repo, struct dray_error *err);
 int dray_repo_commit(struct dray_repo *repo, struct dray_error *err);
 void dray_repo_rollback(struct dray_repo *repo);
 
+/* How many operations failed since it was opened, by the storage or the database: not what was refused. */
+uint64_t dray_repo_errors(const struct dray_repo *repo);
+
 /* ---- sessions ---- */
 
 struct dray_repo_session {
