@@ -138,6 +138,9 @@ static void iod_event(void *ctx, const json_t *params)
 	dray_log_fields(DRAY_LOG_DEBUG, "iod-event", keys, "%s", event ? event : "?");
 	trouble_hint(a, params);
 	agent_refresh(a); /* a hint to look again */
+	/* A client may be one that hands its connection to the kernel, a moment from now: then the volume is a device (H29). */
+	if (event && !strcmp(event, "client-connected") && a->list_at > a->now + SECOND)
+		a->list_at = a->now + SECOND;
 }
 
 static void iod_absent(void *ctx)

@@ -33,6 +33,14 @@ with Machine() as m:
     def attempt(path):
         return m.exec("dray", "start", "-", "-o", "json", status=None, env=m.env, stdin=json.dumps({"name": "t", "switch": {"when": "manual"}, "pairs": [
             {"source": "volume:w", "target": path, "overwrite": True, "create": "thin"}]}))
+
+    def refused(path):
+        got = attempt(path)
+        if got["status"] == 0:
+            m.exec("dray", "cancel", "t", status=None, env=m.env)
+        return "self_export" in got["stderr"]
+    # drayd looks again a moment after a client came; dray-iod itself refuses at once, which is asked below.
+    wait_for("drayd knows of the devices", lambda: refused("/dev/nbd1") and refused("/dev/nbd3"), 30, 1)
     for path in paths:
         got = attempt(path)
         print(path, got["status"], got["stderr"][:200], flush=True)
@@ -45,8 +53,8 @@ with Machine() as m:
             m.exec("dray", "volume", "remove", "self", status=None, env=m.env)
     # What the old mode leaves could be any device that is nobody else's: with it gone, the other server's is known to be another's.
     m.sh("for i in 0 1 2; do losetup -d /dev/loop$i; done; dmsetup remove disguise; nbd-client -d /dev/nbd1; nbd-client -d /dev/nbd3; rm /mnt/v/file; udevadm settle")
-    wait_for("the clients are gone", lambda: m.volume("w").get("nbd_devices", []) == [], 30)
-    got = attempt("/dev/nbd2")
+    wait_for("the clients are gone", lambda: (got := attempt("/dev/nbd2"))["status"] == 0 or "self_export" not in got["stderr"], 30, 1)
+    got = {"status": m.exec("dray", "show", "t", status=None, env=m.env)["status"], "stderr": ""}
     if got["status"]:
         trouble.append(f"another server's device is refused: {got['stderr']}")
     else:
