@@ -185,7 +185,7 @@ class Machine:
 
     def halt(self):
         """An orderly end: everything is flushed. (The test stops the agent first, if that is what it wants.)"""
-        self.sh("umount -a -r -t ext4 || true; sync; for d in /sys/block/[sv]d*; do blockdev --flushbufs /dev/${d##*/}; done")
+        self.sh("umount -a -r -t ext4 || true; sync; for d in /sys/block/[sv]d*; do /usr/bin/sync /dev/${d##*/}; done")
         self.off()
 
     # ---- inside ----

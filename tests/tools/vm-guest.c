@@ -101,6 +101,7 @@ static json_t *run(const json_t *request)
 	if (text)
 		fputs(text, in);
 	fflush(in);
+	fcntl(fileno(in), F_SETFD, FD_CLOEXEC);
 	rewind(in);
 	sigset_t chld, before;
 	sigemptyset(&chld);
