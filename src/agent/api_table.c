@@ -28,7 +28,7 @@ static const struct api_route table[] = {
 	{ "DELETE", "/v1/volumes/{name}", Q_FORCE, volumes },
 	{ "POST", "/v1/volumes/{name}/release", 0, volumes },
 	{ "POST", "/v1/volumes/{name}/accept", 0, volumes },
-	{ "GET", "/v1/sessions", Q_STATE | Q_LIMIT, api_sessions },
+	{ "GET", "/v1/sessions", Q_STATE | Q_LIMIT | Q_PAST | Q_AFTER_SESSION, api_sessions },
 	{ "POST", "/v1/sessions", Q_DRY_RUN, api_sessions },
 	{ "GET", "/v1/sessions/{session}", 0, api_sessions },
 	{ "PATCH", "/v1/sessions/{session}", 0, api_sessions },
@@ -84,6 +84,7 @@ const char *api_query_check(const struct api_route *route, const char *key, cons
 	} arguments[] = {
 		{ "session", Q_SESSION, TEXT }, { "state", Q_STATE, STATE }, { "limit", Q_LIMIT, NUMBER }, { "after", Q_AFTER, NUMBER },
 		{ "follow", Q_FOLLOW, FLAG }, { "dry_run", Q_DRY_RUN, FLAG }, { "force", Q_FORCE, FLAG },
+		{ "past", Q_PAST, NUMBER }, { "after", Q_AFTER_SESSION, TEXT },
 	};
 	*known = 0;
 	for (size_t i = 0; i < sizeof arguments / sizeof arguments[0]; i++) {

@@ -17,6 +17,8 @@ enum { /* arguments of the query that a route takes */
 	Q_FOLLOW = 16,
 	Q_DRY_RUN = 32,
 	Q_FORCE = 64,
+	Q_PAST = 128,
+	Q_AFTER_SESSION = 256, /* after=ID */
 };
 
 struct api_route {
