@@ -340,7 +340,7 @@ struct dray_leg_info {
 	uint64_t degraded_since_ns;
 	bool verifying;
 	uint64_t verify_compared_bytes, verify_differing_bytes, verify_repaired_bytes;
-	uint64_t verify_skipped_bytes; /* bad ranges: there is nothing to compare */
+	uint64_t verify_skipped_bytes; /* bad ranges, and steps that the primary can't read: there is nothing to compare */
 	unsigned verify_ranges;    /* entries used in the array below; more differing ranges than fit are only counted */
 	struct {
 		uint64_t offset, length;

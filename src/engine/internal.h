@@ -459,6 +459,8 @@ uint64_t dray_bad_busy_parts(const struct dray_vol *v, uint64_t region);
 uint64_t dray_bad_run(const struct dray_vol *v, const struct step *s, int side, uint64_t at, uint64_t end, bool *gap);
 
 /* ---- probe.c ---- */
+/* The error speaks of what is stored there, not of the way to it. */
+bool dray_of_the_medium(int error);
 /* A step could not read the range of the primary. `reading`: it gave up, the read is still under way. false: no room. */
 bool dray_probe_note(struct dray_vol *v, uint64_t offset, uint64_t length, int error, bool reading);
 /* The read that was given up on came back. */

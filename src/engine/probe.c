@@ -30,7 +30,7 @@
 #define CROWD            3
 #define NOTED_MOST       (MAX_TROUBLE / 2) /* the rest is for halves */
 
-static bool of_the_medium(int error)
+bool dray_of_the_medium(int error)
 {
 	return error == -EIO || error == -ENODATA || error == -EREMOTEIO || error == -EILSEQ || error == -EBADMSG || error == -EUCLEAN;
 }
@@ -83,7 +83,7 @@ static void failed(struct dray_vol *v, struct trouble *t, int error)
 {
 	t->error = error;
 	t->failed_ns = v->now_ns;
-	if (!of_the_medium(error)) {
+	if (!dray_of_the_medium(error)) {
 		back_off(v, t);
 	} else if (++t->attempts >= TRIES) {
 		t->at_ns = v->now_ns;
@@ -103,7 +103,7 @@ bool dray_probe_note(struct dray_vol *v, uint64_t offset, uint64_t length, int e
 		return false;
 	struct trouble *t = &v->trouble[v->n_trouble++];
 	*t = (struct trouble){ .offset = offset, .length = length, .reading = reading };
-	if (!reading && of_the_medium(error) && beside_unreadable(v, offset, length))
+	if (!reading && dray_of_the_medium(error) && beside_unreadable(v, offset, length))
 		t->attempts = TRIES;
 	failed(v, t, error);
 	return true;

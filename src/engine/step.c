@@ -451,8 +451,12 @@ static void source_failed(struct dray_vol *v, struct step *s)
 static void fail(struct dray_vol *v, struct step *s)
 {
 	int error = s->error, error_leg = s->error_leg;
-	if (s->walk == WALK_VERIFY)
+	if (s->walk == WALK_VERIFY) {
 		s->link->verify_error = error;
+		/* The leg has what the primary has lost: there is nothing to compare it with, now or later. */
+		if (error_leg == v->primary && dray_of_the_medium(error))
+			step_leg(v, s)->verify_skipped += s->length;
+	}
 	if (error_leg != s->leg) {
 		source_failed(v, s);
 		return;

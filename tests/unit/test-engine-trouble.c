@@ -342,6 +342,29 @@ static void overwritten(void **state)
 	end(m);
 }
 
+/* The target has what the source lost after it was copied: a read comes from there, and a verification has nothing to compare. */
+static void lost_later(void **state)
+{
+	struct mock *m = begin();
+	attach(m);
+	run(m, 1000);
+	assert_true(info(m).synced);
+	m->unreadable[40] = 1;
+	uint8_t r[512];
+	assert_int_equal(do_request(m, DRAY_OP_READ, 40 * BLOCK, sizeof r, r), 0);
+	assert_int_equal(r[0], 0x11);
+	assert_int_equal(dray_vol_verify(m->vol, 1, 1, false), 0);
+	run(m, 1000);
+	struct dray_leg_info i = info(m);
+	assert_false(i.verifying);
+	assert_int_equal(i.verify_differing_bytes, 0);
+	assert_true(i.verify_skipped_bytes && i.verify_skipped_bytes <= 256 << 10);
+	assert_int_equal(i.verify_compared_bytes + i.verify_skipped_bytes, SIZE);
+	assert_int_equal(vol_info(m).bad_ranges, 0);
+	assert_true(i.synced);
+	end(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -351,6 +374,7 @@ int main(void)
 		cmocka_unit_test(scratch),
 		cmocka_unit_test(source_gone),
 		cmocka_unit_test(overwritten),
+		cmocka_unit_test(lost_later),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
