@@ -6,7 +6,8 @@
  * is the pair's `verification`, a JSON object that is shown and recorded as it is:
  *
  *   {running, sample, repair, bytes_total, bytes_compared, bytes_differing, bytes_repaired, ranges: [{offset, length}],
- *    targets: [{resource, done, bytes_compared, bytes_differing, bytes_repaired, ranges}]}
+ *    targets: [{resource, done, bytes_compared, bytes_differing, bytes_repaired, ranges}]}, and bytes_skipped where something could not be
+ * compared, because the side in use can't read it.
  *
  * It is recorded when it begins, when a leg is done, and at its end; between these the figures move in memory only. So a restart of the agent
  * goes on with the leg that was being compared (dray-iod did not stop), and a restart of dray-iod begins that leg again. A pause,
@@ -124,6 +125,11 @@ static void add_up(struct dray_pair *p)
 			sum += number(e, keys[key]);
 		json_object_set_new(v, keys[key], json_integer(sum));
 	}
+	json_int_t skipped = 0;
+	json_array_foreach (json_object_get(v, "targets"), i, e)
+		skipped += number(e, "bytes_skipped");
+	if (skipped)
+		json_object_set_new(v, "bytes_skipped", json_integer(skipped));
 	json_array_foreach (json_object_get(v, "targets"), i, e)
 		json_array_foreach (json_object_get(e, "ranges"), k, range)
 			if (json_array_size(ranges) < RANGES_MOST)
@@ -138,6 +144,8 @@ static void note(struct pair_run *run, size_t leg)
 	set_number(e, "bytes_compared", view->verify_compared_bytes);
 	set_number(e, "bytes_differing", view->verify_differing_bytes);
 	set_number(e, "bytes_repaired", view->verify_repaired_bytes);
+	if (view->verify_skipped_bytes)
+		set_number(e, "bytes_skipped", view->verify_skipped_bytes);
 	json_object_set_new(e, "ranges", sorted(view->verify_ranges));
 	add_up(run_pair(run));
 }

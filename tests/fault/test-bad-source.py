@@ -92,3 +92,12 @@ with Scratch() as s:
     a.run("set", "copy", "switch.accept_bad_ranges=true")
     a.wait("copy", "completed")
     assert a.pair("copy")["bad_bytes"] == 4096, a.pair("copy")
+
+    # A verification says what it could not compare, and is done nevertheless.
+    a.volume("x", disk.uri)
+    a.spec({"name": "verified", "verify": "full", "switch": {"when": "manual"},
+            "pairs": [{"source": "volume:x", "target": s.path("new4"), "create": "thin"}]})
+    a.wait("verified", "synced")
+    report = a.json("verify", "verified")["pairs"][0]
+    assert report["bytes_differing"] == 0 and report["bytes_skipped"] == 4096 and report["bytes_compared"] == 8 * MiB - 4096, report
+    a.run("switch", "verified", "--accept-bad")
