@@ -137,7 +137,7 @@ static int parse(struct args *args, char **argv)
 static int help(struct args *args, char **argv)
 {
 	int words;
-	if (!*argv) {
+	if (!*argv || !strcmp(*argv, "help") || !strcmp(*argv, "--help") || !strcmp(*argv, "-h")) {
 		help_program();
 		return EXIT_DONE;
 	}

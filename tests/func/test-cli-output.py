@@ -95,6 +95,8 @@ with FakeAgent() as a:
 
     # Help, of everything, on stdout.
     assert a.run("--help").stdout == a.run("help").stdout and "dray migrate volume:orders" in a.run("--help").stdout
+    for more in ("help", "--help", "-h"):
+        assert a.run("help", more).stdout == a.run("help").stdout
     assert a.run("help", "migrate").stdout == a.run("migrate", "--help").stdout == a.run("migrate", "-h", "a", "b", "c", "--rate", "1").stdout
     assert "--rate SIZE" in a.run("help", "migrate").stdout
     assert "volume add" in a.run("volume", "--help").stdout and "RESOURCE" in a.run("help", "volume", "add").stdout
