@@ -32,6 +32,7 @@
 #define WAIT_HELD  (3 * SECOND)  /* for somebody who has it open */
 #define WAIT_LEG   60            /* s: for dray-iod to have let it go */
 #define LOOK_AGAIN SECOND
+#define NOT_RETIRED "its source is not retired: "
 #define TELL_EVERY (SECOND / 5)
 #define STOP_WAIT  (10 * SECOND)
 
@@ -207,6 +208,7 @@ static void failed(struct pair_run *run, const char *why)
 	set_text(&r->step, NULL);
 	set_text(&r->path, NULL);
 	change_event(&c, run_pair(run)->id, "retire-failed", NULL, r->how, "source %s: %s", run_pair(run)->origin.resource, why);
+	change_session_reason(&c, "pair %u: " NOT_RETIRED "%s", run_pair(run)->id, why);
 	unlock_and_end(&c, run);
 }
 
@@ -225,6 +227,9 @@ static void succeeded(struct pair_run *run, const struct retirement *t)
 	set_text(&r->path, NULL);
 	if (r->bytes_total != DRAY_UNKNOWN)
 		r->bytes_done = r->bytes_total;
+	const char *was = run->job->s->reason ? strstr(run->job->s->reason, NOT_RETIRED) : NULL;
+	if (was && atoi(run->job->s->reason + strlen("pair ")) == (int)p->id)
+		change_session_reason(&c, NULL);
 	change_event(&c, p->id, "retired", NULL, r->how, "source %s: %s", p->origin.resource, t->result.detail);
 	if (t->result.name[0]) {
 		set_text(&r->name, "%s", t->result.name);

@@ -185,6 +185,8 @@ size_t text_width(const char *text);
 char *text_cut(char *buf, size_t size, const char *text, size_t columns);
 /* "1.5 GiB" of a number, "-" of null. buf of 32. */
 char *size_text(const json_t *n, char *buf);
+/* Whether ask() would: on a terminal, without --yes. */
+bool asks(const struct args *args);
 /* "s-4k2" known as "orders": the name, or the id if there is none. */
 const char *session_name(const json_t *doc);
 bool ask(const struct args *args, const char *question_fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -218,6 +220,8 @@ int send_json(const struct args *args, const char *method, const char *path, jso
 /* ---- retire.c ---- */
 /* What became of the pair's source; nothing where nothing was to. */
 void print_retired(const json_t *pair);
+/* How the session's sources are retired by themselves after a commit; "" where they are not, or it can't be found out. malloc'ed. */
+char *retired_by(const struct args *args, const char *session);
 
 /* ---- bar.c ---- */
 /* Draws the session's progress in place of what was drawn before. */

@@ -75,9 +75,14 @@ const char *session_name(const json_t *doc)
 	return *name ? name : text_of(doc, "id");
 }
 
+bool asks(const struct args *args)
+{
+	return !given(args, OPT_YES) && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
 bool ask(const struct args *args, const char *question_fmt, ...)
 {
-	if (given(args, OPT_YES) || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+	if (!asks(args))
 		return true;
 	va_list ap;
 	va_start(ap, question_fmt);

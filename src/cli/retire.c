@@ -16,6 +16,20 @@ void print_retired(const json_t *pair)
 		*name ? ", it is now " : "", name);
 }
 
+char *retired_by(const struct args *args, const char *session)
+{
+	char *path = path_of("sessions", session, "");
+	struct call call = { .method = "GET", .path = path, .quiet = true };
+	struct reply reply;
+	const char *how = request(args, &call, &reply) ? "" : text_of(json_object_get(reply.json, "switch"), "retire");
+	char *word = strdup(strcmp(how, "none") ? how : "");
+	if (!word)
+		abort();
+	reply_free(&reply);
+	free(path);
+	return word;
+}
+
 /* How it would be done: --how, else as the document says; "" if nobody says. */
 static const char *retire_how(const struct args *args, const json_t *doc)
 {

@@ -426,10 +426,15 @@ int cmd_verb(const struct args *args)
 {
 	char suffix[32];
 	const char *session = args->positional[0];
-	if (!strcmp(args->command->name, "commit") &&
-		!ask(args, "Commit %s? There is no way back to its old storage then.", session)) {
-		note("%s was not committed", session);
-		return EXIT_FAILED;
+	if (!strcmp(args->command->name, "commit") && asks(args)) {
+		char *how = retired_by(args, session);
+		bool yes = ask(args, "Commit %s? There is no way back to its old storage then%s%s%s.", session,
+			*how ? ", which is retired (" : "", how, *how ? ")" : "");
+		free(how);
+		if (!yes) {
+			note("%s was not committed", session);
+			return EXIT_FAILED;
+		}
 	}
 	if (given(args, OPT_FORCE) && !ask(args, "Go back to the old storage of %s, although it may lack what was written last?", session)) {
 		note("%s was not undone", session);

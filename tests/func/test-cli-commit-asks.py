@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""commit gives up the way back: on a terminal it asks, unless --yes; elsewhere it does as it is told."""
+"""commit gives up the way back, retire the old storage: on a terminal they ask, unless --yes or it does no harm; elsewhere they do as they
+are told."""
+import json
 import os
 import pty
 import sys
@@ -36,10 +38,35 @@ with FakeAgent() as a:
     for no in (b"n\n", b"\n", b"\x04"):
         status, text = on_terminal(a, no, "commit", "orders")
         assert status == 1 and "no way back" in text and "not committed" in text, (status, text)
-    assert not a.asked
+    assert not [c for c in a.asked if c[0] == "POST"]
+    del a.asked[:]
     for args, answer in ((["commit", "orders"], b"y\n"), (["commit", "orders", "--yes"], None), (["commit", "-y", "orders"], None)):
         status, text = on_terminal(a, answer, *args)
         assert status == 0 and "orders: committed" in text, (status, text)
-    assert len(a.asked) == 3
+    assert len([c for c in a.asked if c[0] == "POST"]) == 3
     a.run("commit", "orders")
-    assert len(a.asked) == 4
+    assert len([c for c in a.asked if c[0] == "POST"]) == 4
+
+    # What becomes of the old storage by itself is part of the question.
+    doc = document("switched")
+    doc["switch"] = {"retire": "delete"}
+    a.answer("GET", "/v1/sessions/orders", 200, doc)
+    status, text = on_terminal(a, b"n\n", "commit", "orders")
+    assert status == 1 and "which is retired (delete)" in text, text
+
+    done = document("committed")
+    done["switch"] = {"retire": "delete"}
+    done["pairs"][0]["retired"] = {"how": "delete", "state": "done", "time": None, "reason": None, "name": None}
+    a.answer("GET", "/v1/sessions/orders", 200, done)
+    a.answer("POST", "/v1/sessions/orders/retire", 200, done)
+    del a.asked[:]
+    for args in (["retire", "orders"], ["retire", "orders", "--how", "zero"], ["retire", "orders", "--how", "rename"]):
+        status, text = on_terminal(a, b"n\n", *args)
+        assert status == 1 and "not retired" in text and (args[-1] if "--how" in args else "delete") in text, (args, text)
+    assert not [c for c in a.asked if c[0] == "POST"]
+    for args, answer in ((["retire", "orders"], b"y\n"), (["retire", "orders", "--how", "zero", "--yes"], None),
+                         (["retire", "orders", "--how", "read-only"], None)):
+        status, text = on_terminal(a, answer, *args)
+        assert status == 0 and "retired by" in text, (args, text)
+    bodies = [json.loads(c[2]) for c in a.asked if c[0] == "POST"]
+    assert bodies == [{}, {"how": "zero"}, {"how": "read-only"}], bodies

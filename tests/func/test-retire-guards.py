@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import Scratch, wait_for  # noqa: E402
+from dray import SLOW, Scratch, wait_for  # noqa: E402
 
 
 def retired(doc, n=0):
@@ -33,11 +33,16 @@ with Scratch() as s:
     doc = a.show("held")
     assert doc["state"] == "committed" and doc["finished"] and retired(doc)["state"] == "failed", doc
     assert f"process {reader.pid} (sleep) has it open" in retired(doc)["reason"] and "sleep" in done.stdout, (doc, done)
+    assert "its source is not retired: " in a.run("list").stdout
     assert content(source) == data and [e["event"] for e in a.json("events", "held")].count("retire-failed") == 1
     assert not a.json("locks")
     reader.kill()
     reader.wait()
+    a.process.terminate()
+    assert a.process.wait(20 * SLOW) == 0
+    a.start()  # the session was over before
     assert retired(a.json("retire", "held", "--yes"))["state"] == "done" and not os.path.exists(source)
+    assert a.show("held")["reason"] is None
 
     # While one is under way its source is locked, and nothing else of the session.
     go_on = s.path("stall")
