@@ -166,6 +166,14 @@ static void ask_resume(struct ask *q)
 		answer_later(q, NULL);
 }
 
+/* An offline pair that is being split off: a moment, and nobody's decision. Of a session with many of them there is always one, and
+ * what is asked of all must not be refused because of it. */
+static bool ends_by_itself(const struct ask *q, size_t i)
+{
+	const struct dray_pair *p = &q->job->s->pairs[i];
+	return !q->named && q->verb == DRAY_VERB_CANCEL && p->state == DRAY_PAIR_SWITCHING && pair_offline(p);
+}
+
 /* Gives the pairs for which the verb is legal a goal. `tolerant`: others in final or failed states are passed over. */
 static void ask_goal(struct ask *q, enum pair_goal goal, bool (*blocks)(enum dray_pair_state state))
 {
@@ -176,7 +184,7 @@ static void ask_goal(struct ask *q, enum pair_goal goal, bool (*blocks)(enum dra
 		enum dray_legal l = legal(q, i);
 		any |= l == DRAY_LEGAL;
 		fulfilled |= l == DRAY_FULFILLED;
-		if (q->pairs[i] && l == DRAY_ILLEGAL && (q->named || blocks(job->s->pairs[i].state)))
+		if (q->pairs[i] && l == DRAY_ILLEGAL && (q->named || blocks(job->s->pairs[i].state)) && !ends_by_itself(q, i))
 			illegal = &job->s->pairs[i];
 	}
 	if (illegal || (!any && !fulfilled)) {
@@ -193,6 +201,8 @@ static void ask_goal(struct ask *q, enum pair_goal goal, bool (*blocks)(enum dra
 			job->runs[i].op_error[0] = 0;
 			verify_stop(&c, &job->runs[i], goal == GOAL_CANCEL ? "a cancel" : "a commit");
 			job->runs[i].retry_at = 0;
+		} else if (goal == GOAL_CANCEL && ends_by_itself(q, i)) {
+			change_goal(&c, &job->runs[i], goal); /* in case it is not split: its outcome first */
 		}
 		q->pairs[i] = l != DRAY_ILLEGAL;
 	}
