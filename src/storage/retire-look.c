@@ -167,7 +167,19 @@ static int look_at_path(const struct dray_retire_look *look, struct dray_retire_
 	struct dray_storage_info info;
 	struct dray_storage_options o = { .no_lock = true, .offset = look->offset, .length = look->length };
 	struct dray_error read_only = DRAY_ERROR_INIT;
-	if (!realpath(path, f->path) || stat(f->path, &st))
+	bool there = realpath(path, f->path) && !stat(f->path, &st);
+	if (!there && look->identity && dray_retire_is_lv(look->identity) && !f->slice) {
+		/* One that is not active has no device, and is LVM's to find all the same. */
+		f->kind = DRAY_RETIRE_KIND_LV;
+		f->stable_identity = true;
+		snprintf(f->identity, sizeof f->identity, "%s", look->identity);
+		snprintf(f->path, sizeof f->path, "%s", path);
+		stands(f, DRAY_RETIRE_ZERO, "it is not active");
+		stands(f, DRAY_RETIRE_DISCARD, "it is not active");
+		look_at_device(f);
+		return 0;
+	}
+	if (!there)
 		return dray_error_kind(err, -errno, errno == EACCES ? "not_accessible" : "not_found", "%s: %s", path, strerror(errno));
 	/* Opened for writing only where that leaves no trace. */
 	o.read_only = S_ISBLK(st.st_mode);

@@ -126,6 +126,8 @@ static const char *harm(const struct lv *lv, enum dray_retire_way way)
 		return "it is a pool that holds the data of other logical volumes";
 	if (way != DRAY_RETIRE_DELETE && way != DRAY_RETIRE_OFFLINE)
 		return NULL;
+	if (way == DRAY_RETIRE_OFFLINE && has_word(lv->role, "thicksnapshot"))
+		return "it is a snapshot, whose origin would go offline with it";
 	if (has_word(lv->role, "thickorigin") || strstr(lv->role, "externalorigin"))
 		return "it has snapshots, which would go with it";
 	return NULL;

@@ -61,7 +61,7 @@ const char *dray_retire_where(const char *resource, const char *identity, uint64
 	return !stat(dray_storage_path(resource), &was) && S_ISBLK(was.st_mode) && was.st_rdev == is.st_rdev ? resource : buf;
 }
 
-static bool lv_identity(const char *identity)
+bool dray_retire_is_lv(const char *identity)
 {
 	return !strncmp(identity, "block:dm=LVM-", 13) && strlen(identity) == 13 + 64 && !strchr(identity, '+');
 }
@@ -112,7 +112,7 @@ int dray_retire_do(const struct dray_retire_order *order, struct dray_retire_res
 	else if (network)
 		rc = dray_error_kind(err, -ENOTSUP, "retire", "%s can't be retired by \"%s\": %s", o->resource,
 			dray_retire_word(o->way), dray_retire_cell(DRAY_RETIRE_KIND_NBD, false, o->way)->no);
-	else if (lv_identity(o->identity) && !o->offset && !o->length)
+	else if (dray_retire_is_lv(o->identity) && !o->offset && !o->length)
 		rc = dray_retire_lvm(o, result, err);
 	else
 		rc = by_kind(o, result, err);

@@ -144,6 +144,8 @@ int dray_retire_device(const struct dray_retire_order *order, enum dray_retire_k
 	struct dray_error *err);
 int dray_retire_lvm(const struct dray_retire_order *order, struct dray_retire_result *result, struct dray_error *err);
 int dray_retire_wipe(const struct dray_retire_order *order, struct dray_retire_result *result, struct dray_error *err);
+/* The identity of the whole of a logical volume. */
+bool dray_retire_is_lv(const char *identity);
 /* What stands against each way of a logical volume, into facts->no. */
 void dray_retire_lvm_look(struct dray_retire_facts *facts);
 /* The SCSI disk's file in /sys that says running or offline. 0, or -ENOENT: it is no such disk. `dev` is a dev_t. */

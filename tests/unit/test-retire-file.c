@@ -396,6 +396,16 @@ static void what_a_look_finds(void **state)
 	assert_int_equal(dray_retire_possible(&f, DRAY_RETIRE_RENAME, &err), -ENOTSUP);
 	assert_int_equal(dray_retire_possible(&f, DRAY_RETIRE_DELETE, &err), 0);
 	unlink(long_name);
+	/* A logical volume that is not active has no device; here, there is no such group either. */
+	look = (struct dray_retire_look){ .resource = "/dev/no-group/no-volume",
+		.identity = "block:dm=LVM-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" };
+	assert_int_equal(dray_retire_look(&look, &f, &err), 0);
+	assert_int_equal(f.kind, DRAY_RETIRE_KIND_LV);
+	assert_string_equal(f.identity, look.identity);
+	for (int way = DRAY_RETIRE_READ_ONLY; way < DRAY_RETIRE_COUNT; way++)
+		assert_int_equal(dray_retire_possible(&f, (enum dray_retire_way)way, &err), -ENOTSUP);
+	look.identity = NULL;
+	assert_true(dray_retire_look(&look, &f, &err) < 0);
 	look.resource = "/no/such/file";
 	assert_true(dray_retire_look(&look, &f, &err) < 0);
 	assert_string_equal(err.kind, "not_found");
