@@ -7,7 +7,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import SLOW, Scratch, same
+from dray import SLOW, Scratch, same, wait_for
 from iod import Iod, RpcError
 
 
@@ -23,6 +23,10 @@ def one(stopped):
         app.wait_writes(50)
         iod.wait_synced("v", leg)
         disk.stop()
+        if stopped == "source":
+            # A request has to be stuck there: else nothing of the source is needed, and the switch away from it works (H18).
+            seen = []
+            wait_for("the application is stuck", lambda: (seen.append(app.status()["writes"]), len(seen) > 1 and seen[-1] == seen[-2])[1], every=0.5)
         began = time.monotonic()
         try:
             raise AssertionError(iod.switch("t", ("v", leg), deadline_ms=500))
