@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define MS        UINT64_C(1000000)
-#define LINE_MOST (16u << 20)
+#define LINE_MOST (64u << 20) /* a list of ten thousand volumes has some twenty */
 
 enum phase { CLOSED, HELLO, SUBSCRIBE, READY };
 
@@ -36,6 +36,7 @@ struct iod {
 	struct dray_list calls;   /* sent, not answered */
 	struct dray_list refused; /* to be ended with -ENOTCONN at the next step */
 	char *in, *out;
+	size_t in_seen; /* of in: no end of a line in it */
 	size_t in_len, in_size, out_len, out_size;
 	json_t *hello;
 	bool stepping;
@@ -184,7 +185,7 @@ static void drop(struct iod *iod, const char *why, uint64_t now)
 		close(iod->fd);
 	iod->fd = -1;
 	iod->phase = CLOSED;
-	iod->in_len = iod->out_len = 0;
+	iod->in_len = iod->in_seen = iod->out_len = 0;
 	iod->backoff = iod->backoff ? iod->backoff * 2 : 200 * MS;
 	if (iod->backoff > 2000 * MS)
 		iod->backoff = 2000 * MS;
@@ -285,12 +286,14 @@ static void answer(struct iod *iod, json_t *msg)
 /* Handles all whole lines. false: what came is not the protocol. */
 static bool take_lines(struct iod *iod)
 {
-	size_t at = 0;
+	size_t at = 0, seen = iod->in_seen;
 	char *end;
-	while (iod->fd >= 0 && (end = memchr(iod->in + at, '\n', iod->in_len - at))) {
+	/* A list of thousands of volumes is one line, and comes in thousands of pieces: each is looked through once. */
+	while (iod->fd >= 0 && (end = memchr(iod->in + seen, '\n', iod->in_len - seen))) {
 		size_t n = (size_t)(end - (iod->in + at));
 		json_t *msg = json_loadb(iod->in + at, n, 0, NULL);
 		at += n + 1;
+		seen = at;
 		if (!json_is_object(msg)) {
 			json_decref(msg);
 			return false;
@@ -301,6 +304,9 @@ static bool take_lines(struct iod *iod)
 	if (iod->in_len >= at) {
 		memmove(iod->in, iod->in + at, iod->in_len - at);
 		iod->in_len -= at;
+		iod->in_seen = iod->in_len;
+	} else {
+		iod->in_seen = 0; /* the connection was dropped by one of its answers */
 	}
 	return iod->in_len <= LINE_MOST;
 }
