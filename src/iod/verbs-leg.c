@@ -326,6 +326,13 @@ static int retry_leg(struct iod_call *call, struct iod_leg *leg)
 				leg->def->resource, st->info.identity, leg->def->identity);
 			dray_storage_close(st);
 		}
+		/* The job that tries to open it may have it in its hand at this moment, and waits for the right that we hold. */
+		pthread_mutex_lock(&v->iod->lock);
+		bool ours = rc == -EBUSY && leg->opening;
+		pthread_mutex_unlock(&v->iod->lock);
+		if (ours)
+			return dray_error_kind(&call->err, -EBUSY, "busy", "volume %s: leg %u: %s is being opened already", v->def.name, leg->def->id,
+				leg->def->resource);
 		if (rc) {
 			iod_leg_error(leg, "%s", call->err.text);
 			iod_leg_open_later(leg);

@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from dray import Scratch, same, wait_for
-from iod import Iod
+from iod import Iod, RpcError
 from loop import Loops
 from nbdclient import Client
 
@@ -73,7 +73,14 @@ with Loops() as loops, Scratch() as s:
     with open(stranger, "rb") as f:
         assert f.read() == strange
     third = loops.attach(b)
-    iod.call("leg.retry", volume="v", leg=leg)
+
+    def retried():
+        try:
+            iod.call("leg.retry", volume="v", leg=leg)
+        except RpcError as e:
+            assert e.kind == "busy", e  # found already, and being opened
+        return iod.leg("v", leg)["state"] != "degraded"
+    wait_for("taken up", retried)
     iod.wait_synced("v", leg)
     assert names()[leg] == third and same(a, b)
     iod.stop()

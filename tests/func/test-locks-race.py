@@ -20,7 +20,10 @@ with Scratch() as s:
     os.mkdir(s.path("dir"))
     os.symlink(s.path("dir"), s.path("dir-link"))
     names = [target, s.path("link"), s.path("hard"), s.path("dir") + "/../wanted", {"resource": target, "offset": 0, "length": MiB}]
-    sources = [s.file(f"source{i}", MiB, True) for i in range(20)]
+    # Sessions that stay: volumes, switched by nobody.
+    for i in range(20):
+        a.volume(f"v{i}", s.file(f"source{i}", MiB, b"s" * 512))
+    sources = [f"volume:v{i}" for i in range(20)]
 
     def race(where, **keys):
         """All at once; who is told to be first."""
@@ -28,7 +31,7 @@ with Scratch() as s:
 
         def submit(i):
             done = a.run("start", "-", "-o", "json", status=None, stdin=__import__("json").dumps(
-                {"name": f"n{i}", "limits": {"rate": "1"}, "pairs": [{"source": sources[i], "target": where[i % len(where)], **keys}]}))
+                {"name": f"n{i}", "pairs": [{"source": sources[i], "target": where[i % len(where)], **keys}]}))
             got[i] = (done.returncode, done.stderr)
         for i in range(20):
             threads.append(threading.Thread(target=submit, args=(i,)))
@@ -46,7 +49,7 @@ with Scratch() as s:
         live = [x for x in sessions if x["state"] not in ("canceled", "completed")]
         assert [x["name"] for x in live] == [f"n{won[0]}"], sessions
         locks = a.json("locks")
-        assert sorted(x["role"] for x in locks) == ["source", "target"] and {x["session"] for x in locks} == {live[0]["id"]}, locks
+        assert sorted(x["role"] for x in locks) == ["source", "target", "volume"] and {x["session"] for x in locks} == {live[0]["id"]}, locks
         a.run("cancel", live[0]["id"])
         assert a.json("locks") == []
 
@@ -59,7 +62,7 @@ with Scratch() as s:
     os.mkdir(s.path("bound"))
     if os.geteuid() == 0 and subprocess.run(["mount", "--bind", s.path("dir"), s.path("bound")], capture_output=True, check=False).returncode == 0:
         try:
-            a.spec({"name": "queued", "pairs": [{"source": sources[0], "target": s.path("dir/other"), "create": "thin"}], "limits": {"rate": "1"}})
+            a.spec({"name": "queued", "pairs": [{"source": sources[0], "target": s.path("dir/other"), "create": "thin"}]})
             for name in ("bound/other", "dir-link/other"):
                 refused = a.spec({"name": "late", "pairs": [{"source": sources[1], "target": s.path(name), "create": "thin"}]}, status=3)
                 assert [e["code"] for e in refused["errors"]] == ["locked"], refused
@@ -68,6 +71,7 @@ with Scratch() as s:
             subprocess.run(["umount", s.path("bound")], check=True)
 
     # drayd and dray-iod killed at random moments of sessions that come and go.
+    sources = [s.file(f"off{i}", MiB, b"s" * 512) for i in range(5)]
     rng, stop = random.Random(os.environ.get("DRAY_SEED")), threading.Event()
 
     def come_and_go():
