@@ -223,10 +223,32 @@ static void tell(const struct dray_retire_order *o, const struct lv *lv, struct 
 						  "that is its new name");
 }
 
-int dray_retire_lvm(const struct dray_retire_order *o, struct dray_retire_result *result, struct dray_error *err)
+/* LVM writes its metadata past the page cache and leaves it in the disks' own: after a loss of power it would know the volume as
+ * before, or not know the group any more. Only flushed it may be told as done. */
+static int flush_group(const char *vg, struct dray_error *err)
+{
+	char out[8192];
+	const char *list[] = { "vgs", "--noheadings", "-o", "pv_name", vg, NULL };
+	int rc = run(list, out, sizeof out, err);
+	char *rest = out;
+	for (char *line; !rc && (line = strsep(&rest, "\n"));) {
+		char *path = trim(line);
+		if (path[0] != '/')
+			continue;
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || fsync(fd))
+			rc = dray_error_errno(err, -errno, "%s: flush the metadata of group %s", path, vg);
+		if (fd >= 0)
+			close(fd);
+	}
+	return rc;
+}
+
+static int retire(const struct dray_retire_order *o, struct lv *was, struct dray_retire_result *result, struct dray_error *err)
 {
 	struct lv lv;
 	int rc = find(o->identity, &lv, err);
+	*was = lv;
 	if (rc == -ENOENT && o->way == DRAY_RETIRE_DELETE && *o->step) {
 		snprintf(result->detail, sizeof result->detail, "logical volume %s of %s: removed", lv.lv_uuid, lv.vg);
 		return 0; /* by a run that was killed */
@@ -262,4 +284,11 @@ int dray_retire_lvm(const struct dray_retire_order *o, struct dray_retire_result
 	if (!rc)
 		tell(o, &now, result);
 	return rc;
+}
+
+int dray_retire_lvm(const struct dray_retire_order *o, struct dray_retire_result *result, struct dray_error *err)
+{
+	struct lv lv = { 0 };
+	int rc = retire(o, &lv, result, err);
+	return rc ? rc : flush_group(lv.vg, err);
 }
