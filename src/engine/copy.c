@@ -242,6 +242,20 @@ static bool look_for_ends(struct dray_vol *v)
 	return moved;
 }
 
+/* A step for the leg whose turn it is, or the next that has work. What may be started at once, a rate or a window, is often one
+ * step: the turn goes on from the leg that had it last, or the first one would get them all. */
+static bool start_next(struct dray_vol *v, unsigned most)
+{
+	for (unsigned k = 0; k < DRAY_MAX_LEGS; k++) {
+		unsigned i = (v->turn + k) % DRAY_MAX_LEGS;
+		if (!(v->links & 1u << i) || v->next_step_ns > v->now_ns || v->legs[i].n_steps >= most || !start_step(v, (int)i))
+			continue;
+		v->turn = i + 1;
+		return true;
+	}
+	return false;
+}
+
 bool dray_copy_pump(struct dray_vol *v)
 {
 	if (!v->links)
@@ -249,17 +263,10 @@ bool dray_copy_pump(struct dray_vol *v)
 	bool moved = look_for_ends(v);
 	if (v->suspended || v->takeover.phase >= TK_DRAINING || v->limits.rate == DRAY_RATE_STOP || v->out_of_buffers)
 		return moved;
-	/* Legs take turns, a step each. Each has a window of its own, so that a slow target does not hold up another. */
+	/* Each leg has a window of its own, so that a slow target does not hold up another. */
 	unsigned most = steps_most(v);
-	bool started;
-	do {
-		started = false;
-		for_links(v, i) {
-			if (v->next_step_ns <= v->now_ns && v->legs[i].n_steps < most)
-				started |= start_step(v, (int)i);
-		}
-		moved |= started;
-	} while (started);
+	while (start_next(v, most))
+		moved = true;
 	return moved;
 }
 

@@ -279,6 +279,7 @@ struct dray_vol {
 
 	struct step steps[MAX_STEPS];
 	uint64_t step_bytes_in_flight, next_step_ns;
+	unsigned turn;               /* the leg that is to have the next step */
 	bool out_of_buffers, pumping;
 	uint64_t last_request_ns;
 

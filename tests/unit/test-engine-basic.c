@@ -281,6 +281,37 @@ static void deadline(void **state)
 	mock_free(m);
 }
 
+/* A rate, or a window that one step fills, is for all targets: they take turns, and none waits until another is full. */
+static void targets_take_turns(void **state)
+{
+	struct dray_copy_limits limits[] = { { .step_bytes = 16 << 10, .rate = 16 << 20 },
+		{ .step_bytes = 16 << 10, .in_flight_bytes = 16 << 10 } };
+	for (size_t k = 0; k < 2; k++) {
+		struct mock *m = mock_new();
+		uint64_t least = UINT64_MAX, most = 0;
+		assert_int_equal(dray_vol_set_limits(m->vol, &limits[k]), 0);
+		for (int i = 1; i < 4; i++)
+			assert_int_equal(attach(m, false), i);
+		for (int i = 0; i < 4000 && most < SIZE / 4; i++) {
+			least = UINT64_MAX;
+			step(m);
+			for (int leg = 1; leg < 4; leg++) {
+				struct dray_leg_info info;
+				dray_vol_leg_info(m->vol, leg, &info);
+				uint64_t done = info.copied_bytes + info.zeroed_bytes + info.skipped_bytes;
+				most = done > most ? done : most;
+				least = done < least ? done : least;
+			}
+		}
+		assert_true(most >= SIZE / 4);
+		assert_true(least + 4 * limits[k].step_bytes >= most);
+		run(m, 6000);
+		for (int leg = 1; leg < 4; leg++)
+			assert_memory_equal(m->disk[0], m->disk[leg], SIZE);
+		mock_free(m);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +319,7 @@ int main(void)
 		cmocka_unit_test(goes_on_from_the_map),
 		cmocka_unit_test(stalled_target),
 		cmocka_unit_test(deadline),
+		cmocka_unit_test(targets_take_turns),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
