@@ -24,7 +24,7 @@
 
 const char *const agent_event_words[] = {
 	"agent-started", "answered", "asked", "bad-ranges", "committed", "event", "hook-failed", "iod-connected", "iod-lost",
-	"read-elsewhere", "refused", "retire-failed", "retired", "retiring", "retry", "session", "set", "setting",
+	"read-elsewhere", "refused", "retire-failed", "retired", "retiring", "retry", "session", "session-removed", "set", "setting",
 	"settings-refused", "source-degraded", "source-read-failed", "source-recovered", "source-retried", "state",
 	"submitted", "switch-failed", "switched", "target-degraded", "target-failed", "target-recovered", "target-retried",
 	"undone", "verified", "verify-failed", "volume-accepted", "volume-added", "volume-released",
