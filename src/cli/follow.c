@@ -109,6 +109,7 @@ int follow(const struct follow *f, json_t **doc)
 	catch_interrupt();
 	for (;;) {
 		struct reply reply;
+		double asked = now();
 		call.quiet = ever && now() - seen < PATIENCE;
 		rc = request(f->args, &call, &reply);
 		enum follow_end end = FOLLOW_GO_ON;
@@ -137,8 +138,10 @@ int follow(const struct follow *f, json_t **doc)
 			break;
 		}
 		if (!interrupted) {
-			double left = f->timeout > 0 ? (f->timeout - (now() - begun)) * 1000 : LOOK_MS;
-			poll(NULL, 0, left < LOOK_MS ? (int)left + 1 : LOOK_MS);
+			/* A document of thousands of pairs takes its time: who looks must not keep the agent from its work. */
+			double pause = (now() - asked) * 4000 > LOOK_MS ? (now() - asked) * 4000 : LOOK_MS;
+			double left = f->timeout > 0 ? (f->timeout - (now() - begun)) * 1000 : pause;
+			poll(NULL, 0, left < pause ? (int)left + 1 : (int)pause);
 		}
 		if (interrupted) {
 			bar_end();
