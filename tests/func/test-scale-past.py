@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from agent import AgentTest, Problem  # noqa: E402
 from dray import BUILD, SLOW  # noqa: E402
 
-N = 10000
+N = 10000 if SLOW == 1 else 2000
 
 
 def work():
