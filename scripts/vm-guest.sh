@@ -4,6 +4,7 @@
 # never installed; no root is needed. What was fetched is kept in BUILD/vm until the list changes.
 # Usage: vm-guest.sh BUILD
 set -eu
+PATH=$PATH:/usr/sbin:/sbin # depmod, modprobe
 cd "$(dirname "$0")/.."
 case ${1:-} in -h | --help | '') sed -n '2,5s/^# //p' scripts/vm-guest.sh; [ -n "${1:-}" ] && exit 0; exit 2 ;; esac
 mkdir -p "$1/vm"
