@@ -97,8 +97,8 @@ int dray_retire_do(const struct dray_retire_order *order, struct dray_retire_res
 	struct dray_retire_order found = *order;
 	const struct dray_retire_order *o = &found;
 	found.resource = dray_retire_where(order->resource, order->identity, order->offset, order->length, now, sizeof now);
-	if (found.resource == now)
-		found.path = NULL; /* that was of the old name; a device's steps need none */
+	if (!strncmp(order->identity, "block:", 6))
+		found.path = NULL; /* that was its name when it was begun, before a restart of the host perhaps; a device's steps need none */
 	bool network = dray_storage_fault.matches(o->resource) || dray_storage_nbd.matches(o->resource);
 	*result = (struct dray_retire_result){ 0 };
 	*err = DRAY_ERROR_INIT;
