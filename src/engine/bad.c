@@ -22,8 +22,9 @@
  *     first: a power loss could take the write and leave zeroes behind that are not called bad any more. The answer last: an answered
  *     write has to be readable after a crash. (If a flush of the primary failed meanwhile, the write may be among what was dropped:
  *     then the request fails, and the range stays.)
- *   - looked at once more (dray_vol_leg_retry): every leg is dirtied there, durably; then it is taken off the list; then the copy
- *     goes there again. The other order could leave zeroes that count as clean.
+ *   - looked at once more (dray_vol_leg_retry): every leg is dirtied there, durably; then it is taken off the list, on disk first, so that
+ *     a write that comes meanwhile still knows what it clears; then the copy goes there again. The other order could leave zeroes that
+ *     count as clean.
  *   - the last secondary is let go: what was only unread on the primary concerns nobody any more.
  *
  * The list is durable before it counts: zeroes are sent to a leg only when the list on disk names the range (ST_BAD in step.c), for
@@ -252,17 +253,23 @@ void dray_bad_free(struct dray_vol *v)
 	free(v->bad.image);
 }
 
+static bool again(const struct dray_vol *v, const struct bad_range *r);
+
 static void image_build(struct dray_vol *v)
 {
 	struct bad_list *b = &v->bad;
+	unsigned n = 0;
+	b->flight_drops = b->dropping;
 	memset(b->image, 0, DRAY_BAD_SLOT_BYTES);
 	for (unsigned i = 0; i < b->set.n; i++) {
 		const struct bad_range *r = &b->set.r[i];
+		if (b->dropping && again(v, r))
+			continue;
 		struct slot_entry e = { htole64(r->offset / v->config.block_bytes), htole32((uint32_t)(r->length / v->config.block_bytes)),
 			htole32(r->origin) };
-		memcpy(b->image + HEADER_BYTES + i * sizeof e, &e, sizeof e);
+		memcpy(b->image + HEADER_BYTES + n++ * sizeof e, &e, sizeof e);
 	}
-	slot_seal(b->image, v->config.bad_id, ++b->seq, v->config.block_bytes, b->set.n);
+	slot_seal(b->image, v->config.bad_id, ++b->seq, v->config.block_bytes, n);
 }
 
 static void changed(struct dray_vol *v)
@@ -271,6 +278,7 @@ static void changed(struct dray_vol *v)
 }
 
 static bool look_again(struct dray_vol *v);
+static void dropped(struct dray_vol *v);
 
 bool dray_bad_pump(struct dray_vol *v)
 {
@@ -306,6 +314,8 @@ void dray_bad_io_done(struct dray_vol *v, struct dray_io *io)
 	if (!error) {
 		b->current = !b->current;
 		b->slot_gen[b->current] = b->durable_gen = b->flight_gen;
+		if (b->flight_drops)
+			dropped(v);
 	} else {
 		/* The slot may hold the new list, the old one or neither: it is written again. */
 		b->retry_at_ns = v->now_ns + RETRY_NS;
@@ -464,7 +474,7 @@ static bool again(const struct dray_vol *v, const struct bad_range *r)
 void dray_bad_again(struct dray_vol *v)
 {
 	struct bad_list *b = &v->bad;
-	if (v->takeover.phase != TK_NONE)
+	if (v->takeover.phase != TK_NONE || b->dropping)
 		return;
 	b->again_gen = b->gen;
 	for (unsigned n = 0; n < b->set.n; n++) {
@@ -496,22 +506,51 @@ static bool may_be_clean(const struct dray_vol *v, const struct bad_range *range
 static bool look_again(struct dray_vol *v)
 {
 	struct bad_list *b = &v->bad;
-	if (!b->again_gen)
+	if (!b->again_gen || b->dropping)
 		return false;
+	bool any = false;
 	for (unsigned i = 0; i < b->set.n; i++) {
-		if (again(v, &b->set.r[i]) && may_be_clean(v, &b->set.r[i]))
+		if (!again(v, &b->set.r[i]))
+			continue;
+		any = true;
+		if (may_be_clean(v, &b->set.r[i]))
 			return false;
 	}
+	if (!any) {
+		b->again_gen = 0;
+		return true;
+	}
+	/* They stay bad until the disk says that they are not: a write there has to know that it clears something. */
+	b->dropping = true;
+	changed(v);
+	if (PLANT(H17_DROPPED_BEFORE_DURABLE))
+		dropped(v);
+	return true;
+}
+
+static void dropped(struct dray_vol *v)
+{
+	struct bad_list *b = &v->bad;
 	for (unsigned i = 0; i < b->set.n;) {
 		struct bad_range r = b->set.r[i];
-		uint64_t gen;
-		if (again(v, &r))
-			dray_bad_remove(v, r.offset, r.length, &gen); /* whole ranges: always possible */
-		else
+		if (again(v, &r)) {
+			drop(&b->set, i);
+			tell(v, r.offset, r.length, 0);
+		} else {
 			i++;
+		}
 	}
 	b->again_gen = 0;
-	return true;
+	b->dropping = b->flight_drops = false;
+}
+
+void dray_bad_again_off(struct dray_vol *v)
+{
+	struct bad_list *b = &v->bad;
+	if (b->dropping)
+		changed(v); /* the image under way may be without them */
+	b->again_gen = 0;
+	b->dropping = b->flight_drops = false;
 }
 
 uint64_t dray_bad_busy_parts(const struct dray_vol *v, uint64_t region)

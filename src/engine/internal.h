@@ -153,6 +153,7 @@ struct bad_list {
 	unsigned current;          /* the slot that holds what is durable */
 	bool busy, failed;
 	uint64_t again_gen;        /* the primary's, up to this, are to be looked at once more, when all legs are dirty there; 0: none */
+	bool dropping, flight_drops; /* they are left out of the next images; of the one under way */
 	uint64_t retry_at_ns, accepted;
 	struct dray_io io;
 	uint8_t *image;
@@ -454,6 +455,8 @@ static inline bool dray_bad_reached(const struct dray_vol *v, uint64_t gen)
 uint64_t dray_bad_behind(const struct dray_vol *v, bool split);
 /* The primary's are to be looked at once more. */
 void dray_bad_again(struct dray_vol *v);
+/* Another primary: that is off. */
+void dray_bad_again_off(struct dray_vol *v);
 /* Parts of the region that wait for that, or for the probe. */
 uint64_t dray_bad_busy_parts(const struct dray_vol *v, uint64_t region);
 /* A run at `at` of a step's range, in which all is to be read of that side (gap false) or nothing. Sides: 0 source, 1 target. */

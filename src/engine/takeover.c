@@ -317,6 +317,7 @@ static void exchange(struct dray_vol *v, int leg_no)
 	v->primary = leg_no;
 	v->switches++;
 	dray_probe_reset(v);
+	dray_bad_again_off(v);
 }
 
 int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)

@@ -41,10 +41,17 @@ void app_draw(struct sim_vol *v)
 	}
 }
 
-static unsigned pick_block(struct sim_vol *v, struct sim_app *a)
+static unsigned pick_block(struct sim_vol *v, struct sim_app *a, enum dray_op op)
 {
 	struct rng *g = &v->s->rng;
 	unsigned spread = v->region_blocks / 4 + 1;
+	/* Where something could not be read, the most can go wrong. */
+	if (v->s->mix.latent && rng_one_in(g, op == DRAY_OP_READ || op == DRAY_OP_EXTENTS ? 5 : 200)) {
+		unsigned from = (unsigned)rng_below(g, v->n_blocks);
+		for (unsigned i = 0; i < v->n_blocks; i++)
+			if (v->lost_ok[(from + i) % v->n_blocks])
+				return (from + i) % v->n_blocks;
+	}
 	switch (a->pattern == 3 ? rng_below(g, 3) : a->pattern) {
 	case 1: a->cursor = (a->cursor + 1) % v->n_blocks; return a->cursor;
 	case 2: return (unsigned)((a->hot + rng_below(g, spread)) % v->n_blocks);
@@ -57,7 +64,7 @@ static enum dray_op pick_op(struct sim *s, const struct sim_app *a)
 	uint64_t total = a->w_read + a->w_write + a->w_zero + a->w_discard + a->w_flush;
 	uint64_t x = rng_below(&s->rng, total);
 	if (x < a->w_read)
-		return rng_one_in(&s->rng, 12) ? DRAY_OP_EXTENTS : rng_one_in(&s->rng, 20) ? DRAY_OP_CACHE : DRAY_OP_READ;
+		return rng_one_in(&s->rng, s->mix.latent ? 5 : 12) ? DRAY_OP_EXTENTS : rng_one_in(&s->rng, 20) ? DRAY_OP_CACHE : DRAY_OP_READ;
 	x -= a->w_read;
 	if (x < a->w_write)
 		return DRAY_OP_WRITE;
@@ -121,7 +128,7 @@ static void send(struct sim_vol *v, unsigned app)
 			r->n = (unsigned)rng_range(&s->rng, 1, v->n_blocks);
 		if (r->n > v->n_blocks)
 			r->n = v->n_blocks;
-		r->first = pick_block(v, a);
+		r->first = pick_block(v, a, r->req.op);
 		if (r->first + r->n > v->n_blocks)
 			r->first = v->n_blocks - r->n;
 		r->req.offset = (uint64_t)r->first * v->block_bytes;
@@ -237,8 +244,9 @@ void app_reply(struct sim_vol *v, struct sim_req *r, int error)
 	if (!r->bad) {
 		bool changes = r->recs;
 		oracle_reply(v, r, error);
-		if (changes && !error)
-			memset(v->lost_ok + r->first, 0, r->n);
+		/* A long zero is carried out in chunks: what was written first can go bad before all of it is answered. */
+		for (unsigned b = r->first; changes && !error && b < r->first + r->n; b++)
+			v->lost_ok[b] &= v->lost_at[b] >= r->invoked;
 		check_answered(v, r, error);
 	}
 	v->outstanding--;

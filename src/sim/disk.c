@@ -367,8 +367,10 @@ static void on_done(struct sim *s, void *arg, uint32_t gen)
 		d->errors++;
 		d->last_error_ns = s->now;
 		/* Nothing may be called unreadable that was only read in company. */
-		if (d == v->primary && o->op == DRAY_OP_READ && o->n == 1)
+		if (d == v->primary && o->op == DRAY_OP_READ && o->n == 1) {
 			v->lost_ok[o->first] = 1;
+			v->lost_at[o->first] = s->oracle_time;
+		}
 		if (d == v->primary && op_changes(o->op))
 			sim_cover(s, COVER_PRIMARY_WRITE_ERROR);
 	}

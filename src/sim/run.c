@@ -89,7 +89,7 @@ static void draw_mix(struct sim *s)
 	struct rng *g = &s->rng;
 	struct sim_mix *m = &s->mix;
 	m->errors = rng_one_in(g, 2);
-	m->latent = rng_one_in(g, 3);
+	m->latent = rng_one_in(g, 2);
 	m->stalls = rng_one_in(g, 2);
 	m->flush_errors = rng_one_in(g, 3);
 	m->net_targets = rng_one_in(g, 2);
@@ -178,6 +178,7 @@ static void draw_volume(struct sim *s, unsigned no)
 	v->bad = bad_list_new(v);
 	memcpy(v->config.bad_id, v->bad->id, sizeof v->config.bad_id);
 	v->lost_ok = sim_alloc(s, v->n_blocks);
+	v->lost_at = sim_alloc(s, v->n_blocks * sizeof *v->lost_at);
 	v->primary = v->disks[0];
 	v->primary->leg_id = v->next_leg_id = 1;
 	v->members = 1;

@@ -117,6 +117,7 @@ struct sim_vol {
 	bool accept_bad;             /* of the switch under way */
 	/* By block: the primary could not read it, and no answered write came since: reads may fail. */
 	uint8_t *lost_ok;
+	uint64_t *lost_at;           /* oracle time of that */
 	struct sim_leg legs[DRAY_MAX_LEGS];
 	uint64_t tick_at;
 	uint32_t tick_gen;

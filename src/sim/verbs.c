@@ -269,7 +269,9 @@ static void one_verb(struct sim *s)
 		if (s->mix.aside)
 			set_aside(v, leg);
 	} else if (x < 62) {
-		if (leg->held || chance(s, s->mix.latent ? 15 : 5))
+		struct dray_vol_info vol;
+		dray_vol_info(v->eng, &vol);
+		if (leg->held || chance(s, vol.bad_behind_bytes ? 60 : 5))
 			retry(v, leg);
 	} else if (x < 66) {
 		if (s->mix.limits)
