@@ -61,6 +61,15 @@ static int read_file(struct agent_config *config, struct agent_config *base, con
 	return rc;
 }
 
+/* It ends before it began. */
+static void forget(struct agent_config *config, struct agent_config *base, json_t *given, json_t *command)
+{
+	agent_config_free(config);
+	agent_config_free(base);
+	json_decref(given);
+	json_decref(command);
+}
+
 int main(int argc, char **argv)
 {
 	enum { CONFIG = 1, STATE_DIR, RUN_DIR, NO_IOD, HELP, VERSION };
@@ -98,8 +107,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (file && read_file(config, base, file, given)) {
-		agent_config_free(config);
-		agent_config_free(base);
+		forget(config, base, given, command);
 		return 2;
 	}
 	if (state) {
@@ -114,8 +122,7 @@ int main(int argc, char **argv)
 	}
 	config->no_iod = no_iod;
 	if (!config->state_dir || !config->run_dir) {
-		agent_config_free(config);
-		agent_config_free(base);
+		forget(config, base, given, command);
 		return wrong("no home directory is known: give --state-dir and --run-dir");
 	}
 	/* dray-iod is started with them from another working directory. */
