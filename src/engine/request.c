@@ -389,7 +389,8 @@ void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
 				dray_request_granted(v, req);
 			return;
 		}
-	} else if (error && leg == v->primary) {
+	} else if (error && (leg == v->primary || op == DRAY_OP_EXTENTS || op == DRAY_OP_CACHE)) {
+		/* These were asked of one leg, which need not be the primary any more when it answers. */
 		req->error = error;
 	} else if (error && op != DRAY_OP_FLUSH) {
 		/* A failed secondary is the pair's trouble, not the application's. (A failed flush: dray_leg_flush_end.) */

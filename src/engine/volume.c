@@ -253,7 +253,7 @@ static void completed(struct dray_vol *v, struct dray_io *io)
 	if (io->op == DRAY_OP_FLUSH && io->role == ROLE_REQUEST && !error && dray_in_doubt(v) && leg->flush_poisoned)
 		error = io->error = leg->last_error ? leg->last_error : -EIO;
 	/* While it is not known which of two legs is the primary, an error on either can't be judged, nor answered (H8). */
-	if (error && io->role == ROLE_REQUEST && dray_in_doubt(v) && io->op != DRAY_OP_READ &&
+	if (error && io->role == ROLE_REQUEST && dray_in_doubt(v) && (is_write(io->op) || io->op == DRAY_OP_FLUSH) &&
 		(io->leg == v->primary || io->leg == v->takeover.leg))
 		dray_list_add_tail(&v->parked, &io->node);
 	else

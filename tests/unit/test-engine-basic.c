@@ -281,6 +281,37 @@ static void deadline(void **state)
 	mock_free(m);
 }
 
+/* Asked in doubt, answered by the old primary after the switch: an error is an error, not "no extents". */
+static void extents_of_an_old_primary(void **state)
+{
+	for (int early = 0; early < 2; early++) {
+		struct mock *m = mock_new();
+		attach(m, true);
+		run(m, 1000);
+		dray_vol_switch_prepare(m->vol, 1, 9);
+		run(m, 5);
+		dray_vol_switch_suspend(m->vol, 9, m->now + 50000000);
+		run(m, 5);
+		assert_int_equal(dray_vol_switch_seal(m->vol, 9), 0);
+		run(m, 60); /* past the deadline: resumed, in doubt */
+		m->stuck[0] = true;
+		struct dray_extent extents[3];
+		struct dray_request req = { .op = DRAY_OP_EXTENTS, .offset = 0, .length = 4096, .extents = extents, .max_extents = 3 };
+		dray_vol_submit(m->vol, &req);
+		run(m, 5);
+		assert_int_equal(m->n_parked, 1);
+		if (early)
+			dray_vol_complete(m->vol, m->parked[0], -ENOTCONN, 0);
+		assert_int_equal(dray_vol_switch_apply(m->vol, 9), 0);
+		if (!early)
+			dray_vol_complete(m->vol, m->parked[0], -ENOTCONN, 0);
+		run(m, 5);
+		assert_int_equal(m->replies, 1);
+		assert_int_equal(m->last_error, -ENOTCONN);
+		mock_free(m);
+	}
+}
+
 /* A rate, or a window that one step fills, is for all targets: they take turns, and none waits until another is full. */
 static void targets_take_turns(void **state)
 {
@@ -320,6 +351,7 @@ int main(void)
 		cmocka_unit_test(stalled_target),
 		cmocka_unit_test(deadline),
 		cmocka_unit_test(targets_take_turns),
+		cmocka_unit_test(extents_of_an_old_primary),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
