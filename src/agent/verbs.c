@@ -335,6 +335,13 @@ static bool check_vehicle(struct ask *q, size_t i, const struct dray_vehicle **v
 	return false;
 }
 
+/* One that is still letting go of its legs goes on from what is there by then. */
+static bool may_retry(const struct ask *q, size_t i)
+{
+	enum pair_goal goal = q->job->runs[i].goal;
+	return legal(q, i) == DRAY_LEGAL && (goal == GOAL_NONE || goal == GOAL_HALT);
+}
+
 /* With another vehicle (S13): what the last one attached is gone, for a pair that fails at its start lets its legs go (GOAL_HALT); a pair
  * that failed later keeps them, and they are its own vehicle's. */
 static void ask_retry(struct ask *q)
@@ -349,7 +356,7 @@ static void ask_retry(struct ask *q)
 			free(q->pairs);
 			return;
 		}
-		if (legal(q, i) == DRAY_LEGAL && job->runs[i].goal == GOAL_NONE) {
+		if (may_retry(q, i)) {
 			any = true;
 			if (q->vehicle && check_vehicle(q, i, &vehicle) && vehicle != job->runs[i].vehicle && job->runs[i].view_valid &&
 				job->runs[i].view.targets[0].found)
@@ -376,7 +383,7 @@ static void ask_retry(struct ask *q)
 		/* Not failed, but its source may be able to read again what it could not. */
 		if (q->pairs[i] && trouble_may_look_again(job, i))
 			change_event(&c, p->id, "retry", NULL, NULL, "bad ranges of the source are looked at once more");
-		if (legal(q, i) != DRAY_LEGAL || job->runs[i].goal != GOAL_NONE)
+		if (!may_retry(q, i))
 			continue;
 		if (q->vehicle) {
 			check_vehicle(q, i, &vehicle);
@@ -391,6 +398,7 @@ static void ask_retry(struct ask *q)
 		p->switch_attempts = 0;
 		p->vouched = true;
 		job->runs[i].retry_at = job->runs[i].backoff = 0;
+		change_goal(&c, &job->runs[i], GOAL_NONE);
 		change_pair(&c, &job->runs[i], DRAY_PAIR_QUEUED, NULL);
 	}
 	change_session_reason(&c, NULL);
