@@ -73,12 +73,14 @@ def cpu_seconds(pid):
 
 
 def solid(path, n, data):
-    """A file all of whose blocks are written."""
+    """A file all of whose blocks are written, and of which nothing is in the page cache: a direct write would have to throw that out
+    first."""
     with open(path, "wb") as f:
         for _ in range(0, n, MiB):
             f.write(os.urandom(MiB) if data else bytes(MiB))
         f.flush()
         os.fsync(f.fileno())
+    forget(path)
     return path
 
 
