@@ -116,8 +116,9 @@ def one(t, verb, point, both):
     assert t.wait_state("s", "committed")
     read(t, 0, "before")
     read(t, 4096, "after")
+    # Where a commit was asked for it may have let a source go before the last write.
     for n in NAMES:
-        assert side == "committed" or same(*files[n]), n
+        assert verb == "commit" or side == "committed" or same(*files[n]), n
     return side
 
 
