@@ -229,11 +229,14 @@ char *verify_where(const struct dray_pair *p, char *buf, size_t size)
 
 /* ---- step by step ---- */
 
+/* A pause of the session does not hold what is switched. */
 static bool wanted(const struct pair_run *run, const struct dray_pair *p)
 {
-	if (pair_pause_wanted(run->job, p) || (p->state != DRAY_PAIR_SYNCED && p->state != DRAY_PAIR_SWITCHED))
+	if (p->state == DRAY_PAIR_SWITCHED)
+		return run->verify_asked;
+	if (p->state != DRAY_PAIR_SYNCED || pair_pause_wanted(run->job, p))
 		return false;
-	return run->verify_asked || (p->state == DRAY_PAIR_SYNCED && verify_missing(run));
+	return run->verify_asked || verify_missing(run);
 }
 
 static bool begin(struct pair_run *run)
