@@ -34,20 +34,38 @@ struct ask {
 	const char *vehicle; /* or NULL */
 };
 
+/* "2 completed, 1 queued": where none of the pairs is in a state for it, though the session's is a word for which it is. */
+static void states_text(const struct ask *q, char *text, size_t size)
+{
+	unsigned n[DRAY_PAIR_STATE_COUNT] = { 0 };
+	size_t at = 0;
+	for (size_t i = 0; i < q->job->s->n_pairs; i++)
+		n[q->job->s->pairs[i].state] += q->pairs[i];
+	text[0] = 0;
+	for (int s = 0; s < DRAY_PAIR_STATE_COUNT; s++)
+		if (n[s] && at < size)
+			at += (size_t)snprintf(text + at, size - at, "%s%u %s", at ? ", " : "", n[s], dray_state_word((enum dray_pair_state)s));
+}
+
 static void refuse(struct ask *q, const struct dray_pair *p)
 {
 	const struct dray_session *s = q->job->s;
-	char pair[64] = "";
+	enum dray_pair_state state = (enum dray_pair_state)s->state;
+	char what[300] = "", states[240];
 	/* Where pairs were named, the first of them for which it is not legal. */
 	for (size_t i = 0; !p && q->named && i < s->n_pairs; i++)
 		if (q->pairs[i] && dray_verb_legal(q->verb, s->pairs[i].state) == DRAY_ILLEGAL)
 			p = &s->pairs[i];
-	if (p)
-		snprintf(pair, sizeof pair, ": pair %u is %s", p->id, dray_state_word(p->state));
-	enum dray_pair_state state = p ? p->state : (enum dray_pair_state)s->state;
-	api_problem(q->call, 409, 5, "not_legal", "%s is not legal: session %s (%s) is %s%s; legal %s: %s", dray_verb_word(q->verb),
-		s->name, s->id, dray_state_word((enum dray_pair_state)s->state), pair, p ? "for it" : "now",
-		dray_verbs_legal_words(state));
+	if (p) {
+		snprintf(what, sizeof what, ": pair %u is %s; legal for it: %s", p->id, dray_state_word(p->state), dray_verbs_legal_words(p->state));
+	} else if (dray_verb_legal(q->verb, state) == DRAY_LEGAL) {
+		states_text(q, states, sizeof states);
+		snprintf(what, sizeof what, ", but of its pairs %s", states);
+	} else {
+		snprintf(what, sizeof what, "; legal now: %s", dray_verbs_legal_words(state));
+	}
+	api_problem(q->call, 409, 5, "not_legal", "%s is not legal: session %s (%s) is %s%s", dray_verb_word(q->verb), s->name, s->id,
+		dray_state_word(state), what);
 }
 
 static enum dray_legal legal(const struct ask *q, size_t i)
@@ -122,6 +140,12 @@ static void ask_pause(struct ask *q)
 	answer_later(q, not_paused);
 }
 
+/* What a pause of the session concerns. One that failed goes on when it is retried: nobody paused that. */
+static bool held_by_session(enum dray_pair_state s)
+{
+	return !dray_state_final(s) && s != DRAY_PAIR_SWITCHED && s != DRAY_PAIR_FAILED;
+}
+
 /* Paused, or on its way there. What is switched or failed is not held by a pause of the session. */
 static bool may_resume(const struct job *job, const struct dray_pair *p)
 {
@@ -153,7 +177,7 @@ static void ask_resume(struct ask *q)
 			p->pause_reasons &= ~(unsigned)DRAY_PAUSE_USER;
 			snprintf(job->runs[i].actor, sizeof job->runs[i].actor, "%s", q->call->actor);
 			job->runs[i].op_error[0] = 0;
-		} else if (whole && !dray_state_final(p->state)) {
+		} else if (whole && held_by_session(p->state)) {
 			change_touch(&c, &job->runs[i]);
 			p->pause_reasons |= DRAY_PAUSE_USER; /* the others stay as they are */
 		}
@@ -201,8 +225,8 @@ static void ask_goal(struct ask *q, enum pair_goal goal, bool (*blocks)(enum dra
 			job->runs[i].op_error[0] = 0;
 			verify_stop(&c, &job->runs[i], goal == GOAL_CANCEL ? "a cancel" : "a commit");
 			job->runs[i].retry_at = 0;
-		} else if (goal == GOAL_CANCEL && ends_by_itself(q, i)) {
-			change_goal(&c, &job->runs[i], goal); /* in case it is not split: its outcome first */
+		} else if (goal == GOAL_CANCEL && ends_by_itself(q, i) && job->runs[i].goal == GOAL_NONE) {
+			change_goal(&c, &job->runs[i], goal); /* in case it is not split: its outcome first. It may be split already: then it ends */
 		}
 		q->pairs[i] = l != DRAY_ILLEGAL;
 	}

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""A pause of the session holds what can be paused: a failed or switched pair is not resumed; resuming one pair leaves the others paused."""
+"""A pause of the session holds what can be paused: a failed or switched pair is not resumed; resuming one pair leaves the others paused. It
+does not hold what could not be paused: a switched pair is verified all the same, and a failed one goes on when it is retried."""
 import os
 import sys
 
@@ -35,5 +36,11 @@ with AgentTest() as t:
     assert doc["pairs"][2]["pause_reasons"] == ["user"] and doc["state"] == "copying", doc
     t.iod.sync("d")
     t.wait_states("s", "failed", "switched", "paused", "synced")
+    assert all("pause_reasons" not in p for p in doc["pairs"][:2]), doc
+    t.iod.leg("a").update(held=False, state="copying", error=None)
+    t.verb("s", "retry", pairs=["1"])
+    t.wait_states("s", "copying", "switched", "paused", "synced")
+    t.verb("s", "pause")
+    assert t.verb("s", "verify", pairs=["2"])["pairs"], "not verified"
     assert t.verb("s", "resume")["state"] == "copying"
     assert t.refused("POST", "/sessions/s/resume", {}).exit == 5
