@@ -81,9 +81,17 @@ class Bench:
         return do()
 
     def fail(self, why):
-        raise AssertionError(f"{why}\npairs: {[(p.online, p.failing, p.state, p.held) for p in self.pairs]} on_error={self.model.on_error} "
-                             f"partial={self.model.partial} held={self.model.held}\nsteps: " + "\n       ".join(self.log) +
-                             f"\ndocument: {json.dumps(self.t.show(self.name), indent=1)}")
+        raise AssertionError(why)
+
+    def tell(self):
+        """What led to a failure, whatever it was."""
+        print(f"pairs: {[(p.online, p.failing, p.state, p.held) for p in self.pairs]} on_error={self.model.on_error} "
+              f"partial={self.model.partial} held={self.model.held}\nsteps: " + "\n       ".join(self.log))
+        for path in (f"/sessions/{self.name}", "/volumes", "/status"):
+            try:
+                print(f"{path}: {json.dumps(self.t.call('GET', path, timeout=5), indent=1)}", flush=True)
+            except (OSError, Problem) as e:
+                print(f"{path}: {e}", flush=True)
 
     # ---- looking ----
     def look(self, allowed=None, why="by itself"):
@@ -100,12 +108,20 @@ class Bench:
         want = self.model.aggregate(states)
         if doc["state"] != want:
             self.fail(f"the session is {doc['state']}, not {want}")
-        self.log.append("       " + " ".join(states))
+        if self.log[-1] != (line := "       " + " ".join(states)):
+            self.log.append(line)
         return doc
 
     def check_locks(self):
-        held = {int(lock["pair"]) for lock in self.t.call("GET", "/locks") if lock["session"] == self.doc["id"]}
-        want = {i + 1 for i, p in enumerate(self.pairs) if p.state not in FINAL}
+        """Pairs that end by themselves may do so while it is looked: then once more."""
+        def over():
+            return [p["state"] in FINAL for p in self.look()["pairs"]]
+        while True:
+            before = over()
+            held = {int(lock["pair"]) for lock in self.t.call("GET", "/locks") if lock["session"] == self.doc["id"]}
+            if over() == before:
+                break
+        want = {i + 1 for i, ended in enumerate(before) if not ended}
         if held != want:
             self.fail(f"locks are held by pairs {held}, not {want}")
 
@@ -267,23 +283,24 @@ class Bench:
         for i, p in enumerate(self.pairs):
             self.t.wait(f"pair {i + 1} is not on its way", lambda p=p: self.look() and p.state != "switching" and (p.online or p.state != "synced"))
         self.check_locks()
-        for verb in ("commit", "cancel"):
-            names = [str(i + 1) for i, p in enumerate(self.pairs) if p.state not in FINAL and (p.state == "switched") == (verb == "commit")]
-            if names:
-                for attempt in range(3):
-                    try:
+        # Pairs switch and end by themselves while this is asked: each time, what is left as it is now.
+        problem = None
+        for _ in range(20):
+            self.t.wait("nothing is on its way", lambda: self.look() and all(p.state != "switching" for p in self.pairs))
+            left = [(str(i + 1), p.state) for i, p in enumerate(self.pairs) if p.state not in FINAL]
+            if not left:
+                break
+            for verb in ("commit", "cancel"):
+                names = [n for n, state in left if (state == "switched") == (verb == "commit")]
+                try:
+                    if names:
                         self.step(f"{verb} {names}, to end", lambda: self.t.verb(self.name, verb, pairs=names))
-                        break
-                    except Problem as problem:
-                        # An offline pair ends by itself, perhaps just now.
-                        self.t.wait("it is over", lambda: self.look() and all(p.online or p.state not in ("switching", "synced") for p in self.pairs))
-                        names = [n for n in names if self.pairs[int(n) - 1].state not in FINAL]
-                        if not names:
-                            break
-                        if attempt == 2:
-                            self.fail(f"{verb} of {names}: {problem}")
-                for n in names:
-                    self.pairs[int(n) - 1].state = "committed" if verb == "commit" else "canceled"
+                        for n in names:
+                            self.pairs[int(n) - 1].state = "committed" if verb == "commit" else "canceled"
+                except Problem as e:
+                    problem = e
+        else:
+            self.fail(f"it does not come to an end: {problem}")
         doc = self.look()
         self.check_locks()
         for c in self.clients:
@@ -312,7 +329,12 @@ with AgentTest(fake=False) as t:
     try:
         while time.monotonic() < end:
             rng = random.Random(f"{seed}.{sessions}")
-            Bench(t, disks, rng, sessions).run(end)
+            bench = Bench(t, disks, rng, sessions)
+            try:
+                bench.run(end)
+            except BaseException:
+                bench.tell()
+                raise
             sessions += 1
     finally:
         disks.end()
