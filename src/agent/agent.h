@@ -147,6 +147,7 @@ struct job {
 	} limits_seen;
 	bool limits_stale;             /* its pairs that only keep up have yet to be told */
 	bool recording;                /* its head is part of the record under way (change.c) */
+	size_t check_next;             /* the next pair that job_check_record looks at */
 	char *new_document;
 	char *saved_document;  /* the head as last committed: what memory goes back to when a record fails */
 

@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CHECKED_AT_ONCE 256 /* pairs, by DRAY_CHECK_RECORD */
+
 /* ---- rows ---- */
 
 int job_record_head(struct job *job, char **saved, struct dray_error *err)
@@ -78,21 +80,31 @@ static uint64_t fingerprint(struct pair_run *run)
 	return hash;
 }
 
-void job_check_record(struct job *job)
+static bool check_wanted(void)
 {
 	static int wanted = -1;
 	if (wanted < 0)
 		wanted = getenv("DRAY_CHECK_RECORD") != NULL;
-	for (size_t i = 0; wanted && i < job->s->n_pairs; i++) {
-		struct pair_run *run = &job->runs[i];
-		uint64_t now = fingerprint(run);
-		if (run->recorded && !run->touched && run->recorded != now) {
-			dray_log(DRAY_LOG_ERROR, "not-recorded", "session %s pair %u: it was changed, and was not touched", job->s->id,
-				job->s->pairs[i].id);
-			abort();
-		}
-		run->recorded = now;
+	return wanted;
+}
+
+static void check_run(struct pair_run *run)
+{
+	uint64_t now = fingerprint(run);
+	if (run->recorded && !run->touched && run->recorded != now) {
+		dray_log(DRAY_LOG_ERROR, "not-recorded", "session %s pair %u: it was changed, and was not touched", run->job->s->id,
+			run_pair(run)->id);
+		abort();
 	}
+	run->recorded = now;
+}
+
+/* All of a session of usual size; of a large one a part each time, in turn, or looking would cost more than what is looked at. */
+void job_check_record(struct job *job)
+{
+	size_t n = job->s->n_pairs;
+	for (size_t k = 0; check_wanted() && k < n && k < CHECKED_AT_ONCE; k++)
+		check_run(&job->runs[job->check_next++ % n]);
 }
 
 static int write_change(struct change *c, struct dray_error *err)
@@ -164,6 +176,8 @@ static void done(struct change *c)
 	}
 	for (size_t i = 0; i < c->n_pairs; i++) {
 		struct pair_run *run = &job->runs[c->pairs[i].index];
+		if (check_wanted())
+			run->recorded = fingerprint(run);
 		run->touched = false;
 		run_wake(run);
 	}
