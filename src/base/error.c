@@ -60,6 +60,9 @@ int dray_error_prepend(struct dray_error *err, const char *fmt, ...)
 	vsnprintf(err->text, sizeof err->text, fmt, ap);
 	va_end(ap);
 	size_t n = strlen(err->text);
-	snprintf(err->text + n, sizeof err->text - n, ": %s", old);
+	if (!strncmp(old, err->text, n) && !strncmp(old + n, ": ", 2))
+		memcpy(err->text, old, sizeof old);
+	else
+		snprintf(err->text + n, sizeof err->text - n, ": %s", old);
 	return err->code ? err->code : -EIO;
 }
