@@ -333,42 +333,38 @@ int iod_volume_start(struct iod_volume *v, bool fresh, struct dray_error *err)
 	return 0;
 }
 
-static void start_job(void *arg)
+static bool start_once(struct iod_attempt *at)
 {
-	struct iod_volume *v = arg;
-	uint64_t pause = SECOND / 2;
-	for (;;) {
-		struct dray_error err = DRAY_ERROR_INIT;
-		int rc = iod_volume_take(v, 10 * SECOND, &err);
-		if (rc == -ENOENT)
-			break;
-		if (!rc) {
-			rc = iod_volume_start(v, false, &err);
-			iod_volume_give(v);
-			if (!rc) {
-				dray_log(DRAY_LOG_INFO, "volume-served", "%s", v->def.name);
-				iod_notify(v->iod, "volume-added", v->def.name, 0, "served", NULL);
-				break;
-			}
-			dray_log(DRAY_LOG_WARN, "volume-not-served", "%s", err.text);
-		}
-		if (!iod_sleep(v->iod, pause))
-			break;
-		pause = pause < 8 * SECOND ? pause * 2 : pause;
+	struct iod_volume *v = dray_container(at, struct iod_volume, starting);
+	struct dray_error err = DRAY_ERROR_INIT;
+	int rc = iod_volume_take(v, 10 * SECOND, &err);
+	if (rc)
+		return rc == -ENOENT;
+	rc = iod_volume_start(v, false, &err);
+	iod_volume_give(v);
+	if (rc) {
+		dray_log(DRAY_LOG_WARN, "volume-not-served", "%s", err.text);
+		return false;
 	}
-	iod_volume_put(v);
+	dray_log(DRAY_LOG_INFO, "volume-served", "%s", v->def.name);
+	iod_notify(v->iod, "volume-added", v->def.name, 0, "served", NULL);
+	return true;
+}
+
+static void start_over(struct iod_attempt *at)
+{
+	iod_volume_put(dray_container(at, struct iod_volume, starting));
 }
 
 void iod_volume_start_later(struct iod_volume *v)
 {
+	struct iod *iod = v->iod;
 	iod_volume_reason(v, "volume %s: its storage is being opened", v->def.name);
-	pthread_mutex_lock(&v->iod->lock);
+	pthread_mutex_lock(&iod->lock);
 	v->refs++;
-	pthread_mutex_unlock(&v->iod->lock);
-	if (iod_jobs_run(v->iod->jobs, start_job, v) < 0) {
-		iod_volume_reason(v, "volume %s: no thread to open it", v->def.name);
-		iod_volume_put(v);
-	}
+	pthread_mutex_unlock(&iod->lock);
+	v->starting = (struct iod_attempt){ .run = start_once, .over = start_over, .pause_ns = SECOND / 2, .pause_most_ns = 8 * SECOND };
+	iod_attempt_begin(iod, &iod->starts, &v->starting);
 }
 
 static void retry_on_thread(void *arg)
@@ -418,21 +414,25 @@ static bool try_open(struct iod_leg *leg)
 	return done;
 }
 
-static void open_job(void *arg)
+static bool open_once(struct iod_attempt *at)
 {
-	struct iod_leg *leg = arg;
+	struct iod_leg *leg = dray_container(at, struct iod_leg, attempt);
 	struct iod_volume *v = leg->volume;
-	uint64_t pause = SECOND / 4;
-	bool hopeful = true;
-	while (!try_open(leg) && iod_sleep(v->iod, pause)) {
-		pause = pause < 16 * SECOND ? pause * 2 : pause;
-		pthread_mutex_lock(&v->iod->lock);
-		bool given_up = hopeful && !iod_leg_hopeful(leg);
-		hopeful &= !given_up;
-		pthread_mutex_unlock(&v->iod->lock);
-		if (given_up)
-			iod_notify(v->iod, "leg-held", v->def.name, leg->def->id, NULL, NULL);
-	}
+	if (try_open(leg))
+		return true;
+	pthread_mutex_lock(&v->iod->lock);
+	bool given_up = leg->hopeful && !iod_leg_hopeful(leg);
+	leg->hopeful &= !given_up;
+	pthread_mutex_unlock(&v->iod->lock);
+	if (given_up)
+		iod_notify(v->iod, "leg-held", v->def.name, leg->def->id, NULL, NULL);
+	return false;
+}
+
+static void open_over(struct iod_attempt *at)
+{
+	struct iod_leg *leg = dray_container(at, struct iod_leg, attempt);
+	struct iod_volume *v = leg->volume;
 	pthread_mutex_lock(&v->iod->lock);
 	leg->opening = false;
 	pthread_mutex_unlock(&v->iod->lock);
@@ -458,13 +458,11 @@ void iod_leg_open_later(struct iod_leg *leg)
 		v->refs++;
 	}
 	pthread_mutex_unlock(&v->iod->lock);
-	if (start_it && iod_jobs_run(v->iod->jobs, open_job, leg) < 0) {
-		pthread_mutex_lock(&v->iod->lock);
-		leg->opening = false;
-		pthread_mutex_unlock(&v->iod->lock);
-		iod_leg_put(leg);
-		iod_volume_put(v);
-	}
+	if (!start_it)
+		return;
+	leg->hopeful = true;
+	leg->attempt = (struct iod_attempt){ .run = open_once, .over = open_over, .pause_ns = SECOND / 4, .pause_most_ns = 16 * SECOND };
+	iod_attempt_begin(v->iod, &v->iod->opens, &leg->attempt);
 }
 
 /* ---- putting to rest ---- */

@@ -6,8 +6,8 @@
  *   main         the control socket, accepting and negotiating NBD clients, signals. Never waits.
  *   io-N         the I/O threads: a volume's engine, its storage, its connections. No lock on the data path; a field
  *                under "its I/O thread" is touched by that thread alone.
- *   jobs         one per verb under way, one per storage that is being opened (job.h). They may wait. They reach a volume's
- *                engine by iod_thread_call.
+ *   jobs         one per verb under way (job.h), and some that open storage for as long as that takes (attempts.h). They may wait. They
+ *                reach a volume's engine by iod_thread_call.
  *
  * Locks, in the order in which they may be taken together
  *   verb right   iod_volume_take: one changing verb a volume at a time; held over disk writes and long waits
@@ -19,6 +19,7 @@
 #define DRAY_IOD_IOD_H
 
 #include "base/list.h"
+#include "iod/attempts.h"
 #include "iod/epochs.h"
 #include "iod/job.h"
 #include "iod/state.h"
@@ -61,6 +62,7 @@ struct iod {
 	struct dray_list volumes;
 	bool stopping;
 	struct iod_peer *peers; /* peers.c's */
+	struct iod_attempts starts, opens; /* of volumes, of secondaries */
 
 	atomic_uint clients;
 	atomic_uint_fast64_t next_token;

@@ -33,6 +33,8 @@
 
 #define SECOND UINT64_C(1000000000)
 #define JOBS_MOST 1024
+#define STARTS_MOST 256 /* threads that bring up volumes, each of which may wait for a lock or a server */
+#define OPENS_MOST  128 /* that open secondaries */
 
 uint64_t iod_now(void)
 {
@@ -190,6 +192,10 @@ int iod_start(struct iod *iod, struct dray_error *err)
 	pthread_cond_init(&iod->changed, &attr);
 	pthread_condattr_destroy(&attr);
 	dray_list_init(&iod->volumes);
+	iod->starts.most = STARTS_MOST;
+	iod->opens.most = OPENS_MOST;
+	dray_list_init(&iod->starts.waiting);
+	dray_list_init(&iod->opens.waiting);
 	atomic_store(&iod->next_token, 1);
 
 	int rc = make_incarnation(iod, err);
@@ -246,6 +252,8 @@ static void stop_end(struct dray_loop_msg *msg)
 static void *rest_all(void *arg)
 {
 	struct iod *iod = stopping.iod;
+	iod_attempts_stop(iod, &iod->starts);
+	iod_attempts_stop(iod, &iod->opens);
 	bool rested = iod_jobs_drain(iod->jobs, 10 * SECOND);
 	if (!rested)
 		dray_log(DRAY_LOG_WARN, "stop", "some calls have not ended");

@@ -6,6 +6,7 @@
 #ifndef DRAY_IOD_VOLUME_H
 #define DRAY_IOD_VOLUME_H
 
+#include "iod/attempts.h"
 #include "iod/iod.h"
 
 struct iod_volume;
@@ -21,6 +22,8 @@ struct iod_leg {
 	bool forgotten;            /* not in volume.json any more, still being let go */
 	bool opening;              /* a job is at it */
 	uint64_t opening_since_ns; /* ... since then */
+	bool hopeful;              /* ... and it was not told as given up yet; that job's */
+	struct iod_attempt attempt; /* ... the job's place in the queue */
 	bool mistaken;             /* what was found under its name last is another storage (H2) */
 	bool splitting;            /* the split under way takes it */
 	bool buried;               /* an image that was let go is closed */
@@ -76,6 +79,7 @@ struct iod_volume {
 	bool refused;               /* not brought up: the agent knows of a newer state (seen.h) */
 	bool accepted;              /* somebody vouches for its primary, too (volume.accept) */
 	char reason[480];           /* why it is not served */
+	struct iod_attempt starting; /* its place in the queue of those that are brought up */
 	atomic_uint clients;
 
 	/* v->wait_lock */
@@ -159,9 +163,9 @@ int iod_leg_attach_new(struct iod_leg *leg, struct iod_leg *primary, bool known_
 	struct dray_error *err);
 /* dray_vol_leg_retry on the I/O thread. */
 int iod_leg_retry(struct iod_leg *leg);
-/* Starts the job that brings a volume up, for as long as it takes. */
+/* Has the volume brought up, for as long as it takes. */
 void iod_volume_start_later(struct iod_volume *v);
-/* Starts the job that opens a secondary that is not open. The leg must be known to the engine. */
+/* Has a secondary that is not open opened, for as long as it takes. The leg must be known to the engine. */
 void iod_leg_open_later(struct iod_leg *leg);
 /* iod->lock is held. Its storage is being tried, and there is hope still: not given up, though the engine holds it. */
 bool iod_leg_hopeful(const struct iod_leg *leg);
