@@ -2,6 +2,7 @@
 #include "iod/control.h"
 
 #include "base/log.h"
+#include "iod/files.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -209,6 +210,8 @@ static void call_run(void *arg)
 {
 	struct iod_call *call = arg;
 	json_t *result = iod_verb_find(call->method)(call);
+	if (!result)
+		iod_files_explain(&call->err);
 	call->line = call->id || !result ? answer_line(call, result) : NULL;
 	if (!call->id && result)
 		json_decref(result);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "base/log.h"
 #include "base/crash.h"
+#include "iod/files.h"
 #include "iod/process.h"
 
 #include <errno.h>
@@ -134,6 +135,7 @@ int main(int argc, char **argv)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	json_object_seed(0);
+	iod_files_init();
 
 	struct dray_error err = DRAY_ERROR_INIT;
 	if (!iod.options.state_dir || !iod.options.run_dir || iod_start(&iod, &err) < 0) {

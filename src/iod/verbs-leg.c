@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/crash.h"
+#include "iod/files.h"
 #include "iod/mapfile.h"
 
 #include <errno.h>
@@ -130,7 +131,13 @@ json_t *iod_do_leg_attach(struct iod_call *call)
 		def->durable = iod_arg_bool(call, "durable", true);
 		def->paused = iod_arg_bool(call, "paused", false);
 		if (iod_volume_take(v, IOD_TAKE_WAIT, &call->err) == 0) {
-			result = attach_taken(call, v, def);
+			if (iod_files_begin(&call->err) == 0) {
+				result = attach_taken(call, v, def);
+				iod_files_end();
+			} else {
+				dray_error_prepend(&call->err, "volume %s", v->def.name);
+				iod_leg_def_free(def);
+			}
 			iod_volume_give(v);
 		} else {
 			iod_leg_def_free(def);

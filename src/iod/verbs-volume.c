@@ -2,6 +2,7 @@
 #include "iod/verbs.h"
 
 #include "base/log.h"
+#include "iod/files.h"
 
 #include <errno.h>
 #include <semaphore.h>
@@ -152,7 +153,11 @@ json_t *iod_do_volume_add(struct iod_call *call)
 		dray_error_kind(&call->err, -EEXIST, "exists", "volume %s: there is one of this name", name);
 		return NULL;
 	}
-	int rc = add(call, v, v->legs[0]);
+	int rc = iod_files_begin(&call->err);
+	if (!rc) {
+		rc = add(call, v, v->legs[0]);
+		iod_files_end();
+	}
 	iod_volume_give(v);
 	json_t *result = NULL;
 	if (rc) {
