@@ -19,6 +19,7 @@
 #include "agent/audit.h"
 #include "agent/hooks.h"
 #include "agent/metrics.h"
+#include "agent/verify.h"
 #include "base/log.h"
 
 #include <assert.h>
@@ -152,6 +153,10 @@ void change_goal(struct change *c, struct pair_run *run, enum pair_goal goal)
 	change_touch(c, run);
 	if (c->err.code)
 		return;
+	/* Whoever waits for a verification is told that it won't end. */
+	static const char *const by[GOAL_COUNT] = { NULL, "a cancel", "a commit", "a split", "a failure" };
+	if (by[goal])
+		verify_stop(c, run, by[goal]);
 	run->goal = goal;
 	snprintf(run->actor, sizeof run->actor, "%s", goal == GOAL_NONE ? "" : c->actor);
 }

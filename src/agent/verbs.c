@@ -223,7 +223,6 @@ static void ask_goal(struct ask *q, enum pair_goal goal, bool (*blocks)(enum dra
 		if (l == DRAY_LEGAL) {
 			change_goal(&c, &job->runs[i], goal);
 			job->runs[i].op_error[0] = 0;
-			verify_stop(&c, &job->runs[i], goal == GOAL_CANCEL ? "a cancel" : "a commit");
 			job->runs[i].retry_at = 0;
 		} else if (goal == GOAL_CANCEL && ends_by_itself(q, i) && job->runs[i].goal == GOAL_NONE) {
 			change_goal(&c, &job->runs[i], goal); /* in case it is not split: its outcome first. It may be split already: then it ends */

@@ -8,6 +8,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from dray import MiB, Scratch, wait_for  # noqa: E402
+from nbdclient import Client  # noqa: E402
 
 SIZE = 8 * MiB
 
@@ -18,9 +19,9 @@ with Scratch() as s:
     a.spec({"name": "m", "limits": {"steps": 1, "step": "64KiB"}, "pairs": [{"source": "volume:v", "target": slow.uri, "overwrite": True}]})
     a.wait("m", "synced")
 
-    def begin():
+    def begin(*options):
         slow.faults("delay read 40")  # 128 steps: some 5 s
-        p = subprocess.Popen(["dray", "verify", "m", "-o", "json"], env=a.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        p = subprocess.Popen(["dray", "verify", "m", *options, "-o", "json"], env=a.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         s.processes.append(p)
         was = {}
 
@@ -89,3 +90,28 @@ with Scratch() as s:
     a.run("cancel", "m")
     ended(p, 1, "ended by a cancel")
     assert a.show("m")["state"] == "canceled"
+
+    # Another pair fails, and takes the session with it; a commit falls due.
+    for n in ("w", "x"):
+        a.volume(n, s.file(f"source-{n}", SIZE, True))
+    slow.faults()
+    full = s.holdback("full", SIZE)
+    a.spec({"name": "m", "on_error": "session", "limits": {"steps": 1, "step": "64KiB"}, "pairs": [
+        {"source": "volume:w", "target": slow.uri, "overwrite": True}, {"source": "volume:x", "target": full.uri}]})
+    a.wait("m", "synced")
+    p = begin("--pair", "1")
+    full.faults("fail write ENOSPC 1000000", "fail zero ENOSPC 1000000")
+    app = Client(a.uri("x").split("socket=")[1], "x")
+    app.write(0, b"x" * 4096)
+    app.close()
+    ended(p, 1, "ended by a cancel")
+    wait_for("it failed", lambda: a.show("m")["state"] == "failed")
+    a.run("cancel", "m")
+    a.spec({"name": "m", "limits": {"steps": 1, "step": "64KiB"}, "pairs": [{"source": "volume:w", "target": slow.uri, "overwrite": True}]})
+    a.wait("m", "synced")
+    a.run("switch", "m")
+    p = begin()
+    a.run("set", "m", "switch.commit=1s")
+    ended(p, 1, "ended by a commit")
+    slow.faults()
+    a.wait("m", "committed")
