@@ -244,7 +244,8 @@ struct takeover {
 	unsigned waiting;         /* a bit per leg whose flush is waited for */
 	uint64_t prepare_since_ns;
 	int error;
-	bool primary_flush_failed;
+	int owed_before;          /* v->flush_owed when it began */
+	bool owed_stays;          /* what the primary dropped meanwhile may have come to the leg, too */
 };
 
 struct dray_vol {
@@ -286,7 +287,7 @@ struct dray_vol {
 
 	bool suspended;
 	uint64_t suspended_ns;
-	int flush_owed; /* a flush of the primary failed and no application was told: the next answer to a flush says so */
+	int flush_owed; /* a flush of the primary failed and no application was told: the next answer to a flush says so (takeover.c) */
 	struct takeover takeover;
 	bool let_go_old; /* dray_vol_switch_keep(false) */
 	bool force;      /* dray_vol_switch_force(true) */
@@ -499,6 +500,10 @@ void dray_copy_refund(struct dray_vol *v, uint64_t bytes);
 uint64_t dray_takeover_tick(struct dray_vol *v);
 void dray_takeover_io_done(struct dray_vol *v, struct dray_io *io);
 bool dray_takeover_pump(struct dray_vol *v);
+/* A flush of the primary failed: the application is owed an error, unless a switch makes it void. */
+void dray_takeover_owes(struct dray_vol *v, const struct dray_io *io, int error);
+/* A step writes to the leg what it read of the primary. */
+void dray_takeover_step_writes(struct dray_vol *v, int leg_no);
 static inline bool dray_in_doubt(const struct dray_vol *v)
 {
 	return v->takeover.phase == TK_DOUBT && !PLANT(H8_RESUME_WHILE_RECORDING);

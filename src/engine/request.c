@@ -41,7 +41,7 @@ static void answer(struct dray_vol *v, struct dray_request *req)
 		if (!req->error)
 			req->error = v->flush_owed; /* the application must not take what was lost for durable */
 		if (req->error)
-			v->flush_owed = 0;
+			v->flush_owed = v->takeover.owed_before = 0;
 	}
 	v->n_errors += req->error != 0;
 	v->running--;

@@ -126,6 +126,8 @@ static void send(struct dray_vol *v, struct step *s, int i, enum dray_op op, uin
 	io->n_extents = 0;
 	s->ios++;
 	s->sent |= 1u << i;
+	if (is_write(op))
+		dray_takeover_step_writes(v, leg);
 	dray_io_send(v, io, ROLE_STEP, s, leg);
 }
 

@@ -78,6 +78,39 @@ void dray_vol_switch_accept_bad(struct dray_vol *v, uint64_t bytes)
 	v->bad.accepted = bytes;
 }
 
+/*
+ * ---- a failed flush of the old primary ----
+ *
+ * What it dropped had been acknowledged, so the application is owed an error at its next flush. Not if the switch was done meanwhile: the
+ * new primary has all of it, flushed, and an error would make a database give up for nothing at the very moment it is saved from a
+ * dying disk (H18). That holds for flushes which began with this takeover: then the new primary was equal to the old one before
+ * anything was dropped. It does not hold if
+ *
+ *   - the flush began earlier: a step may have read between the loss and its report,
+ *   - a step brought something to the new primary since (a repair, or what was dirty for a moment): it came from the old one,
+ *   - the switch was forced: the new primary lacks something anyway.
+ */
+void dray_takeover_owes(struct dray_vol *v, const struct dray_io *io, int error)
+{
+	v->flush_owed = error;
+	if (io->role != ROLE_TAKEOVER && io->since_ns <= v->takeover.prepare_since_ns)
+		v->takeover.owed_stays = true;
+}
+
+void dray_takeover_step_writes(struct dray_vol *v, int leg_no)
+{
+	if (leg_no == v->takeover.leg)
+		v->takeover.owed_stays = true;
+}
+
+static void lift_owed(struct dray_vol *v, const struct leg *to)
+{
+	if (!v->force && !v->takeover.owed_stays)
+		v->flush_owed = v->takeover.owed_before;
+	if (to->flush_poisoned) /* in doubt, and not of this primary until now */
+		v->flush_owed = to->last_error;
+}
+
 static void send_flush(struct dray_vol *v, int leg_no)
 {
 	struct dray_io *io = &v->legs[leg_no].takeover_io;
@@ -114,6 +147,8 @@ void dray_vol_switch_prepare(struct dray_vol *v, int leg_no, uint64_t token)
 	*t = (struct takeover){ .phase = TK_PREPARING, .leg = leg_no, .token = token, .deadline_ns = DRAY_TIME_NEVER,
 		.void_token = t->void_token, .void_leg = t->void_leg };
 	t->prepare_since_ns = v->now_ns;
+	t->owed_before = v->flush_owed;
+	t->owed_stays = leg_no == DRAY_NO_LEG || v->legs[leg_no].n_steps;
 	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
 		if (PLANT(NEW_PRIMARY_NOT_FLUSHED) && i == leg_no)
 			continue;
@@ -297,6 +332,7 @@ int dray_vol_switch_seal(struct dray_vol *v, uint64_t token)
 static void exchange(struct dray_vol *v, int leg_no)
 {
 	struct leg *from = primary_leg(v), *to = &v->legs[leg_no];
+	lift_owed(v, to);
 	/* A verification was of one against the other in one direction; what it would say now is not what was asked for. */
 	if (to->link->verifying) {
 		to->link->verifying = false;

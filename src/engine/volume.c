@@ -248,7 +248,7 @@ static void completed(struct dray_vol *v, struct dray_io *io)
 	/* What was dropped had been acknowledged, and the storage reports it once, to us. Also when an application's flush failed:
 	 * its answer may still wait for another leg while the next one succeeds. */
 	if (io->op == DRAY_OP_FLUSH && error && io->leg == v->primary)
-		v->flush_owed = error;
+		dray_takeover_owes(v, io, error);
 	/* In doubt, what a failed flush dropped can't be brought again yet: no later flush of that leg can vouch for it. */
 	if (io->op == DRAY_OP_FLUSH && io->role == ROLE_REQUEST && !error && dray_in_doubt(v) && leg->flush_poisoned)
 		error = io->error = leg->last_error ? leg->last_error : -EIO;

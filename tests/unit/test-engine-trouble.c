@@ -27,6 +27,7 @@ struct mock {
 	uint8_t slots[2][DRAY_BAD_SLOT_BYTES];
 	uint8_t unreadable[BLOCKS];
 	int write_error, read_error; /* of the target's writes; of all reads of the source */
+	int flush_error;             /* of the source's flushes */
 	struct dray_io *queue[4096];
 	unsigned head, tail, source_reads;
 	uint64_t now;
@@ -100,6 +101,7 @@ static int carry_out(struct mock *m, struct dray_io *io)
 		if (io->leg == 0)
 			memset(m->unreadable + io->offset / BLOCK, 0, io->length / BLOCK);
 		return 0;
+	case DRAY_OP_FLUSH: return io->leg == 0 ? m->flush_error : 0;
 	case DRAY_OP_BAD_WRITE: memcpy(m->slots[io->offset / DRAY_BAD_SLOT_BYTES], io->data, io->length); return 0;
 	default: return 0;
 	}
@@ -365,6 +367,50 @@ static void lost_later(void **state)
 	end(m);
 }
 
+static void seal(struct mock *m, uint64_t token)
+{
+	dray_vol_switch_prepare(m->vol, 1, token);
+	run(m, 10);
+	dray_vol_switch_suspend(m->vol, token, m->now + 1000 * MS);
+	run(m, 10);
+	assert_int_equal(dray_vol_switch_seal(m->vol, token), 0);
+}
+
+/* The old primary's flush fails while it is left: nothing is lost then, and no application hears of it. If the switch is not done, it does;
+ * also after a later switch, for what was dropped may have been copied since. */
+static void flush_fails_at_switch(void **state)
+{
+	enum { DONE, NOT_DONE, DONE_LATER, VARIANTS };
+	for (int variant = 0; variant < VARIANTS; variant++) {
+		struct mock *m = begin();
+		uint8_t w[512];
+		memset(w, 0x33, sizeof w);
+		attach(m);
+		run(m, 1000);
+		assert_true(info(m).synced);
+		assert_int_equal(do_request(m, DRAY_OP_WRITE, 0, sizeof w, w), 0);
+		m->flush_error = -EIO;
+		seal(m, 7);
+		if (variant == DONE) {
+			assert_int_equal(dray_vol_switch_apply(m->vol, 7), 0);
+			assert_int_equal(do_request(m, DRAY_OP_FLUSH, 0, 0, NULL), 0);
+			end(m);
+			continue;
+		}
+		assert_int_equal(dray_vol_switch_abort(m->vol, 7), 0);
+		m->flush_error = 0;
+		if (variant == DONE_LATER) {
+			run(m, 1000);
+			assert_true(info(m).synced);
+			seal(m, 8);
+			assert_int_equal(dray_vol_switch_apply(m->vol, 8), 0);
+		}
+		assert_int_equal(do_request(m, DRAY_OP_FLUSH, 0, 0, NULL), -EIO);
+		assert_int_equal(do_request(m, DRAY_OP_FLUSH, 0, 0, NULL), 0);
+		end(m);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +421,7 @@ int main(void)
 		cmocka_unit_test(source_gone),
 		cmocka_unit_test(overwritten),
 		cmocka_unit_test(lost_later),
+		cmocka_unit_test(flush_fails_at_switch),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
