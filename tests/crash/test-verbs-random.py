@@ -192,8 +192,8 @@ class Bench:
                 continue
             at, length = self.rng.randrange(0, self.size[i] - 65536, 512), self.rng.choice([512, 4096, 65536])
             data = os.urandom(length)
-            if p.failing and p.state in ("switched", "switching"):
-                self.disk[i].faults()  # it is what the application uses now
+            if p.failing and (p.state in ("switched", "switching", "committed") or self.model.automatic):
+                self.disk[i].faults()  # it is what the application uses now, or may use in a moment
             for _ in range(2):
                 try:
                     if not self.clients[i]:
