@@ -99,13 +99,14 @@ static void guess_list(struct sim_vol *v, uint8_t *slots)
 		map_guess(v->bad, p, slots + (size_t)p * DRAY_BAD_SLOT_BYTES);
 }
 
-static void check_power(struct sim_vol *v, const struct sim_disk *d, const char *which)
+/* The list is guessed, too: what only the engine in memory calls bad is not excused, since the disk may not say so, or not any more. */
+void crash_what_if_power(struct sim_vol *v, const struct sim_disk *d, const char *rule, const char *which)
 {
 	uint8_t slots[2 * DRAY_BAD_SLOT_BYTES];
 	guess_list(v, slots);
 	struct dray_vol *eng = read_list(v, d, slots);
 	for (unsigned b = 0; b < v->n_blocks; b++) {
-		if (excused(v, eng, b, "flushed-lost"))
+		if (excused(v, eng, b, rule))
 			continue;
 		uint64_t bad = d->durable[b];
 		if (oracle_survives(v, b, bad)) {
@@ -113,7 +114,7 @@ static void check_power(struct sim_vol *v, const struct sim_disk *d, const char 
 			if (bad == d->durable[b] || oracle_survives(v, b, bad))
 				continue;
 		}
-		sim_fail(v->s, "flushed-lost", "volume %u: a power loss now could leave %s in block %u of %s (disk %u); its history: %s",
+		sim_fail(v->s, rule, "volume %u: a power loss now could leave %s in block %u of %s (disk %u); its history: %s",
 			v->no, stamp_text(bad), b, which, d->no, oracle_history(v, b));
 	}
 	dray_vol_free(eng, true);
@@ -174,12 +175,12 @@ void crash_what_if(struct sim_vol *v)
 {
 	if (v->corrupt)
 		return;
-	check_power(v, v->primary, "the primary");
+	crash_what_if_power(v, v->primary, "flushed-lost", "the primary");
 	for (unsigned i = 0; i < v->n_disks; i++)
 		if (v->disks[i] != v->primary && (v->members & ~v->unmapped) >> i & 1)
 			imagine_pair(v, v->primary, v->disks[i]);
 	if (v->next_primary && v->next_primary != v->primary && record_may_be_new(v->s) && v->group) {
-		check_power(v, v->next_primary, "the new primary");
+		crash_what_if_power(v, v->next_primary, "flushed-lost", "the new primary");
 		if (!(v->unmapped >> v->next_primary->no & 1))
 			imagine_pair(v, v->next_primary, v->primary);
 	}

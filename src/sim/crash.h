@@ -11,6 +11,8 @@
 void crash_now(struct sim *s, bool power);
 /* What would a power loss at this moment leave? Changes nothing. */
 void crash_what_if(struct sim_vol *v);
+/* ... on `d`, were it the primary of the recovery, and with the list of bad ranges that it would find. Fails with `rule`. */
+void crash_what_if_power(struct sim_vol *v, const struct sim_disk *d, const char *rule, const char *which);
 /* The host starts for the first time, or again. */
 void host_start_volume(struct sim_vol *v, bool recovery);
 
