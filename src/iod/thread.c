@@ -34,8 +34,10 @@ int iod_thread_start(struct iod_thread *thread, unsigned number, struct dray_err
 	int rc = dray_loop_new(&thread->loop, DRAY_LOOP_AUTO, 1024, err);
 	if (rc < 0)
 		return dray_error_prepend(err, "I/O thread %u", number);
+	iod_ticks_init(&thread->ticks, thread->loop);
 	rc = -pthread_create(&thread->pthread, NULL, run, thread);
 	if (rc < 0) {
+		iod_ticks_free(&thread->ticks);
 		dray_loop_free(thread->loop);
 		return dray_error_errno(err, rc, "start I/O thread %u", number);
 	}
@@ -46,6 +48,7 @@ void iod_thread_stop(struct iod_thread *thread)
 {
 	dray_loop_stop(thread->loop);
 	pthread_join(thread->pthread, NULL);
+	iod_ticks_free(&thread->ticks);
 	dray_loop_free(thread->loop);
 	iod_slab_free(&thread->payload);
 	iod_slab_free(&thread->steps);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "iod/slab.h"
+#include "iod/ticks.h"
 #include "loop/loop.h"
 
 #include <pthread.h>
@@ -19,6 +20,7 @@ struct iod_thread {
 	struct iod_slab steps;   /* of copy steps: a pool of its own, so that neither can starve the other */
 	unsigned volumes;        /* the registry's: how many live here */
 	unsigned number;
+	struct iod_ticks ticks;  /* its own */
 };
 
 /* Starts the thread. 0 or a negative errno. */

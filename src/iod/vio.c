@@ -45,11 +45,19 @@ static uint64_t vio_now(const struct iod_volume *v)
 	return dray_loop_now(v->thread->loop) + v->vio.ahead_ns;
 }
 
+/* By the loop's clock. */
+static uint64_t wake_at(const struct iod_volume *v, uint64_t loop_ns)
+{
+	const struct iod_vio *vio = &v->vio;
+	return vio->wake_ns == DRAY_TIME_NEVER ? UINT64_MAX : vio->wake_ns > vio->ahead_ns ? vio->wake_ns - vio->ahead_ns : loop_ns;
+}
+
 static void tick(struct iod_volume *v, uint64_t now_ns)
 {
 	v->vio.ticked_ns = now_ns;
 	v->vio.touched = false;
 	v->vio.wake_ns = dray_vol_tick(v->vio.vol, now_ns);
+	iod_tick_at(&v->thread->ticks, &v->vio.tick, wake_at(v, dray_loop_now(v->thread->loop)));
 }
 
 void iod_vio_enter(struct iod_volume *v)
@@ -58,6 +66,7 @@ void iod_vio_enter(struct iod_volume *v)
 	if (now_ns != v->vio.ticked_ns)
 		tick(v, now_ns);
 	v->vio.touched = true;
+	iod_tick_enter(&v->thread->ticks, &v->vio.tick);
 }
 
 static struct iod_op *op_get(struct iod_volume *v)
@@ -84,6 +93,7 @@ static void defer(struct iod_volume *v, struct dray_io *io, int error)
 	struct deferred *d = (struct deferred *)io->host;
 	d->error = error;
 	dray_list_add_tail(&v->vio.deferred, &d->node);
+	iod_tick_enter(&v->thread->ticks, &v->vio.tick);
 }
 
 static void complete(struct iod_op *op, int error, unsigned flags)
@@ -211,9 +221,9 @@ static void complete_deferred(struct iod_volume *v)
 	}
 }
 
-static uint64_t hook_run(struct dray_loop_hook *hook, uint64_t loop_ns)
+static uint64_t tick_run(struct iod_tick *t, uint64_t loop_ns)
 {
-	struct iod_vio *vio = dray_container(hook, struct iod_vio, hook);
+	struct iod_vio *vio = dray_container(t, struct iod_vio, tick);
 	struct iod_volume *v = dray_container(vio, struct iod_volume, vio);
 
 	if (!vio->vol)
@@ -226,9 +236,7 @@ static uint64_t hook_run(struct dray_loop_hook *hook, uint64_t loop_ns)
 	vio->in_hook = false;
 	if (!dray_list_empty(&vio->deferred))
 		return loop_ns;
-	return vio->wake_ns == DRAY_TIME_NEVER ? UINT64_MAX :
-		vio->wake_ns > vio->ahead_ns   ? vio->wake_ns - vio->ahead_ns :
-						 loop_ns;
+	return wake_at(v, loop_ns);
 }
 
 int iod_vio_new(struct iod_volume *v, const void *const *bad_slots)
@@ -245,7 +253,6 @@ int iod_vio_new(struct iod_volume *v, const void *const *bad_slots)
 		return rc;
 	v->vio.wake_ns = 0;
 	tick(v, vio_now(v));
-	dray_loop_hook_add(v->thread->loop, &v->vio.hook);
 	return dray_vol_set_limits(v->vio.vol, &v->def.limits);
 }
 
@@ -279,7 +286,7 @@ bool iod_vio_quiet(struct iod_volume *v)
 
 void iod_vio_free(struct iod_volume *v)
 {
-	dray_loop_hook_del(v->thread->loop, &v->vio.hook);
+	iod_tick_leave(&v->thread->ticks, &v->vio.tick);
 	/* The legs are still attached: letting them go would have the engine change their maps. */
 	dray_vol_free(v->vio.vol, true);
 	v->vio.vol = NULL;
@@ -298,7 +305,8 @@ void iod_vio_free(struct iod_volume *v)
 void iod_vio_init(struct iod_volume *v)
 {
 	dray_list_init(&v->vio.deferred);
-	v->vio.hook.run = hook_run;
+	dray_list_init(&v->vio.tick.node);
+	v->vio.tick.run = tick_run;
 	v->vio.bad_fd = -1;
 }
 

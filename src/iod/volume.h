@@ -44,7 +44,7 @@ struct iod_op;
 /* What lives on the I/O thread. */
 struct iod_vio {
 	struct dray_vol *vol; /* NULL: the primary is not open */
-	struct dray_loop_hook hook;
+	struct iod_tick tick;
 	struct iod_leg *legs[DRAY_MAX_LEGS];
 	struct iod_op *free_ops;
 	struct dray_list deferred; /* operations that failed before they began */
