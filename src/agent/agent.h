@@ -15,7 +15,8 @@
  * (job_each), never by walking through all.
  *
  *   wake.c      who is looked at in the next wake-up
- *   observe.c   what dray-iod says -> copying, synced, failed, progress
+ *   lists.c     what dray-iod says of its volumes
+ *   observe.c   that -> copying, synced, failed, progress
  *   places.c    who may run -> queued, starting (pure)
  *   pair.c      the next call of one pair
  *   switch.c    switch, undo and split of several pairs: an intent, one call, an outcome
@@ -221,6 +222,10 @@ struct agent {
 	uint64_t list_viewed;   /* of the one that the pairs' views were made from: an answer may come between the two */
 	bool list_wanted, list_under_way;
 	uint64_t list_at;       /* monotonic: the next poll */
+	char list_cursor[80];   /* of the last answer; "": everything is wanted */
+	json_t *list_told, *list_removed; /* pages of the answer under way: name -> volume; names. lists.c */
+	bool list_all;          /* ... it is everything */
+	uint64_t list_whole_at; /* monotonic: everything is asked for */
 	struct dray_table watchers; /* volume -> its pair_runs, linked by watch_next */
 	struct dray_list unlisted;  /* pair_runs that wait for a newer list */
 	json_t *seen;           /* name -> {uuid, epoch}: as in the repository (H9) */
@@ -230,7 +235,6 @@ struct agent {
 /* ---- core.c ---- */
 /* Runs until told to end. `a` has its config. Returns the exit status; err is set where it is not 0. */
 int agent_run(struct agent *a, struct dray_error *err);
-void agent_refresh(struct agent *a); /* ask for a new list of volumes */
 uint64_t mono_now(void);
 int64_t wall_ms(void);
 
@@ -360,13 +364,17 @@ void agent_event(struct agent *a, const char *actor, const char *event, const ch
 void agent_events_changed(struct agent *a);
 void set_text(char **into, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- observe.c ---- */
-/* A list of volumes came: those that changed are news for their pairs. */
-void observe_list(struct agent *a, json_t *volumes);
+/* ---- lists.c ---- */
+/* Ask for a new list of volumes, at the end of this turn; and then the volumes that changed are news for their pairs. */
+void agent_refresh(struct agent *a);
+void list_ask(struct agent *a);
+/* The connection is gone, or an answer was none. */
+void list_lost(struct agent *a);
 /* The volume of that name, or NULL. */
 json_t *volume_find(const struct agent *a, const char *name);
 /* Has the pairs of a volume judged again, though it has not changed. */
 void volume_wake(struct agent *a, const char *name);
+/* ---- observe.c ---- */
 /* Takes the news of this pair, and judges it if it may be. */
 void observe_run(struct pair_run *run);
 /* It was asked of dray-iod, or is about to be: what an older list says does not count. */

@@ -33,7 +33,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define POLL_ACTIVE (SECOND / 2)   /* how often dray-iod is asked while something moves */
 #define POLL_IDLE   (10 * SECOND)
 #define LOCK_TRIES  60
 #define LOCK_PAUSE_MS 50
@@ -54,44 +53,7 @@ int64_t wall_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-void agent_refresh(struct agent *a)
-{
-	a->list_wanted = true;
-}
-
 /* ---- dray-iod ---- */
-
-static void listed(void *arg, const struct dray_error *err, json_t *result)
-{
-	struct agent *a = arg;
-	a->list_under_way = false;
-	if (err) {
-		if (err->code != -ENOTCONN && err->code != -ECANCELED)
-			dray_log(DRAY_LOG_ERROR, "list-failed", "volume.list: %s", err->text);
-		return;
-	}
-	if (!json_is_array(result)) {
-		dray_log(DRAY_LOG_ERROR, "list-failed", "volume.list: no array");
-		return;
-	}
-	snprintf(a->volumes_by, sizeof a->volumes_by, "%s", iod_incarnation(a->iod));
-	a->list_number = a->lists_asked; /* one at a time */
-	observe_list(a, result);
-	agent_turn(a);
-}
-
-static void ask_for_list(struct agent *a)
-{
-	if (!iod_ready(a->iod) || a->list_under_way)
-		return;
-	if (!a->list_wanted && a->now < a->list_at)
-		return;
-	a->list_wanted = false;
-	a->list_under_way = true;
-	a->lists_asked++;
-	a->list_at = a->now + (a->moving ? POLL_ACTIVE : POLL_IDLE);
-	iod_call(a->iod, "volume.list", NULL, listed, a);
-}
 
 static void iod_up(void *ctx)
 {
@@ -121,7 +83,7 @@ static void iod_up(void *ctx)
 static void iod_down(void *ctx)
 {
 	struct agent *a = ctx;
-	a->list_under_way = false;
+	list_lost(a);
 	if (a->iod_was_up)
 		agent_event(a, ACTOR_SELF, "iod-lost", "the connection to dray-iod is lost");
 	a->iod_was_up = false;
@@ -349,7 +311,7 @@ static void turn(struct agent *a, int signal_fd)
 		api_dispatch(a, call);
 	iod_step(a->iod, a->now);
 	retire_step(a);
-	ask_for_list(a);
+	list_ask(a);
 	wake_up(a);
 	go_on(a); /* they want what the new list was judged to mean */
 	wake_up(a);
@@ -358,7 +320,7 @@ static void turn(struct agent *a, int signal_fd)
 	hooks_step(a);
 	retention_step(a);
 	past_step(a);
-	ask_for_list(a);
+	list_ask(a);
 	iod_step(a->iod, a->now);
 }
 

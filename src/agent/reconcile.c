@@ -34,24 +34,36 @@ void seen_write(struct agent *a)
 		dray_log(DRAY_LOG_ERROR, "seen-not-written", "%s: %s", path, strerror(errno));
 }
 
-int seen_put(struct agent *a, const char *name, const char *uuid, uint64_t epoch, struct dray_error *err)
+int seen_put_all(struct agent *a, json_t *rows, struct dray_error *err)
 {
-	struct dray_repo_volume row = { name, uuid, epoch };
+	const char *name;
+	json_t *row;
 	int rc = dray_repo_begin(a->repo, err);
 	if (rc)
 		return rc;
-	rc = dray_repo_volume_forget(a->repo, name, err);
-	if (!rc)
-		rc = dray_repo_volume_seen(a->repo, &row, err);
+	json_object_foreach (rows, name, row) {
+		struct dray_repo_volume r = { name, json_string_value(json_object_get(row, "uuid")),
+			(uint64_t)json_integer_value(json_object_get(row, "epoch")) };
+		rc = rc ? rc : dray_repo_volume_forget(a->repo, name, err);
+		rc = rc ? rc : dray_repo_volume_seen(a->repo, &r, err);
+	}
 	if (rc)
 		dray_repo_rollback(a->repo);
 	else
 		rc = dray_repo_commit(a->repo, err);
 	if (rc)
 		return rc;
-	json_object_set_new(a->seen, name, json_pack("{s:s, s:I}", "uuid", uuid, "epoch", (json_int_t)epoch));
+	json_object_update(a->seen, rows);
 	a->seen_changed = true;
 	return 0;
+}
+
+int seen_put(struct agent *a, const char *name, const char *uuid, uint64_t epoch, struct dray_error *err)
+{
+	json_t *rows = json_pack("{s:{s:s, s:I}}", name, "uuid", uuid, "epoch", (json_int_t)epoch);
+	int rc = rows ? seen_put_all(a, rows, err) : dray_error_errno(err, -ENOMEM, "epoch of %s", name);
+	json_decref(rows);
+	return rc;
 }
 
 /* ---- a volume that is not there ---- */

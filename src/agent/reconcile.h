@@ -22,6 +22,8 @@
 void seen_write(struct agent *a);
 /* Records the epoch of a volume, also a lower one or another uuid. The list is to be written then (a->seen_changed). 0 or -errno. */
 int seen_put(struct agent *a, const char *name, const char *uuid, uint64_t epoch, struct dray_error *err);
+/* The same of several: name -> {uuid, epoch}. All or none. */
+int seen_put_all(struct agent *a, json_t *rows, struct dray_error *err);
 
 /* Judges a settled pair whose volume may be trusted. true: the record did not fit and was dealt with, nothing else may be judged. */
 bool pair_reconcile(struct pair_run *run);

@@ -423,6 +423,8 @@ static bool open_once(struct iod_attempt *at)
 	pthread_mutex_lock(&v->iod->lock);
 	bool given_up = leg->hopeful && !iod_leg_hopeful(leg);
 	leg->hopeful &= !given_up;
+	if (given_up)
+		iod_news_changed(v);
 	pthread_mutex_unlock(&v->iod->lock);
 	if (given_up)
 		iod_notify(v->iod, "leg-held", v->def.name, leg->def->id, NULL, NULL);
@@ -435,6 +437,7 @@ static void open_over(struct iod_attempt *at)
 	struct iod_volume *v = leg->volume;
 	pthread_mutex_lock(&v->iod->lock);
 	leg->opening = false;
+	iod_news_changed(v);
 	pthread_mutex_unlock(&v->iod->lock);
 	iod_leg_put(leg);
 	iod_volume_put(v);
@@ -454,6 +457,7 @@ void iod_leg_open_later(struct iod_leg *leg)
 	if (start_it) {
 		leg->opening = true;
 		leg->opening_since_ns = iod_now();
+		iod_news_changed(v);
 		leg->refs++;
 		v->refs++;
 	}

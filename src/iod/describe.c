@@ -31,6 +31,9 @@ static void take(void *arg)
 	if (!vio->vol)
 		return;
 	s->live = true;
+	/* To look is no news. What a tick finds out by itself it tells as an event. */
+	bool news = !dray_list_empty(&vio->news_node), touched = vio->touched;
+	vio->eventful = false;
 	iod_vio_enter(s->v);
 	s->now_ns = vio->ticked_ns;
 	dray_vol_info(vio->vol, &s->vol);
@@ -39,6 +42,9 @@ static void take(void *arg)
 	for (int i = 0; i < DRAY_MAX_LEGS; i++)
 		if (vio->legs[i] && dray_vol_leg_info(vio->vol, i, &s->leg[s->n].info) == 0)
 			s->leg[s->n++].id = vio->legs[i]->def->id;
+	vio->touched = touched; /* nothing was asked of it, so there is nothing for the hook to look after */
+	if (!news && !vio->eventful)
+		dray_list_del(&vio->news_node);
 }
 
 /* The bucket below which `share` of the requests lie, as its upper bound in microseconds. */

@@ -22,15 +22,11 @@ static bool exported(const struct iod_volume *v)
 static void *export_get(void *ctx, const char *name, struct dray_nbd_export_info *info, struct dray_loop **loop)
 {
 	struct iod *iod = ctx;
-	struct iod_volume *found = NULL;
 
 	pthread_mutex_lock(&iod->lock);
-	dray_list_for_each(n, &iod->volumes)
-	{
-		struct iod_volume *v = dray_container(n, struct iod_volume, node);
-		if (strcmp(v->def.name, name) == 0 && exported(v))
-			found = v;
-	}
+	struct iod_volume *found = dray_table_get(&iod->by_name, name);
+	if (found && !exported(found))
+		found = NULL;
 	if (found) {
 		found->refs++;
 		found->exports++;
@@ -122,6 +118,9 @@ static void export_client(void *ctx, void *handle, bool connected, const char *p
 		atomic_fetch_sub(&iod->clients, 1);
 	}
 	iod_peers_note(v, connected, peer);
+	pthread_mutex_lock(&iod->lock);
+	iod_news_changed(v);
+	pthread_mutex_unlock(&iod->lock);
 	iod_notify(iod, connected ? "client-connected" : "client-gone", v->def.name, 0, peer, NULL);
 }
 

@@ -19,9 +19,11 @@
 #define DRAY_IOD_IOD_H
 
 #include "base/list.h"
+#include "base/table.h"
 #include "iod/attempts.h"
 #include "iod/epochs.h"
 #include "iod/job.h"
+#include "iod/news.h"
 #include "iod/state.h"
 #include "iod/thread.h"
 #include "nbd/server.h"
@@ -60,6 +62,8 @@ struct iod {
 	pthread_cond_t changed; /* something under the lock changed that a job may wait for */
 	/* iod->lock */
 	struct dray_list volumes;
+	struct dray_table by_name; /* the same */
+	struct iod_news news;
 	bool stopping;
 	struct iod_peer *peers; /* peers.c's */
 	struct iod_attempts starts, opens; /* of volumes, of secondaries */

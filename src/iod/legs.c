@@ -71,6 +71,8 @@ static void set_path(struct iod_leg *leg, const char *path)
 	pthread_mutex_lock(&v->iod->lock);
 	bool news = strcmp(leg->path, path) != 0;
 	snprintf(leg->path, sizeof leg->path, "%s", path);
+	if (news)
+		iod_news_changed(v);
 	pthread_mutex_unlock(&v->iod->lock);
 	if (!news || !path[0])
 		return;
@@ -205,6 +207,7 @@ void iod_leg_install(struct iod_leg *leg, struct dray_storage *st)
 	leg->storage = st;
 	leg->info = st->info;
 	leg->error[0] = '\0';
+	iod_news_changed(leg->volume);
 	pthread_mutex_unlock(&leg->volume->iod->lock);
 }
 
@@ -256,6 +259,7 @@ int iod_leg_close(struct iod_leg *leg, bool flush)
 	pthread_mutex_lock(lock);
 	c->st = leg->storage;
 	leg->storage = NULL;
+	iod_news_changed(leg->volume);
 	pthread_mutex_unlock(lock);
 	error = 0;
 	if (c->st) {

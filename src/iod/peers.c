@@ -34,7 +34,7 @@
 
 struct iod_peer {
 	struct iod_peer *next;
-	const struct iod_volume *volume;
+	struct iod_volume *volume;
 	char text[128];
 };
 
@@ -198,11 +198,27 @@ json_t *iod_peers_devices(struct iod_volume *v)
 	struct devices d;
 	bool ours[sizeof d.at / sizeof d.at[0]];
 	json_t *list = json_array();
+	if (!atomic_load(&v->clients))
+		return list;
 	judge(v->iod, v, &d, ours);
 	for (unsigned i = 0; i < d.n; i++)
 		if (ours[i])
 			json_array_append_new(list, json_sprintf("%u:%u", major(d.at[i].dev), minor(d.at[i].dev)));
 	return list;
+}
+
+void iod_peers_news(struct iod *iod, uint64_t *seen)
+{
+	struct devices d;
+	find_devices(&d);
+	uint64_t now = d.n;
+	for (unsigned i = 0; i < d.n; i++)
+		now = (now * 31 + (uint64_t)d.at[i].dev) * 31 + (uint64_t)d.at[i].pid;
+	pthread_mutex_lock(&iod->lock);
+	for (struct iod_peer *p = d.n || now != *seen ? iod->peers : NULL; p; p = p->next)
+		iod_news_changed(p->volume);
+	*seen = now;
+	pthread_mutex_unlock(&iod->lock);
 }
 
 struct hit {

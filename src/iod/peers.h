@@ -17,6 +17,10 @@ void iod_peers_note(struct iod_volume *v, bool connected, const char *peer);
 /* The kernel's NBD devices ("43:0") that are this volume, or may be: an array, owned by the caller. Any thread, without iod->lock. */
 json_t *iod_peers_devices(struct iod_volume *v);
 
+/* Volumes with clients are changed (news.h) where NBD devices are connected, or were when `*seen` was kept, which it is here: whose those are
+ * depends on which processes live. iod->lock guards `*seen`, and is not held. */
+void iod_peers_news(struct iod *iod, uint64_t *seen);
+
 /* Is a host name or address (""; then localhost) one of this host? May ask a name server. */
 bool iod_address_is_ours(const char *host);
 

@@ -192,6 +192,7 @@ int iod_start(struct iod *iod, struct dray_error *err)
 	pthread_cond_init(&iod->changed, &attr);
 	pthread_condattr_destroy(&attr);
 	dray_list_init(&iod->volumes);
+	iod_news_init(iod);
 	iod->starts.most = STARTS_MOST;
 	iod->opens.most = OPENS_MOST;
 	dray_list_init(&iod->starts.waiting);
@@ -335,6 +336,8 @@ static void clean_up(struct iod *iod)
 	dray_nbd_server_free(iod->nbd);
 	while (!dray_list_empty(&iod->volumes))
 		iod_volume_unregister(dray_container(iod->volumes.next, struct iod_volume, node));
+	dray_table_free(&iod->by_name);
+	iod_news_free(iod);
 	free(iod->threads);
 	iod_epochs_close(iod->epochs);
 	iod_state_close(&iod->state);

@@ -19,7 +19,7 @@ const struct iod_rpc_method iod_rpc_methods[] = {
 		{ "boot_id", IOD_P_STRING, MAY }, { "vouch", IOD_P_BOOL, MAY }) },
 	{ "volume.remove", PARAMS({ "name", IOD_P_STRING, MUST }, { "force", IOD_P_BOOL, MAY }) },
 	{ "volume.accept", PARAMS({ "name", IOD_P_STRING, MUST }) },
-	{ "volume.list", PARAMS() },
+	{ "volume.list", PARAMS({ "since", IOD_P_STRING, MAY }) },
 	{ "volume.get", PARAMS({ "name", IOD_P_STRING, MUST }) },
 	{ "leg.attach", PARAMS({ "volume", IOD_P_STRING, MUST }, { "resource", IOD_P_RESOURCE, MUST },
 		{ "role", IOD_P_ROLE, MAY }, { "create", IOD_P_CREATE, MAY }, { "durable", IOD_P_BOOL, MAY },

@@ -29,6 +29,7 @@ int iod_thread_start(struct iod_thread *thread, unsigned number, struct dray_err
 {
 	memset(thread, 0, sizeof *thread);
 	thread->number = number;
+	dray_list_init(&thread->news);
 	iod_slab_init(&thread->payload, PAYLOAD_MOST, PAYLOAD_KEEP, PAYLOAD_ARENA);
 	iod_slab_init(&thread->steps, STEPS_MOST, STEPS_KEEP, STEPS_ARENA);
 	int rc = dray_loop_new(&thread->loop, DRAY_LOOP_AUTO, 1024, err);

@@ -21,6 +21,7 @@ struct iod_thread {
 	unsigned volumes;        /* the registry's: how many live here */
 	unsigned number;
 	struct iod_ticks ticks;  /* its own */
+	struct dray_list news;   /* its own: volumes whose engine was entered since they were collected (news.h) */
 };
 
 /* Starts the thread. 0 or a negative errno. */

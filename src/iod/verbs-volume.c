@@ -137,12 +137,11 @@ json_t *iod_do_volume_add(struct iod_call *call)
 		return NULL;
 	}
 	/* Registered first, so that of two adds of one name or one storage only one goes on. */
-	bool exists = false;
 	pthread_mutex_lock(&iod->lock);
-	dray_list_for_each(n, &iod->volumes)
-		exists |= strcmp(dray_container(n, struct iod_volume, node)->def.name, name) == 0;
+	bool exists = dray_table_get(&iod->by_name, name);
 	if (!exists) {
 		dray_list_add_tail(&iod->volumes, &v->node);
+		dray_table_put(&iod->by_name, name, v);
 		v->taken = v->adding = true;
 		v->refs++;
 		snprintf(v->reason, sizeof v->reason, "volume %s: it is being added", name);
@@ -173,6 +172,7 @@ json_t *iod_do_volume_add(struct iod_call *call)
 	} else {
 		pthread_mutex_lock(&iod->lock);
 		v->adding = false;
+		iod_news_changed(v);
 		pthread_mutex_unlock(&iod->lock);
 		dray_log(DRAY_LOG_INFO, "volume-added", "%s", name);
 		iod_notify(iod, "volume-added", name, 0, NULL, NULL);
@@ -290,6 +290,13 @@ json_t *iod_do_volume_accept(struct iod_call *call)
 json_t *iod_do_volume_list(struct iod_call *call)
 {
 	struct iod *iod = call->iod;
+	const char *since = iod_arg_text(call, "since", NULL);
+	if (since) {
+		json_t *answer = iod_news_since(iod, since);
+		if (!answer)
+			dray_error_set(&call->err, -ENOMEM, "volume.list: no memory");
+		return answer;
+	}
 	unsigned n = 0, i = 0;
 	pthread_mutex_lock(&iod->lock);
 	dray_list_for_each(at, &iod->volumes) n++;

@@ -45,6 +45,13 @@ static uint64_t vio_now(const struct iod_volume *v)
 	return dray_loop_now(v->thread->loop) + v->vio.ahead_ns;
 }
 
+/* It is news (news.h). */
+static void note_news(struct iod_volume *v)
+{
+	if (dray_list_empty(&v->vio.news_node))
+		dray_list_add_tail(&v->thread->news, &v->vio.news_node);
+}
+
 /* By the loop's clock. */
 static uint64_t wake_at(const struct iod_volume *v, uint64_t loop_ns)
 {
@@ -54,6 +61,7 @@ static uint64_t wake_at(const struct iod_volume *v, uint64_t loop_ns)
 
 static void tick(struct iod_volume *v, uint64_t now_ns)
 {
+	note_news(v);
 	v->vio.ticked_ns = now_ns;
 	v->vio.touched = false;
 	v->vio.wake_ns = dray_vol_tick(v->vio.vol, now_ns);
@@ -65,6 +73,7 @@ void iod_vio_enter(struct iod_volume *v)
 	uint64_t now_ns = vio_now(v);
 	if (now_ns != v->vio.ticked_ns)
 		tick(v, now_ns);
+	note_news(v);
 	v->vio.touched = true;
 	iod_tick_enter(&v->thread->ticks, &v->vio.tick);
 }
@@ -181,6 +190,7 @@ static void host_release(void *host, struct dray_request *req)
 
 static void host_event(void *host, const struct dray_event *ev)
 {
+	((struct iod_volume *)host)->vio.eventful = true;
 	iod_volume_event(host, ev);
 }
 
@@ -287,6 +297,7 @@ bool iod_vio_quiet(struct iod_volume *v)
 void iod_vio_free(struct iod_volume *v)
 {
 	iod_tick_leave(&v->thread->ticks, &v->vio.tick);
+	dray_list_del(&v->vio.news_node);
 	/* The legs are still attached: letting them go would have the engine change their maps. */
 	dray_vol_free(v->vio.vol, true);
 	v->vio.vol = NULL;
@@ -305,6 +316,7 @@ void iod_vio_free(struct iod_volume *v)
 void iod_vio_init(struct iod_volume *v)
 {
 	dray_list_init(&v->vio.deferred);
+	dray_list_init(&v->vio.news_node);
 	dray_list_init(&v->vio.tick.node);
 	v->vio.tick.run = tick_run;
 	v->vio.bad_fd = -1;

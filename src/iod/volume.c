@@ -9,14 +9,8 @@
 
 struct iod_volume *iod_volume_get(struct iod *iod, const char *name, struct dray_error *err)
 {
-	struct iod_volume *found = NULL;
 	pthread_mutex_lock(&iod->lock);
-	dray_list_for_each(n, &iod->volumes)
-	{
-		struct iod_volume *v = dray_container(n, struct iod_volume, node);
-		if (strcmp(v->def.name, name) == 0 && !v->removed)
-			found = v;
-	}
+	struct iod_volume *found = dray_table_get(&iod->by_name, name);
 	if (found)
 		found->refs++;
 	pthread_mutex_unlock(&iod->lock);
@@ -93,6 +87,7 @@ void iod_volume_give(struct iod_volume *v)
 	struct iod *iod = v->iod;
 	pthread_mutex_lock(&iod->lock);
 	v->taken = false;
+	iod_news_changed(v);
 	pthread_cond_broadcast(&iod->changed);
 	pthread_mutex_unlock(&iod->lock);
 }
@@ -133,6 +128,8 @@ struct iod_volume *iod_volume_new(struct iod *iod, struct iod_volume_def *def)
 		return NULL;
 	v->iod = iod;
 	v->refs = 1;
+	dray_list_init(&v->node);
+	dray_list_init(&v->change_node);
 	v->blackout_us = v->suspended_us = -1;
 	pthread_condattr_t attr;
 	pthread_condattr_init(&attr);
@@ -168,6 +165,8 @@ void iod_volume_register(struct iod_volume *v)
 {
 	pthread_mutex_lock(&v->iod->lock);
 	dray_list_add_tail(&v->iod->volumes, &v->node);
+	dray_table_put(&v->iod->by_name, v->def.name, v);
+	iod_news_changed(v);
 	pthread_mutex_unlock(&v->iod->lock);
 }
 
@@ -177,7 +176,9 @@ void iod_volume_unregister(struct iod_volume *v)
 	pthread_mutex_lock(&iod->lock);
 	v->removed = true;
 	v->served = false;
+	iod_news_gone(v);
 	dray_list_del(&v->node);
+	dray_table_put(&iod->by_name, v->def.name, NULL);
 	put_locked(v);
 	pthread_cond_broadcast(&iod->changed);
 	pthread_mutex_unlock(&iod->lock);
@@ -200,6 +201,7 @@ struct iod_leg *iod_volume_leg_add(struct iod_volume *v, struct iod_leg_def *def
 	bool room = live < IOD_LEGS_MAX && v->n_legs < 2 * IOD_LEGS_MAX;
 	if (room)
 		v->legs[v->n_legs++] = leg;
+	iod_news_changed(v);
 	pthread_mutex_unlock(&v->iod->lock);
 	if (!room) {
 		free(leg);
@@ -219,6 +221,7 @@ void iod_volume_leg_drop(struct iod_leg *leg)
 			break;
 		}
 	leg_put_locked(leg);
+	iod_news_changed(v);
 	pthread_cond_broadcast(&v->iod->changed);
 	pthread_mutex_unlock(lock);
 }
@@ -246,6 +249,7 @@ void iod_volume_reason(struct iod_volume *v, const char *fmt, ...)
 	va_end(ap);
 	pthread_mutex_lock(&v->iod->lock);
 	memcpy(v->reason, text, sizeof text);
+	iod_news_changed(v);
 	pthread_mutex_unlock(&v->iod->lock);
 }
 
@@ -258,5 +262,6 @@ void iod_leg_error(struct iod_leg *leg, const char *fmt, ...)
 	va_end(ap);
 	pthread_mutex_lock(&leg->volume->iod->lock);
 	memcpy(leg->error, text, sizeof text);
+	iod_news_changed(leg->volume);
 	pthread_mutex_unlock(&leg->volume->iod->lock);
 }

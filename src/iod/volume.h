@@ -53,6 +53,8 @@ struct iod_vio {
 	uint64_t ahead_ns;         /* the engine's clock is this far ahead of the loop's (orderly stop) */
 	unsigned busy;             /* operations that the engine waits for */
 	bool touched, in_hook;
+	bool eventful;             /* the engine told something since this was cleared */
+	struct dray_list news_node; /* in thread->news */
 	bool fast_zero;            /* every leg has it */
 	uint64_t switch_token;     /* of the switch under way */
 	struct iod_inbox *inbox;   /* that is told its answers; NULL: none */
@@ -64,6 +66,9 @@ struct iod_volume {
 	struct iod_thread *thread;  /* fixed */
 	struct dray_list node;      /* iod->lock, as all that follows to the next heading */
 	struct iod_volume_def def;
+	struct dray_list change_node; /* in iod->news.by_change, once it is listed */
+	uint64_t change;              /* the last one; 0: it is not listed */
+	uint64_t told;                /* a hash of what was last told, where DRAY_CHECK_LIST wants it */
 	uint64_t epoch;
 	unsigned primary;           /* leg id */
 	unsigned let_go;            /* id of the primary before, if the last switch let it go; else 0 */

@@ -22,6 +22,7 @@ if BUILD not in os.environ["PATH"].split(":"):
     os.environ["PATH"] = f"{BUILD}:{BUILD}/tests:" + os.environ["PATH"]
 os.environ.setdefault("DRAY_IOD", os.path.join(BUILD, "dray-iod"))
 os.environ.setdefault("DRAY_CHECK_RECORD", "1")  # drayd ends where something changed that was not recorded (change.c)
+os.environ.setdefault("DRAY_CHECK_LIST", "1")  # dray-iod ends where a volume changed of which nobody said so (news.h)
 # Sanitizers make everything slower; bounded waits are stretched by this.
 SLOW = 5 if any(os.path.exists(os.path.join(BUILD, f)) for f in ("slow",)) or "-asan" in BUILD or "-tsan" in BUILD else 1
 MiB = 1 << 20
