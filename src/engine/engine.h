@@ -200,6 +200,7 @@ struct dray_vol_config {
 	uint64_t record_every_ns;   /* how often clean regions are recorded; default 250 ms (0) */
 	uint64_t intent_idle_ns;    /* an intent is cleared after this long without a write; default 5 s (0) */
 	unsigned max_intents;       /* above this many per leg they are cleared early; default 2048 (0) */
+	unsigned intent_group;      /* an intent covers this many regions, as long as there are few; a power of two, default 32 (0) */
 	uint64_t settle_ns;         /* DRAY_C_MAY_LAND_LATE: how long late writes may land; default 5 s (0) */
 	uint64_t read_retry_ns;     /* first back-off of a copy step whose source can't be read; default 100 ms (0) */
 	uint64_t chunk_bytes;       /* long ZERO and DISCARD requests are split at this; default 8 MiB (0) */

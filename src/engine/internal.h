@@ -423,6 +423,8 @@ uint64_t dray_record_tick(struct dray_vol *v);
 void dray_record_io_done(struct dray_vol *v, struct dray_io *io);
 /* A write or step to the range is being sent: a batch under way may not record it clean (H12). */
 void dray_record_touch(struct dray_vol *v, uint64_t offset, uint64_t length);
+/* Asks for an intent for a region that the map is to call clean, and for its neighbours. */
+void dray_record_intent(struct dray_vol *v, struct link *l, uint64_t region);
 
 /* ---- bad.c ---- */
 int dray_bad_new(struct dray_vol *v, const struct dray_vol_config *config);

@@ -13,9 +13,10 @@
  *
  * From the instant the map is asked to say "clean" a new write waits for its intent (map.c), so nothing slips in between.
  *
- * An intent costs a synchronous map write for the first write to a region and nothing for those that follow. It is cleared when
- * the region was not written for intent_idle_ns, or earlier when there are more than max_intents, so that a crash leaves
- * a bounded amount to compare (H27).
+ * An intent costs a synchronous map write for the first write to a region and nothing for those that follow. It takes the clean regions
+ * around it with it, a group, so that an application that wakes up and writes here and there waits a few times, not once for every
+ * region; but only while there are few, for a crash leaves all of them to be compared. Intents are cleared when nothing of their group was
+ * written for intent_idle_ns, or earlier when there are more than max_intents: what a crash leaves is bounded (H27).
  */
 #include "engine/internal.h"
 
@@ -50,6 +51,24 @@ void dray_record_touch(struct dray_vol *v, uint64_t offset, uint64_t length)
 	}
 }
 
+void dray_record_intent(struct dray_vol *v, struct link *l, uint64_t region)
+{
+	uint64_t n = v->config.intent_group, first = region & ~(n - 1);
+	dray_map_set(v, l, region, MAP_INTENT);
+	for (uint64_t r = first; r < min_u64(first + n, v->n_regions) && l->map.n_intent + n <= v->config.max_intents / 2; r++)
+		if (dray_map_want(&l->map, r) == MAP_CLEAN)
+			dray_map_set(v, l, r, MAP_INTENT);
+}
+
+static bool group_hot(const struct dray_vol *v, const struct link *l, uint64_t region)
+{
+	uint64_t n = v->config.intent_group, first = region & ~(n - 1);
+	for (uint64_t r = first; r < min_u64(first + n, v->n_regions); r++)
+		if (dray_bitmap_test(&l->hot, r))
+			return true;
+	return false;
+}
+
 /* Fills l->cand; returns whether there is any. */
 static bool choose(struct dray_vol *v, struct link *l)
 {
@@ -62,7 +81,7 @@ static bool choose(struct dray_vol *v, struct link *l)
 	if (sweep || crowded) {
 		for (uint64_t r = 0; l->map.n_intent && r < v->n_regions; r++) {
 			if (dray_map_want(&l->map, r) == MAP_INTENT && dray_bitmap_test(&l->clean, r) &&
-				!dray_bitmap_test(&l->doubt, r) && (crowded || !dray_bitmap_test(&l->hot, r)))
+				!dray_bitmap_test(&l->doubt, r) && (crowded || !group_hot(v, l, r)))
 				dray_bitmap_set(&l->cand, r);
 		}
 		dray_bitmap_clear_all(&l->hot);

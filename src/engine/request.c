@@ -94,7 +94,7 @@ static bool intents_durable(struct dray_vol *v, struct dray_request *req)
 			continue;
 		for_regions(v, r, req->lock.start, req->lock.end - req->lock.start) {
 			if (dray_map_want(&leg->link->map, r) == MAP_CLEAN)
-				dray_map_set(v, leg->link, r, MAP_INTENT);
+				dray_record_intent(v, leg->link, r);
 			if (dray_map_may_be_clean(&leg->link->map, r))
 				durable = false;
 		}

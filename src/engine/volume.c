@@ -41,6 +41,8 @@ int dray_vol_new(struct dray_vol **vol, const struct dray_vol_config *config, co
 		c.intent_idle_ns = 5 * NS_S;
 	if (!c.max_intents)
 		c.max_intents = 2048;
+	if (!c.intent_group)
+		c.intent_group = 32;
 	if (!c.settle_ns)
 		c.settle_ns = 5 * NS_S;
 	if (!c.read_retry_ns)
@@ -49,7 +51,7 @@ int dray_vol_new(struct dray_vol **vol, const struct dray_vol_config *config, co
 		c.chunk_bytes = 8 << 20;
 	if (!power_of_two(c.region_bytes) || c.region_bytes < (64 << 10) || c.region_bytes > (1 << 30) ||
 		!power_of_two(c.block_bytes) || c.block_bytes > c.region_bytes || !c.size_bytes ||
-		c.size_bytes % c.block_bytes || c.size_bytes > INT64_MAX || c.chunk_bytes % c.block_bytes ||
+		c.size_bytes % c.block_bytes || c.size_bytes > INT64_MAX || c.chunk_bytes % c.block_bytes || !power_of_two(c.intent_group) ||
 		c.max_ios < 2 * DRAY_MAX_LEGS)
 		return -EINVAL;
 

@@ -57,8 +57,10 @@ static void check_progress(struct sim_vol *v, struct sim_leg *leg, int i)
 		sim_fail(s, "progress-lost", "volume %u leg %d: %" PRIu64 " bytes were done, now %" PRIu64 ", and nothing failed", v->no,
 			i, leg->last_done, info.done_bytes);
 	leg->last_done = info.done_bytes;
-	/* A write that failed with its connection counts as lost only when it can't land any more. */
-	leg->excuse = info.state == DRAY_LEG_DEGRADED || v->primary->lost_until + 20 * MS > s->now || leg->disk->lost_until + 20 * MS > s->now;
+	/* A write that failed with its connection counts as lost only when it can't land any more, a flush that failed during a switch when
+	 * that is over. */
+	leg->excuse = info.state == DRAY_LEG_DEGRADED || v->judgement_open || v->primary->lost_until + 20 * MS > s->now ||
+		leg->disk->lost_until + 20 * MS > s->now;
 }
 
 /* ---- bad ranges ---- */

@@ -160,6 +160,7 @@ static void draw_volume(struct sim *s, unsigned no)
 		.record_every_ns = rng_range(g, 1, 30) * MS,
 		.intent_idle_ns = rng_range(g, 2, 100) * MS,
 		.max_intents = rng_one_in(g, 3) ? 2 : 64,
+		.intent_group = 1u << rng_range(g, 0, 3),
 		.settle_ns = rng_range(g, 20, 150) * MS,
 		.read_retry_ns = rng_range(g, 100, 3000) * US,
 		.chunk_bytes = region * rng_range(g, 1, 3) / 2,
