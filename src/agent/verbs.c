@@ -276,7 +276,8 @@ static void ask_switch(struct ask *q)
 {
 	struct job *job = q->job;
 	const struct dray_session *s = job->s;
-	bool any = false, fulfilled = false;
+	const struct dray_pair *offline = NULL;
+	bool any = false, fulfilled = false, online = false;
 	struct dray_error err;
 	for (size_t i = 0; i < s->n_pairs; i++) {
 		const struct dray_pair *p = &s->pairs[i];
@@ -304,9 +305,20 @@ static void ask_switch(struct ask *q)
 			return;
 		}
 		any = true;
+		if (pair_offline(p))
+			offline = p;
+		else
+			online = true;
 	}
 	if (!any && fulfilled) {
 		answer_now(q);
+		return;
+	}
+	if (offline && online && s->mode == DRAY_MODE_MOVE) {
+		api_problem(q->call, 409, 5, "mixed",
+			"%s is not legal: pair %u has no application to be switched and is split off by itself; name the others without it",
+			dray_verb_word(q->verb), offline->id);
+		free(q->pairs);
 		return;
 	}
 	if (!any) {
@@ -324,7 +336,7 @@ static void ask_switch(struct ask *q)
 		return;
 	}
 	unsigned consent = (q->accept_bad ? SWITCH_ACCEPT_BAD : 0) | (q->force ? SWITCH_FORCE : 0);
-	const char *kind = q->verb == DRAY_VERB_UNDO ? "undo" : s->mode == DRAY_MODE_COPY ? "split" : "switch";
+	const char *kind = q->verb == DRAY_VERB_UNDO ? "undo" : s->mode == DRAY_MODE_COPY || offline ? "split" : "switch";
 	if (switch_begin(job, kind, q->pairs, consent, q->call->actor, &err)) {
 		bool soon = !strcmp(err.kind, "unsettled") || !strcmp(err.kind, "unreachable");
 		if (soon && !q->call->core_note) {
