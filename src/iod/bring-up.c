@@ -121,6 +121,18 @@ static void not_open(struct iod_leg *leg, int rc, const char *why)
 	pthread_mutex_unlock(&leg->volume->iod->lock);
 }
 
+static int new_map(const struct iod_leg *primary, const struct iod_leg *leg, struct dray_error *err)
+{
+	struct iod_volume *v = leg->volume;
+	int fd = iod_map_create(&v->iod->state, &v->def, primary->def->id, leg->def->id, err);
+	int rc = fd < 0 ? fd : iod_map_sync_names(&v->iod->state, v->def.name, err);
+	if (!rc)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 /* Step 3 for one secondary. */
 static int restore_secondary(struct iod_leg *leg, struct iod_leg *primary, struct dray_error *err)
 {
@@ -139,13 +151,13 @@ static int restore_secondary(struct iod_leg *leg, struct iod_leg *primary, struc
 			leg->def->resource, leg->def->identity);
 	bool durable = link_durable(primary->def, leg->def);
 	if (durable && !vouched(leg)) {
-		a.map_fd = iod_map_create(&v->iod->state, &v->def, primary->def->id, leg->def->id, err);
+		a.map_fd = new_map(primary, leg, err);
 		if (a.map_fd < 0)
 			return a.map_fd;
 	} else if (durable) {
 		a.map_fd = iod_map_open(&v->iod->state, &v->def, primary->def->id, leg->def->id, &a.pages, &why);
 		if (a.map_fd == -ENOENT)
-			a.map_fd = iod_map_create(&v->iod->state, &v->def, primary->def->id, leg->def->id, err);
+			a.map_fd = new_map(primary, leg, err);
 		else if (a.map_fd < 0)
 			*err = why;
 		if (a.map_fd < 0)
@@ -291,6 +303,10 @@ static int start(struct iod_volume *v, bool fresh, struct dray_error *err)
 	a.bad_fd = iod_bad_open(&v->iod->state, &v->def, memory, a.bad_slot, err);
 	if (a.bad_fd == -ENOENT && v->n_legs > 1)
 		a.bad_fd = iod_bad_create(&v->iod->state, &v->def, err); /* of a version that had none */
+	if (a.bad_fd >= 0 && v->n_legs > 1 && iod_map_sync_names(&v->iod->state, v->def.name, err)) {
+		close(a.bad_fd);
+		return err->code;
+	}
 	if (a.bad_fd < 0 && a.bad_fd != -ENOENT)
 		return a.bad_fd;
 	*err = DRAY_ERROR_INIT;

@@ -29,12 +29,16 @@
  * whoever wrote is done, the same table goes to the other slot too; a start finishes what a crash cut off. Between
  * writes either slot alone tells the truth, and the loss of one is harmless.
  *
+ * Changes that come while the pen is held wait, and whoever gets it next writes all of them as one record: volumes that are added or removed together
+ * cost one write, not one each.
+ *
  * The pen is held for the length of a group switch, from before its first suspend. So a suspended volume never
  * waits for somebody else's record, and a record that hangs makes later switches fail (`record_busy`) before they begin.
  */
 #include "iod/epochs.h"
 
 #include "base/crash.h"
+#include "base/list.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -57,6 +61,7 @@ struct iod_epochs {
 	pthread_mutex_t lock; /* guards all below; never held while the disk is waited for */
 	pthread_cond_t pen_free;
 	bool pen_taken;
+	struct dray_list waiting; /* struct change */
 	struct iod_epoch *table;
 	unsigned n;
 	uint64_t seq;   /* highest number used or read */
@@ -296,6 +301,7 @@ int iod_epochs_open(struct iod_epochs **out, int dir_fd, struct dray_error *err)
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_cond_init(&e->pen_free, &attr);
 	pthread_condattr_destroy(&attr);
+	dray_list_init(&e->waiting);
 	e->newest = -1;
 	e->fd[0] = e->fd[1] = -1;
 
@@ -394,7 +400,7 @@ void iod_epochs_end(struct iod_epochs *e)
 	make_even(e);
 	pthread_mutex_lock(&e->lock);
 	e->pen_taken = false;
-	pthread_cond_signal(&e->pen_free);
+	pthread_cond_broadcast(&e->pen_free);
 	pthread_mutex_unlock(&e->lock);
 }
 
@@ -403,17 +409,98 @@ int iod_epochs_write(struct iod_epochs *e, const struct iod_epoch *changes, unsi
 	return write_table(e, changes, n, false, err);
 }
 
-int iod_epochs_change(struct iod_epochs *e, const struct iod_epoch *changes, unsigned n, struct dray_error *err)
+/* ---- several changes in one record ---- */
+
+struct change {
+	struct dray_list node; /* in e->waiting, until somebody takes it */
+	const struct iod_epoch *changes;
+	unsigned n;
+	bool done;
+	int rc;
+	struct dray_error *err;
+};
+
+/* Until it is done by another, or the pen is ours: true. */
+static bool wait_for_pen(struct iod_epochs *e, struct change *own, uint64_t wait_ns)
 {
-	int rc = iod_epochs_begin(e, UINT64_C(5000000000), err);
-	if (rc)
-		return rc;
-	rc = iod_epochs_write(e, changes, n, err);
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)(wait_ns / 1000000000u);
+	int rc = 0;
+	while (!own->done && e->pen_taken && rc != ETIMEDOUT)
+		rc = pthread_cond_timedwait(&e->pen_free, &e->lock, &until);
+	/* Taken by somebody who has not ended: his outcome is ours. */
+	while (!own->done && dray_list_empty(&own->node))
+		pthread_cond_wait(&e->pen_free, &e->lock);
+	if (own->done)
+		return false;
+	dray_list_del(&own->node);
+	if (!e->pen_taken)
+		return e->pen_taken = true;
+	own->rc = dray_error_kind(own->err, -EBUSY, "record_busy", "epoch record: another one is under way and has not ended");
+	own->done = true;
+	return false;
+}
+
+/* The pen is held. Some changes, as one record; after an error superseded. */
+static int write_some(struct iod_epochs *e, const struct iod_epoch *changes, unsigned n, struct dray_error *err)
+{
+	int rc = iod_epochs_write(e, changes, n, err);
 	for (int i = 0; rc && i < 3; i++)
 		if (iod_epochs_write(e, NULL, 0, NULL) == 0)
 			break;
-	iod_epochs_end(e);
 	return rc;
+}
+
+/* The pen is held: ours, and those that came while it was not free. A failure is everybody's. */
+static void write_batch(struct iod_epochs *e, struct dray_list *batch)
+{
+	unsigned n = 0;
+	dray_list_for_each (at, batch)
+		n += dray_container(at, struct change, node)->n;
+	struct iod_epoch *all = calloc(n + 1, sizeof *all);
+	struct dray_error err = DRAY_ERROR_INIT;
+	n = 0;
+	dray_list_for_each (at, batch) {
+		const struct change *c = dray_container(at, struct change, node);
+		if (all && c->n)
+			memcpy(all + n, c->changes, c->n * sizeof *all);
+		n += c->n;
+	}
+	int rc = all ? write_some(e, all, n, &err) : dray_error_kind(&err, -ENOMEM, "record_failed", "epoch record: no memory");
+	free(all);
+	pthread_mutex_lock(&e->lock);
+	dray_list_for_each_safe (at, batch) {
+		struct change *c = dray_container(at, struct change, node);
+		dray_list_del(at);
+		c->rc = rc;
+		if (rc && c->err)
+			*c->err = err;
+		c->done = true;
+	}
+	pthread_cond_broadcast(&e->pen_free);
+	pthread_mutex_unlock(&e->lock);
+}
+
+int iod_epochs_change(struct iod_epochs *e, const struct iod_epoch *changes, unsigned n, struct dray_error *err)
+{
+	struct change own = { .changes = changes, .n = n, .err = err };
+	struct dray_list batch, *at;
+	dray_list_init(&batch);
+	pthread_mutex_lock(&e->lock);
+	dray_list_add_tail(&e->waiting, &own.node);
+	bool mine = wait_for_pen(e, &own, UINT64_C(5000000000));
+	if (mine) {
+		dray_list_add_tail(&batch, &own.node);
+		while ((at = dray_list_pop(&e->waiting)))
+			dray_list_add_tail(&batch, at);
+	}
+	pthread_mutex_unlock(&e->lock);
+	if (mine) {
+		write_batch(e, &batch);
+		iod_epochs_end(e);
+	}
+	return own.rc;
 }
 
 uint64_t iod_epochs_ewma_ns(struct iod_epochs *e)

@@ -45,7 +45,8 @@ int iod_epochs_write(struct iod_epochs *epochs, const struct iod_epoch *changes,
 /* Puts the pen back, after the second copy of what was written; blocks for it. */
 void iod_epochs_end(struct iod_epochs *epochs);
 
-/* Begin, write, on failure supersede (a few attempts), end: for changes that need no finer hand. */
+/* Begin, write, on failure supersede (a few attempts), end: for changes that need no finer hand. Those of several callers may become one
+ * record, with one outcome for all. */
 int iod_epochs_change(struct iod_epochs *epochs, const struct iod_epoch *changes, unsigned n, struct dray_error *err);
 
 /* How long a record takes, smoothed, for the prediction of a blackout. */

@@ -58,14 +58,13 @@ static int write_page(int fd, const void *page, uint64_t no)
 	return n == DRAY_MAP_PAGE_BYTES ? 0 : n < 0 ? -errno : -EIO;
 }
 
-static int sync_folder(struct iod_state *state, const char *volume)
+int iod_map_sync_names(struct iod_state *state, const char *volume, struct dray_error *err)
 {
 	int dir = openat(state->volumes_fd, volume, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-	if (dir < 0)
-		return -errno;
-	int rc = fsync(dir) < 0 ? -errno : 0;
-	close(dir);
-	return rc;
+	int rc = dir < 0 || fsync(dir) < 0 ? -errno : 0;
+	if (dir >= 0)
+		close(dir);
+	return rc ? dray_error_errno(err, rc, "volume %s: sync its folder", volume) : 0;
 }
 
 int iod_map_create(struct iod_state *state, const struct iod_volume_def *def, unsigned a, unsigned b,
@@ -88,8 +87,6 @@ int iod_map_create(struct iod_state *state, const struct iod_volume_def *def, un
 	}
 	if (!rc && fsync(fd) < 0)
 		rc = -errno;
-	if (!rc)
-		rc = sync_folder(state, def->name);
 	if (rc) {
 		close(fd);
 		unlinkat(state->volumes_fd, name, 0);
@@ -155,8 +152,6 @@ int iod_bad_create(struct iod_state *state, const struct iod_volume_def *def, st
 	/* Whole or not at all: half of one would be a list that was lost. */
 	if (!rc && renameat(state->volumes_fd, made, state->volumes_fd, name) < 0)
 		rc = -errno;
-	if (!rc)
-		rc = sync_folder(state, def->name);
 	if (rc) {
 		close(fd);
 		unlinkat(state->volumes_fd, made, 0);

@@ -14,7 +14,11 @@
 /* The identity in each page of the link's map: the same whichever of the two legs is primary. */
 void iod_map_id(const uint8_t uuid[IOD_UUID_BYTES], unsigned leg_a, unsigned leg_b, uint8_t map_id[16]);
 
-/* Makes the map of a new link, all dirty, allocated and durable with its name; returns its descriptor or a negative errno. */
+/* Makes the names of what was made here durable, as every iod_volume_save does. After a crash before that a map is missing, which means "all
+ * dirty", or the list of bad ranges, which is made anew, empty: as they were made. So nobody may have used them. */
+int iod_map_sync_names(struct iod_state *state, const char *volume, struct dray_error *err);
+
+/* Makes the map of a new link, all dirty, allocated and durable but for its name; returns its descriptor or a negative errno. */
 int iod_map_create(struct iod_state *state, const struct iod_volume_def *def, unsigned leg_a, unsigned leg_b,
 	struct dray_error *err);
 
@@ -31,7 +35,7 @@ int iod_map_open(struct iod_state *state, const struct iod_volume_def *def, unsi
 	struct iod_map_pages *pages, struct dray_error *err);
 void iod_map_pages_free(struct iod_map_pages *pages);
 
-/* Makes an empty list of bad ranges, durable with its name, in place of any that is there; returns its descriptor. */
+/* Makes an empty list of bad ranges, durable but for its name, in place of any that is there; returns its descriptor. */
 int iod_bad_create(struct iod_state *state, const struct iod_volume_def *def, struct dray_error *err);
 /* Opens and reads it; returns its descriptor. -ENOENT: there is none. `slot[i]` points into `memory` (2 * DRAY_BAD_SLOT_BYTES), or is NULL
  * where it could not be read. */

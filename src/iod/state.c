@@ -20,8 +20,9 @@
  *           if a valid record was read: were both slots unreadable, nothing is removed and nothing served.
  *
  * Order of a leg's birth and end
- *   attach: map file durable (all dirty), then volume.json names the leg, then the engine gets it. Crash in between: a map
- *           file no leg refers to, overwritten or removed later; or a leg with everything dirty.
+ *   attach: map file durable (all dirty), then volume.json names the leg; the sync of the folder makes the names of both durable; then the
+ *           engine gets it. Crash in between: a map file no leg refers to, overwritten or removed later; or a leg with everything
+ *           dirty, with or without a map that says so.
  *   forget: volume.json without the leg, then the engine lets go, then the map file is removed. The other order
  *           would bring back, after a crash, a leg whose map missed writes.
  */
@@ -200,7 +201,8 @@ int iod_state_volume_remove(struct iod_state *state, const char *name, struct dr
 			strcmp(e->d_name, "bad") == 0 || strcmp(e->d_name, "bad.new") == 0 || strncmp(e->d_name, "map-", 4) == 0)
 			unlinkat(dirfd(dir), e->d_name, 0);
 	closedir(dir);
-	if (unlinkat(state->volumes_fd, name, AT_REMOVEDIR) < 0 || fsync(state->volumes_fd) < 0)
+	/* Not synced: it is there without a record, which means nothing, or it is not there. */
+	if (unlinkat(state->volumes_fd, name, AT_REMOVEDIR) < 0)
 		return dray_error_errno(err, -errno, "volume %s: remove %s/volumes/%s", name, state->path, name);
 	return 0;
 }

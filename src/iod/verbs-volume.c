@@ -342,6 +342,7 @@ json_t *iod_do_volume_get(struct iod_call *call)
 struct limiting {
 	struct iod_volume *v;
 	struct dray_copy_limits limits;
+	bool same; /* found: they were in force already */
 	int rc;
 };
 
@@ -352,8 +353,12 @@ static void set_limits(void *arg)
 	if (!vol)
 		return;
 	iod_vio_enter(l->v);
+	struct dray_copy_limits before;
+	dray_vol_get_limits(vol, &before);
 	l->rc = dray_vol_set_limits(vol, &l->limits);
 	dray_vol_get_limits(vol, &l->limits);
+	l->same = before.step_bytes == l->limits.step_bytes && before.steps == l->limits.steps && before.in_flight_bytes == l->limits.in_flight_bytes &&
+		before.rate == l->limits.rate && before.leg_timeout_ns == l->limits.leg_timeout_ns && before.give_up_ns == l->limits.give_up_ns;
 }
 
 /* Null lifts: the engine's 0, which is "no limit" or the default. */
@@ -390,10 +395,15 @@ static int change_limits(struct iod_call *call, struct iod_volume *v, struct lim
 	if (l->rc)
 		return dray_error_kind(&call->err, l->rc, "syntax",
 			"copy.set: the engine does not take these (step_bytes: a power of two from 16384 on)");
+	/* The defaults, said in numbers: what is recorded has the same effect. */
+	if (l->same && !v->limits_unsaved)
+		return 0;
 	pthread_mutex_lock(&v->iod->lock);
 	v->def.limits = asked;
 	pthread_mutex_unlock(&v->iod->lock);
-	return iod_volume_save(v, &call->err);
+	int rc = iod_volume_save(v, &call->err);
+	v->limits_unsaved = rc;
+	return rc;
 }
 
 json_t *iod_do_copy_set(struct iod_call *call)

@@ -79,6 +79,7 @@ struct iod_volume {
 	unsigned refs;              /* exports in use, verbs, openers */
 	unsigned exports;           /* of them, exports in use: a client is being let in, is there, or just left */
 	bool taken;                 /* the verb right */
+	bool limits_unsaved;        /* its holder's: volume.json has others than are in force */
 	bool adding;                /* by volume.add, which may still be refused: not listed */
 	bool served, removed, in_doubt;
 	bool refused;               /* not brought up: the agent knows of a newer state (seen.h) */
@@ -161,7 +162,7 @@ int iod_leg_check_self(struct iod *iod, const char *resource, struct dray_error 
 /* Opens what can be opened, makes the engine, serves. The verb right is held, iod->lock is not. `fresh`: a new volume: the
  * primary alone, no waiting for locks. After failure nothing is open, and `reason` says why. */
 int iod_volume_start(struct iod_volume *v, bool fresh, struct dray_error *err);
-/* The volume has a list of bad ranges from now on. The verb right is held. */
+/* The volume has a list of bad ranges from now on; its name is durable with the next iod_volume_save. The verb right is held. */
 int iod_volume_need_bad(struct iod_volume *v, struct dray_error *err);
 /* Hands a new secondary, open and installed, to the engine, with its map file (taken over; -1: none). */
 int iod_leg_attach_new(struct iod_leg *leg, struct iod_leg *primary, bool known_zero, int map_fd,

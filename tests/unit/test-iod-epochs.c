@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -168,9 +169,51 @@ static void one_pen(void **state)
 	iod_epochs_close(e);
 }
 
+struct changing {
+	struct iod_epochs *e;
+	uint8_t who;
+	int rc;
+};
+
+static void *change_one(void *arg)
+{
+	struct changing *c = arg;
+	struct iod_epoch change = entry(c->who, c->who % 3 ? 1 : 0, 1, "");
+	struct dray_error err;
+	c->rc = iod_epochs_change(c->e, &change, 1, &err);
+	return NULL;
+}
+
+/* Many changes while the pen is away: one record with all of them, and each is told its outcome. */
+static void changes_together(void **state)
+{
+	struct iod_epochs *e = open_epochs();
+	pthread_t threads[30];
+	struct changing c[30];
+	for (uint8_t who = 1; who <= 30; who++) {
+		struct iod_epoch old = entry(who, 1, 1, "");
+		assert_int_equal(who % 3 ? 0 : iod_epochs_change(e, &old, 1, NULL), 0);
+	}
+	assert_int_equal(iod_epochs_begin(e, 0, NULL), 0);
+	for (unsigned i = 0; i < 30; i++) {
+		c[i] = (struct changing){ e, (uint8_t)(i + 1), 1 };
+		assert_int_equal(pthread_create(&threads[i], NULL, change_one, &c[i]), 0);
+	}
+	iod_epochs_end(e);
+	for (unsigned i = 0; i < 30; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(c[i].rc, 0);
+	}
+	e = again(e);
+	for (uint8_t who = 1; who <= 30; who++)
+		assert_int_equal(epoch_of(e, who), who % 3 ? 1 : 0);
+	iod_epochs_close(e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(changes_together, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(kept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(spoiled, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(cut_off, set_up, tear_down),
