@@ -34,23 +34,27 @@ static struct range range_of(const char *identity)
 	return r;
 }
 
-static bool overlap(const char *a, const char *b)
+/* `r`: the range of b. Most others differ in their first bytes. */
+static bool overlap(const char *a, const char *b, const struct range *r)
 {
-	struct range ra = range_of(a), rb = range_of(b);
-	return ra.base == rb.base && memcmp(a, b, ra.base) == 0 && ra.start < rb.end && rb.start < ra.end;
+	if (strncmp(a, b, r->base) != 0)
+		return false;
+	struct range other = range_of(a);
+	return other.base == r->base && other.start < r->end && r->start < other.end;
 }
 
 int iod_leg_check_other(struct iod *iod, const struct iod_leg *leg, const char *identity, struct dray_error *err)
 {
 	char name[IOD_NAME_MAX + 1] = "";
 	unsigned id = 0;
+	struct range range = range_of(identity);
 	pthread_mutex_lock(&iod->lock);
 	dray_list_for_each(n, &iod->volumes)
 	{
 		const struct iod_volume *v = dray_container(n, struct iod_volume, node);
 		for (unsigned i = 0; i < v->n_legs; i++) {
 			const struct iod_leg *other = v->legs[i];
-			if (other != leg && other->def->identity[0] && overlap(other->def->identity, identity)) {
+			if (other != leg && other->def->identity[0] && overlap(other->def->identity, identity, &range)) {
 				snprintf(name, sizeof name, "%s", v->def.name);
 				id = other->def->id;
 			}

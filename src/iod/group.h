@@ -10,6 +10,7 @@
 
 struct iod_member {
 	struct iod_volume *v; /* the verb right is ours */
+	json_t *param;        /* what the call says of it; the call's */
 	struct iod_leg *leg;  /* the new primary; NULL: a split */
 	unsigned old_primary; /* leg id */
 	uint64_t epoch;       /* before the switch */

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define IOD_RPC_LINE_MOST (1u << 20)
+#define IOD_RPC_LINE_MOST (4u << 20) /* a switch of ten thousand volumes with long names has some two */
 
 enum iod_rpc_code {
 	IOD_RPC_PARSE = -32700,

@@ -228,6 +228,7 @@ static int make_group(struct iod_call *call, struct iod_group *g)
 			iod_volume_get(call->iod, json_string_value(json_object_get(param, "volume")), &call->err);
 		if (!v)
 			break;
+		g->members[g->n].param = param;
 		g->members[g->n++].v = v;
 	}
 	int rc = g->n == json_array_size(members) ? 0 : -ENOENT;
@@ -242,10 +243,8 @@ static int make_group(struct iod_call *call, struct iod_group *g)
 	for (; !rc && taken < g->n; taken++)
 		if ((rc = iod_volume_take(g->members[taken].v, UINT64_C(2000000000), &call->err)))
 			break;
-	json_array_foreach(members, i, param)
-		for (unsigned k = 0; !rc && k < g->n; k++)
-			if (strcmp(g->members[k].v->def.name, json_string_value(json_object_get(param, "volume"))) == 0)
-				rc = check_member(call, g, &g->members[k], param);
+	for (i = 0; i < g->n && !rc; i++)
+		rc = check_member(call, g, &g->members[i], g->members[i].param);
 	if (rc)
 		give_members(g, taken);
 	return rc;
