@@ -179,8 +179,13 @@ static void add_pair_output(json_t *doc, const struct dray_session *s, const str
 json_t *dray_session_to_json(const struct dray_session *session, bool details)
 {
 	struct dray_progress sum = session_progress(session);
-	json_t *doc = json_deep_copy(session->doc);
-	if (!doc)
+	/* Of thousands of pairs that are not shown no copy is made. */
+	json_t *doc = json_copy(session->doc);
+	if (!doc || (!details && json_object_get(doc, "pairs") && json_object_del(doc, "pairs")))
+		abort();
+	json_t *shown = json_deep_copy(doc);
+	json_decref(doc);
+	if (!(doc = shown))
 		abort();
 	if (*session->id)
 		json_object_set_new(doc, "id", json_string(session->id));
@@ -196,10 +201,8 @@ json_t *dray_session_to_json(const struct dray_session *session, bool details)
 	json_object_set_new(doc, "progress", progress(&sum));
 	if (session->warnings)
 		json_object_set_new(doc, "warnings", json_deep_copy(session->warnings));
-	if (!details) {
-		json_object_del(doc, "pairs");
+	if (!details)
 		return doc;
-	}
 	json_t *pairs = json_object_get(doc, "pairs");
 	for (size_t i = 0; i < session->n_pairs; i++)
 		add_pair_output(json_array_get(pairs, i), session, &session->pairs[i]);
