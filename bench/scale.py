@@ -123,7 +123,7 @@ class Agent:
                 raise RuntimeError(f"drayd ended with {self.process.returncode}")
             if time.monotonic() > end:
                 raise RuntimeError(f"waited {seconds} s: {what}")
-            time.sleep(0.1)
+            time.sleep(0.5)
         return got
 
     def head(self, name):
