@@ -55,6 +55,14 @@
 	X(LOCK_COLLISIONS,                                                                                      \
 		"SELECT identity, resource, start, end, session, pair, role, since FROM locks "                 \
 		"WHERE identity = ?1 AND start < ?3 AND end > ?2 ORDER BY id")                                  \
+	X(LIES_ON_COLLISIONS,                                                                                   \
+		"SELECT identity, resource, start, end, session, pair, role, since FROM lies_on "               \
+		"WHERE identity = ?1 AND start < ?3 AND end > ?2 ORDER BY rowid LIMIT 1")                       \
+	X(LIES_ON_ADD,                                                                                          \
+		"INSERT INTO lies_on(identity, resource, start, end, session, pair, role, since) "              \
+		"VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")                                                       \
+	X(LIES_ON_FREE, "DELETE FROM lies_on WHERE session = ?1")                                               \
+	X(LIES_ON_FREE_PAIR, "DELETE FROM lies_on WHERE session = ?1 AND pair = ?2")                            \
 	X(LOCK_ADD,                                                                                             \
 		"INSERT INTO locks(identity, resource, start, end, session, pair, role, since) "                \
 		"VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")                                                       \

@@ -5,6 +5,10 @@
  * The write lock of the transaction makes "look, then insert" one step. Collisions are overlaps of ranges of one identity;
  * a UNIQUE constraint on (identity, start) backs it in the table itself. A new request is held against its own other locks, too: the
  * first is already in the table when the second is looked at.
+ *
+ * What the locked storages lie on is in a table of its own, shared there by all that lie on the same thing. A lock on a thing looks in
+ * both tables, one on what is below only in that of the locks: so a logical volume and its disk exclude each other in whichever order they come,
+ * also when the volume is not active and nothing in the kernel tells of it, while two volumes of one disk do not.
  */
 #include "repo/internal.h"
 
@@ -25,11 +29,23 @@ static void read_lock(sqlite3_stmt *st, struct dray_repo_lock *lock)
 	};
 }
 
-/* Calls `each` for the collisions of one wanted lock. 0: none; 1: some; negative: failed. */
-static int collisions(struct dray_repo *repo, const struct dray_repo_lock *lock, size_t index, dray_repo_lock_each *each,
+static void bind_lock(sqlite3_stmt *st, const struct dray_repo_lock *lock)
+{
+	repo_bind_text(st, 1, lock->identity);
+	repo_bind_text(st, 2, lock->resource);
+	repo_bind_u64(st, 3, lock->start);
+	repo_bind_u64(st, 4, lock->end);
+	repo_bind_text(st, 5, lock->session);
+	repo_bind_u64(st, 6, lock->pair);
+	repo_bind_text(st, 7, lock->role);
+	sqlite3_bind_int64(st, 8, lock->since);
+}
+
+/* Calls `each` for the collisions of one wanted lock in one table. 0: none; 1: some; negative: failed. */
+static int collisions_in(struct dray_repo *repo, bool lies_on, const struct dray_repo_lock *lock, size_t index, dray_repo_lock_each *each,
 	void *arg, struct dray_error *err)
 {
-	sqlite3_stmt *st = repo_stmt(repo, REPO_LOCK_COLLISIONS, err);
+	sqlite3_stmt *st = repo_stmt(repo, lies_on ? REPO_LIES_ON_COLLISIONS : REPO_LOCK_COLLISIONS, err);
 	if (!st)
 		return -EIO;
 	repo_bind_text(st, 1, lock->identity);
@@ -39,6 +55,7 @@ static int collisions(struct dray_repo *repo, const struct dray_repo_lock *lock,
 	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
 		struct dray_repo_lock holder;
 		read_lock(st, &holder);
+		holder.lies_on = lies_on;
 		if (!found)
 			dray_error_kind(err, -EBUSY, "locked", "%s is locked by session %s", lock->resource, holder.session);
 		found = 1;
@@ -49,6 +66,13 @@ static int collisions(struct dray_repo *repo, const struct dray_repo_lock *lock,
 		found = repo_fail(repo, rc, err, "read locks");
 	sqlite3_reset(st);
 	return found;
+}
+
+static int collisions(struct dray_repo *repo, const struct dray_repo_lock *lock, size_t index, dray_repo_lock_each *each, void *arg,
+	struct dray_error *err)
+{
+	int found = collisions_in(repo, false, lock, index, each, arg, err);
+	return found || lock->lies_on ? found : collisions_in(repo, true, lock, index, each, arg, err);
 }
 
 int dray_repo_locks_check(struct dray_repo *repo, const struct dray_repo_lock *locks, size_t n, dray_repo_lock_each *each,
@@ -77,17 +101,10 @@ int dray_repo_locks_take(struct dray_repo *repo, const struct dray_repo_lock *lo
 			busy = true; /* look at the others too: all collisions are told at once */
 			continue;
 		}
-		sqlite3_stmt *st = repo_stmt(repo, REPO_LOCK_ADD, err);
+		sqlite3_stmt *st = repo_stmt(repo, locks[i].lies_on ? REPO_LIES_ON_ADD : REPO_LOCK_ADD, err);
 		if (!st)
 			return -EIO;
-		repo_bind_text(st, 1, locks[i].identity);
-		repo_bind_text(st, 2, locks[i].resource);
-		repo_bind_u64(st, 3, locks[i].start);
-		repo_bind_u64(st, 4, locks[i].end);
-		repo_bind_text(st, 5, locks[i].session);
-		repo_bind_u64(st, 6, locks[i].pair);
-		repo_bind_text(st, 7, locks[i].role);
-		sqlite3_bind_int64(st, 8, locks[i].since);
+		bind_lock(st, &locks[i]);
 		rc = repo_run(repo, st, err, "take a lock");
 		if (rc)
 			return rc;
@@ -95,16 +112,22 @@ int dray_repo_locks_take(struct dray_repo *repo, const struct dray_repo_lock *lo
 	return busy ? -EBUSY : 0;
 }
 
-int dray_repo_locks_free(struct dray_repo *repo, const char *session, unsigned pair, struct dray_error *err)
+static int free_in(struct dray_repo *repo, enum repo_statement which, const char *session, unsigned pair, struct dray_error *err)
 {
-	assert(repo->in_transaction);
-	sqlite3_stmt *st = repo_stmt(repo, pair ? REPO_LOCKS_FREE_PAIR : REPO_LOCKS_FREE, err);
+	sqlite3_stmt *st = repo_stmt(repo, which, err);
 	if (!st)
 		return -EIO;
 	repo_bind_text(st, 1, session);
 	if (pair)
 		repo_bind_u64(st, 2, pair);
 	return repo_run(repo, st, err, "free locks");
+}
+
+int dray_repo_locks_free(struct dray_repo *repo, const char *session, unsigned pair, struct dray_error *err)
+{
+	assert(repo->in_transaction);
+	int rc = free_in(repo, pair ? REPO_LOCKS_FREE_PAIR : REPO_LOCKS_FREE, session, pair, err);
+	return rc ? rc : free_in(repo, pair ? REPO_LIES_ON_FREE_PAIR : REPO_LIES_ON_FREE, session, pair, err);
 }
 
 int dray_repo_locks(struct dray_repo *repo, dray_repo_lock_each *each, void *arg, struct dray_error *err)

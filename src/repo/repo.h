@@ -111,11 +111,15 @@ struct dray_repo_lock {
 	unsigned pair;
 	const char *role; /* "source", "target", "volume" */
 	int64_t since;    /* seconds since 1970 */
+	/* Not the storage itself, but a thing that it lies on (the disk of a logical volume, the file system's device of a file): others may
+	 * lie there, too, but nobody may have the thing itself. */
+	bool lies_on;
 };
 typedef int dray_repo_lock_each(void *arg, size_t wanted, const struct dray_repo_lock *holder);
 
-/* Takes all or none: -EBUSY if any overlaps a lock that exists (of whatever session); `each` (may be NULL) is then called
- * for every collision, with the index into `locks`, and the caller rolls back. */
+/* Takes all or none: -EBUSY if any overlaps a lock that exists (of whatever session; two with `lies_on` do not collide); `each` (may be
+ * NULL) is then called for every collision, of those with what lies on the same thing for the first alone, with the index into `locks`, and
+ * the caller rolls back. */
 int dray_repo_locks_take(struct dray_repo *repo, const struct dray_repo_lock *locks, size_t n, dray_repo_lock_each *each,
 	void *arg, struct dray_error *err);
 /* Looks for collisions without taking anything. 0 or -EBUSY. */
@@ -123,7 +127,7 @@ int dray_repo_locks_check(struct dray_repo *repo, const struct dray_repo_lock *l
 	void *arg, struct dray_error *err);
 /* Frees the locks of one pair, or of the whole session (pair 0). None there: success. */
 int dray_repo_locks_free(struct dray_repo *repo, const char *session, unsigned pair, struct dray_error *err);
-/* All of them, oldest first; `wanted` counts from 0. */
+/* All of them but those with `lies_on`, oldest first; `wanted` counts from 0. */
 int dray_repo_locks(struct dray_repo *repo, dray_repo_lock_each *each, void *arg, struct dray_error *err);
 
 /* ---- events ---- */

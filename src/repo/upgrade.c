@@ -9,6 +9,7 @@
  *   2  a row per pair: a change writes the pairs that it touched and the head of their session (session.h says how they are
  *      taken apart). `open` marks the sessions that the agent has to have in memory, `summary` is what a list shows of the others,
  *      `finished` (seconds since 1970; 0: not yet) is their age
+ *   3  `lies_on`: what the storages of the locks lay on when they were taken
  *
  * `ids` is apart from `sessions` because an id stays used even if its session's record is removed.
  */
@@ -20,7 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
+#define TEXT_OF(n)      #n
+#define WORD_OF(n)      TEXT_OF(n)
 
 static const char schema_1[] =
 	"CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
@@ -56,6 +59,13 @@ static const char schema_2[] =
 	"DROP INDEX locks_session;"
 	"CREATE INDEX locks_session ON locks(session, pair);"
 	"CREATE INDEX intents_session ON intents(session);";
+
+static const char schema_3[] =
+	"CREATE TABLE lies_on(identity TEXT NOT NULL, resource TEXT NOT NULL, start INTEGER NOT NULL,"
+	" end INTEGER NOT NULL CHECK(end > start), session TEXT NOT NULL REFERENCES sessions(id), pair INTEGER NOT NULL,"
+	" role TEXT NOT NULL, since INTEGER NOT NULL);"
+	"CREATE INDEX lies_on_identity ON lies_on(identity);"
+	"CREATE INDEX lies_on_session ON lies_on(session, pair);";
 
 /* ---- from 1 to 2 ---- */
 
@@ -178,7 +188,9 @@ int repo_upgrade(struct dray_repo *repo, struct dray_error *err)
 			"repository: its schema has version %s, this program knows %d", version, SCHEMA_VERSION);
 	if (found < 2)
 		rc = to_2(repo, err);
+	if (!rc && found < 3)
+		rc = repo_exec(repo, schema_3, err, "upgrade the tables");
 	if (!rc && found < SCHEMA_VERSION)
-		rc = dray_repo_meta_set(repo, "schema", "2", err);
+		rc = dray_repo_meta_set(repo, "schema", WORD_OF(SCHEMA_VERSION), err);
 	return rc;
 }

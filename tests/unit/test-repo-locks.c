@@ -139,6 +139,36 @@ static void two_of_one_request_collide(void **state)
 	assert_int_equal(count(), 0);
 }
 
+/* What two storages lie on is shared by them, and is nobody's while they are locked; in whichever order they come. */
+static void what_others_lie_on(void **state)
+{
+	struct told told = { "" };
+	struct dray_repo_lock a[] = { lock("s-a", 1, "lv1", 0, DRAY_REPO_END), lock("s-a", 1, "disk", 4096, 8192) };
+	struct dray_repo_lock b[] = { lock("s-b", 1, "lv2", 0, DRAY_REPO_END), lock("s-b", 1, "disk", 4096, 8192) };
+	struct dray_repo_lock disk = lock("s-b", 2, "disk", 0, DRAY_REPO_END), part = lock("s-b", 2, "disk", 0, 4096);
+	a[1].lies_on = b[1].lies_on = true;
+	assert_int_equal(take(repo, a, 2, &told), 0);
+	assert_int_equal(take(repo, b, 2, &told), 0);
+	assert_string_equal(told.text, "");
+	assert_int_equal(count(), 2);
+	assert_int_equal(take(repo, &disk, 1, &told), -EBUSY);
+	assert_string_equal(told.text, "0:s-a/1;"); /* the first of them will do */
+	assert_int_equal(take(repo, &part, 1, &told), 0);
+	dray_repo_begin(repo, NULL);
+	assert_int_equal(dray_repo_locks_free(repo, "s-a", 1, NULL), 0);
+	assert_int_equal(dray_repo_locks_free(repo, "s-b", 0, NULL), 0);
+	dray_repo_commit(repo, NULL);
+	told.text[0] = 0;
+	assert_int_equal(take(repo, &disk, 1, &told), 0); /* nothing is left behind */
+	assert_int_equal(take(repo, a, 2, &told), -EBUSY);
+	assert_string_equal(told.text, "1:s-b/2;");
+	struct dray_repo_lock itself[] = { a[1], lock("s-a", 2, "disk", 5000, 6000) };
+	dray_repo_begin(repo, NULL);
+	assert_int_equal(dray_repo_locks_free(repo, "s-b", 0, NULL), 0);
+	dray_repo_commit(repo, NULL);
+	assert_int_equal(take(repo, itself, 2, &told), -EBUSY); /* nor within one request */
+}
+
 /* Several processes, each with its own connection, take two devices in opposite orders: never two winners, never half. */
 static void racers_have_one_winner(void **state)
 {
@@ -188,6 +218,6 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = { T(all_or_none), T(slices_collide_where_they_overlap),
-		T(two_of_one_request_collide), T(racers_have_one_winner) };
+		T(two_of_one_request_collide), T(what_others_lie_on), T(racers_have_one_winner) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -211,7 +211,7 @@ static void past_ones_have_a_summary(void **state)
 	assert_int_equal(dray_repo_open(&repo, path, NULL), 0);
 	char version[8];
 	assert_int_equal(dray_repo_meta_get(repo, "schema", version, sizeof version, NULL), 0);
-	assert_string_equal(version, "2");
+	assert_string_equal(version, "3");
 	dray_repo_close(repo);
 }
 
