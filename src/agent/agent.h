@@ -328,7 +328,8 @@ struct change {
 	struct change_event *events;
 	struct change_pair *pairs;
 	unsigned *unlocks; /* ids of pairs, where it is kept for later */
-	size_t n_events, n_pairs, n_unlocks;
+	struct change_lock *locks;
+	size_t n_events, n_pairs, n_unlocks, n_locks;
 };
 /* Begins a transaction. A change that could not begin can still be "made": change_end tells. */
 void change_begin(struct change *c, struct agent *a, struct job *job, const char *actor);
@@ -348,6 +349,9 @@ void change_event(struct change *c, unsigned pair, const char *event, const char
 void change_session_reason(struct change *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void change_goal(struct change *c, struct pair_run *run, enum pair_goal goal);
 void change_unlock(struct change *c, struct pair_run *run);
+/* One more lock for the pair, on a target that was made for it and had only a name before. Where it is locked already, by whomever, nothing
+ * is changed. */
+void change_lock(struct change *c, struct pair_run *run, size_t target, const char *identity);
 void change_intent(struct change *c, const char *kind, const char *members);
 void change_intent_end(struct change *c, const char *outcome);
 /* Records everything; 0 when it is durable. On failure memory is as it was at change_begin, and c->err says why. */

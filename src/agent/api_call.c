@@ -30,6 +30,8 @@ void api_call_free(struct api_call *call)
 	dray_session_free(call->submitted);
 	probe_free(call->probes);
 	dray_problems_free(&call->problems);
+	if (call->probe)
+		probe_empty(call->probe);
 	free(call->probe);
 	free(call->looks);
 	free(call->path);

@@ -5,6 +5,7 @@
 #include "agent/api.h"
 #include "agent/api_table.h"
 #include "agent/audit.h"
+#include "agent/lock_list.h"
 #include "agent/retire.h"
 
 #include <stdio.h>
@@ -148,6 +149,8 @@ void api_events(struct agent *a, struct api_call *call)
 static int add_lock(void *arg, size_t i, const struct dray_repo_lock *l)
 {
 	char when[40], identity[700];
+	if (!strcmp(l->role, LOCK_MADE))
+		return 0;
 	time_text(l->since * 1000, false, when, sizeof when);
 	if (l->end == DRAY_REPO_END)
 		snprintf(identity, sizeof identity, "%s", l->identity);

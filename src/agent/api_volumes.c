@@ -157,15 +157,18 @@ static void added(void *arg, const struct dray_error *err, json_t *result)
 
 struct owner {
 	struct agent *a;
-	char words[300];
+	size_t own; /* so many of what is asked for are the storage itself, the rest is what it lies on or what lies on it */
+	char words[300], other[300];
 };
 
 static int see_owner(void *arg, size_t wanted, const struct dray_repo_lock *holder)
 {
 	struct owner *o = arg;
 	struct job *job = job_in_memory(o->a, holder->session);
+	if (holder->lies_on || wanted >= o->own)
+		snprintf(o->other, sizeof o->other, "of one line with %s, and that is ", holder->resource);
 	snprintf(o->words, sizeof o->words, "locked by session %s (%s), pair %u, as its %s", job ? job->s->name : holder->session,
-		holder->session, holder->pair, holder->role);
+		holder->session, holder->pair, lock_role(holder));
 	return 1;
 }
 
@@ -202,9 +205,13 @@ static void add(struct agent *a, struct api_call *call)
 		lock_for(&locks, call->probe->info.identity);
 		if (call->probe->alias[0])
 			lock_for(&locks, call->probe->alias);
+		owner.own = locks.n;
+		const struct dray_lineage *line = &call->probe->lineage;
+		for (size_t i = 0; i < line->n_below + line->n_above; i++)
+			lock_for(&locks, i < line->n_below ? line->below[i] : line->above[i - line->n_below])->lies_on = true;
 		if (dray_repo_locks_check(a->repo, locks.locks, locks.n, see_owner, &owner, NULL) == -EBUSY)
 			dray_problems_add(&call->problems, "/resource", 0, "locked", what,
-				"a resource of no session, or this one when that session is over", "it is %s", owner.words);
+				"a resource of no session, or this one when that session is over", "it is %s%s", owner.other, owner.words);
 		lock_list_free(&locks);
 	}
 	if (call->problems.n) {
@@ -255,7 +262,7 @@ static void remove_volume(struct agent *a, struct api_call *call)
 		return;
 	}
 	char identity[300];
-	struct owner owner = { .a = a };
+	struct owner owner = { .a = a, .own = 1 };
 	snprintf(identity, sizeof identity, "volume:%s", name);
 	struct dray_repo_lock lock = { .identity = identity, .resource = identity, .start = 0, .end = DRAY_REPO_END, .session = "",
 		.role = "" };

@@ -174,6 +174,16 @@ void change_unlock(struct change *c, struct pair_run *run)
 	c->unlocks[c->n_unlocks++] = run_pair(run)->id;
 }
 
+void change_lock(struct change *c, struct pair_run *run, size_t target, const char *identity)
+{
+	change_touch(c, run);
+	char *copy = strdup(identity);
+	if (!copy)
+		abort();
+	c->locks = more(c->locks, c->n_locks, sizeof *c->locks);
+	c->locks[c->n_locks++] = (struct change_lock){ run->index, target, copy };
+}
+
 void change_intent(struct change *c, const char *kind, const char *members)
 {
 	struct job *job = c->job;

@@ -264,6 +264,10 @@ static void start_step(struct pair_run *run)
 	change_begin_soon(&c, run->job, ACTOR_SELF, start_unrecorded);
 	change_touch(&c, run);
 	p->vouched = false;
+	/* A file that was made was locked by its name; a hard link to it has another. */
+	for (size_t t = 0; t < p->n_targets; t++)
+		if (run->view.targets[t].found && *run->view.targets[t].identity && p->targets[t].identity && !strncmp(p->targets[t].identity, "name:", 5))
+			change_lock(&c, run, t, run->view.targets[t].identity);
 	change_pair(&c, run, DRAY_PAIR_COPYING, NULL);
 	change_end(&c);
 }

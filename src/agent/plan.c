@@ -90,6 +90,8 @@ static json_t *locks_of(const struct lock_list *locks)
 	json_t *list = json_array();
 	for (size_t i = 0; i < locks->n; i++) {
 		const struct dray_repo_lock *l = &locks->locks[i];
+		if (l->lies_on)
+			continue;
 		char identity[700], pair[16];
 		if (l->end == DRAY_REPO_END)
 			snprintf(identity, sizeof identity, "%s", l->identity);

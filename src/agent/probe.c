@@ -117,13 +117,15 @@ static bool note_nbd(void *arg, dev_t dev)
 	return false;
 }
 
-static void look(const struct dray_resource *r, bool target, bool may_create, bool allow_faults, struct probe *p)
+static void look(const struct dray_resource *r, bool target, bool may_create, bool allow_faults, const struct dray_loops *loops,
+	struct probe *p)
 {
 	struct dray_storage_options o = { .read_only = !target, .look = true, .allow_faults = allow_faults, .offset = r->offset,
 		.length = r->length };
 	p->looked = true;
 	path_key(r->resource, p);
 	dray_storage_below(r->resource, note_nbd, p);
+	dray_lineage_find(&p->lineage, r->resource, r->offset, r->length, loops);
 	p->rc = dray_storage_probe(r->resource, &o, &p->info, &p->err);
 	if (!p->rc && dray_nbd_alias(p->info.identity, p->alias, sizeof p->alias))
 		p->alias[0] = 0;
@@ -150,7 +152,10 @@ void probe_volume(const char *resource, uint64_t offset, uint64_t length, bool a
 {
 	struct dray_storage_options o = { .read_only = true, .no_lock = true, .look = true, .allow_faults = allow_faults, .offset = offset,
 		.length = length };
+	struct dray_loops *loops = dray_loops_find();
 	p->looked = true;
+	dray_lineage_find(&p->lineage, resource, offset, length, loops);
+	dray_loops_free(loops);
 	p->rc = dray_storage_probe(resource, &o, &p->info, &p->err);
 	if (!p->rc && dray_nbd_alias(p->info.identity, p->alias, sizeof p->alias))
 		p->alias[0] = 0;
@@ -168,7 +173,7 @@ void probe_volume(const char *resource, uint64_t offset, uint64_t length, bool a
 
 /* What the volume's primary holds. It is open in dray-iod, which flushes nothing for us: what was written a moment ago may be
  * missed, and what stands at the front of a disk for years is seen. */
-static void look_at_volume(const char *name, const json_t *volumes, bool allow_faults, struct probe *p)
+static void look_at_volume(const char *name, const json_t *volumes, bool allow_faults, const struct dray_loops *loops, struct probe *p)
 {
 	size_t i, k;
 	json_t *v, *leg;
@@ -187,6 +192,8 @@ static void look_at_volume(const char *name, const json_t *volumes, bool allow_f
 			struct dray_storage_options o = { .read_only = true, .allow_faults = allow_faults,
 				.offset = offset > 0 ? (uint64_t)offset : 0, .length = length > 0 ? (uint64_t)length : 0 };
 			p->looked = true;
+			dray_lineage_free(&p->lineage);
+			dray_lineage_find(&p->lineage, resource, o.offset, o.length, loops);
 			look_inside(resource, &o, false, p);
 		}
 	}
@@ -200,24 +207,32 @@ struct probe_set *probe_session(const struct dray_session *s, const json_t *volu
 		return NULL;
 	}
 	set->n = s->n_pairs;
+	struct dray_loops *loops = dray_loops_find();
 	for (size_t i = 0; i < s->n_pairs; i++) {
 		const struct dray_pair *p = &s->pairs[i];
 		set->pairs[i].targets = calloc(p->n_targets ? p->n_targets : 1, sizeof(struct probe));
 		if (!set->pairs[i].targets) {
+			dray_loops_free(loops);
 			probe_free(set);
 			return NULL;
 		}
 		set->pairs[i].n_targets = p->n_targets;
 		if (!strncmp(p->source.resource, "volume:", 7))
-			look_at_volume(p->source.resource + 7, volumes, allow_faults, &set->pairs[i].source);
+			look_at_volume(p->source.resource + 7, volumes, allow_faults, loops, &set->pairs[i].source);
 		else if (p->source.resource[0])
-			look(&p->source, false, false, allow_faults, &set->pairs[i].source);
+			look(&p->source, false, false, allow_faults, loops, &set->pairs[i].source);
 		for (size_t t = 0; t < p->n_targets; t++)
 			if (p->targets[t].at.resource[0])
-				look(&p->targets[t].at, true, p->create != DRAY_CREATE_NONE, allow_faults,
+				look(&p->targets[t].at, true, p->create != DRAY_CREATE_NONE, allow_faults, loops,
 					&set->pairs[i].targets[t]);
 	}
+	dray_loops_free(loops);
 	return set;
+}
+
+void probe_empty(struct probe *p)
+{
+	dray_lineage_free(&p->lineage);
 }
 
 void probe_free(struct probe_set *set)
@@ -225,6 +240,9 @@ void probe_free(struct probe_set *set)
 	if (!set)
 		return;
 	for (size_t i = 0; i < set->n; i++) {
+		probe_empty(&set->pairs[i].source);
+		for (size_t t = 0; t < set->pairs[i].n_targets; t++)
+			probe_empty(&set->pairs[i].targets[t]);
 		free(set->pairs[i].targets);
 		free(set->pairs[i].retire);
 	}

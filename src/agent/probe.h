@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "session/session.h"
 #include "storage/content.h"
+#include "storage/lineage.h"
 #include "storage/storage.h"
 
 #include <stdbool.h>
@@ -25,6 +26,7 @@ struct probe {
 	struct dray_content content;
 	char alias[256];     /* another identity by which to compare: of an export whose host has other names; or "" */
 	char path_key[600]; /* of a file: its directory's identity and its last part, by which a missing one is locked; or "" */
+	struct dray_lineage lineage; /* what it lies on, and what lies on it; owned */
 	dev_t nbd_below[4]; /* the kernel's NBD devices that it is or lies on */
 	unsigned n_nbd_below;
 	uint64_t room_bytes; /* missing: what is free where it will be */
@@ -47,8 +49,9 @@ struct probe_set {
 
 /* `volumes`: dray-iod's, as the API lists them, or NULL. NULL: no memory. Problems are found later, by the core. */
 struct probe_set *probe_session(const struct dray_session *s, const json_t *volumes, bool allow_faults);
-/* Of a resource that is to be served as a volume: no locks are asked for, dray-iod takes them. */
+/* Of a resource that is to be served as a volume: no locks are asked for, dray-iod takes them. probe_empty frees what it holds. */
 void probe_volume(const char *resource, uint64_t offset, uint64_t length, bool allow_faults, struct probe *p);
+void probe_empty(struct probe *p);
 void probe_free(struct probe_set *set);
 
 #endif

@@ -10,6 +10,7 @@
 #include "agent/record.h"
 
 #include "base/crash.h"
+#include "agent/lock_list.h"
 #include "agent/metrics.h"
 #include "base/log.h"
 
@@ -107,6 +108,28 @@ void job_check_record(struct job *job)
 		check_run(&job->runs[job->check_next++ % n]);
 }
 
+static int write_lock(struct change *c, const struct change_lock *wanted, struct dray_error *err)
+{
+	struct dray_session *s = c->job->s;
+	struct lock_list list = { 0 };
+	struct dray_error held;
+	struct dray_repo_lock *lock = lock_for(&list, wanted->identity);
+	lock->resource = s->pairs[wanted->index].targets[wanted->target].at.resource;
+	lock->session = s->id;
+	lock->pair = wanted->index + 1;
+	lock->role = LOCK_MADE;
+	lock->since = wall_ms() / 1000;
+	int rc = dray_repo_locks_check(c->a->repo, lock, 1, NULL, NULL, &held);
+	if (!rc)
+		rc = dray_repo_locks_take(c->a->repo, lock, 1, NULL, NULL, err);
+	else if (rc == -EBUSY)
+		rc = 0;
+	else
+		*err = held;
+	lock_list_free(&list);
+	return rc;
+}
+
 static int write_change(struct change *c, struct dray_error *err)
 {
 	struct job *job = c->job;
@@ -116,6 +139,8 @@ static int write_change(struct change *c, struct dray_error *err)
 		job->recording = true;
 	for (size_t i = 0; !rc && i < c->n_pairs; i++)
 		rc = run_record(&job->runs[c->pairs[i].index], err);
+	for (size_t i = 0; !rc && i < c->n_locks; i++)
+		rc = write_lock(c, &c->locks[i], err);
 	for (size_t i = 0; !rc && i < c->n_unlocks; i++)
 		rc = dray_repo_locks_free(a->repo, job->s->id, c->unlocks[i], err);
 	for (size_t i = 0; !rc && i < c->n_events; i++) {
@@ -158,10 +183,14 @@ static void empty(struct change *c)
 	free(c->events);
 	free(c->pairs);
 	free(c->unlocks);
+	for (size_t i = 0; i < c->n_locks; i++)
+		free(c->locks[i].identity);
+	free(c->locks);
 	c->events = NULL;
 	c->pairs = NULL;
 	c->unlocks = NULL;
-	c->n_events = c->n_pairs = c->n_unlocks = 0;
+	c->locks = NULL;
+	c->n_events = c->n_pairs = c->n_unlocks = c->n_locks = 0;
 }
 
 static void done(struct change *c)

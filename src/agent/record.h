@@ -18,6 +18,12 @@ struct change_pair {
 	json_t *document, *work;
 };
 
+struct change_lock {
+	unsigned index;
+	size_t target;
+	char *identity;
+};
+
 /* Records the change with all that were kept before it; or, if it is one for later, keeps it. Empties it. 0, or what c->err says:
  * then it, and all that were kept, were taken back. */
 int record_change(struct change *c);

@@ -287,7 +287,7 @@ static int see_owner(void *arg, size_t wanted, const struct dray_repo_lock *hold
 		o->ours = true;
 	else
 		snprintf(o->other, sizeof o->other, "it is locked by session %s, pair %u, as its %s", holder->session, holder->pair,
-			holder->role);
+			lock_role(holder));
 	return 0;
 }
 

@@ -4,15 +4,15 @@
  *
  *   not_found not_accessible held ...  a resource can't be opened: the storage's own word and reason
  *   too_small block_size               a target can't hold the source, or has blocks the source's users don't know (H14)
- *   same_device                        one storage twice in the document, under whatever names
- *   locked                             another session has it: told which
+ *   same_device                        one storage twice in the document, under whatever names, or one that another lies on
+ *   locked                             another session has it, or what it lies on, or what lies on it: told which
  *   held                               it is a leg of one of dray's own volumes
  *   signature                          the target holds something, and overwrite is not true
  *   disk_image                         the source begins like a disk image, and format is not raw
  *   vehicle                            the vehicle can't move the pair
  *   exists                             the name is a live session's
  *
- * Devices are compared by identity. An identity line may end in "+OFFSET,LENGTH", a part; the lock then covers that part.
+ * Devices are compared by identity, and by those of what they lie on (storage/lineage.h), which is locked with them. An identity line may end in "+OFFSET,LENGTH", a part; the lock then covers that part.
  */
 #include "agent/validate.h"
 
@@ -24,6 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+
+#define LEGAL_LOCKED "a device of no other session, or this one when that session is over"
 
 /* Free space of a file system, and how much of it the document asks for. */
 struct room {
@@ -42,96 +44,55 @@ struct check {
 	struct dray_table legs; /* thing -> known_legs */
 };
 
-void lock_list_free(struct lock_list *list)
-{
-	for (size_t i = 0; i < list->n; i++) {
-		free((char *)list->locks[i].identity);
-		free(list->pointers[i]);
-	}
-	dray_table_free(&list->by_thing);
-	free(list->same_thing);
-	free(list->locks);
-	free(list->pointers);
-	*list = (struct lock_list){ 0 };
-}
-
 static void problem(struct check *c, const char *pointer, const char *code, const char *value, const char *legal,
 	const char *detail)
 {
 	dray_problems_add(c->problems, pointer, 0, code, value, legal, "%s", detail);
 }
 
-/* "file:fsid=..,ino=..+4096,8192" -> the thing, and the part of it. */
-static void split_identity(const char *identity, char **thing, uint64_t *start, uint64_t *end)
+/* The storage that `place` of the list of locks is for stands in this one's way. */
+static void same_device(struct check *c, const char *resource, bool lies_on, const char *pointer, size_t with)
 {
-	const char *plus = strrchr(identity, '+');
-	unsigned long long offset, length;
-	int used = 0;
-	*start = 0;
-	*end = DRAY_REPO_END;
-	if (plus && sscanf(plus, "+%llu,%llu%n", &offset, &length, &used) == 2 && !plus[used] && length &&
-		offset < DRAY_REPO_END && length <= DRAY_REPO_END - offset) {
-		*thing = strndup(identity, (size_t)(plus - identity));
-		*start = offset;
-		*end = offset + length;
-	} else {
-		*thing = strdup(identity);
-	}
+	const struct dray_repo_lock *o = &c->locks->locks[with];
+	const char *at = c->locks->pointers[with];
+	char detail[1000];
+	for (size_t k = 0; k < c->problems->n; k++) /* a volume and what serves it: once */
+		if (!strcmp(c->problems->items[k].code, "same_device") && !strcmp(c->problems->items[k].pointer, pointer))
+			return;
+	if (lies_on)
+		snprintf(detail, sizeof detail, "%s lies on %s, which is at %s", resource, o->resource, at);
+	else if (o->lies_on)
+		snprintf(detail, sizeof detail, "%s, at %s, lies on %s", o->resource, at, resource);
+	else
+		snprintf(detail, sizeof detail, "%s is the same storage as %s at %s", resource, o->resource, at);
+	problem(c, pointer, "same_device", resource, "each storage once, or slices of it that have no byte in common", detail);
 }
 
-struct dray_repo_lock *lock_for(struct lock_list *l, const char *identity)
+static void add_one(struct check *c, size_t pair, const char *identity, bool lies_on, const char *resource, const char *role, const char *pointer)
 {
-	struct dray_repo_lock *locks = realloc(l->locks, (l->n + 1) * sizeof *locks);
-	if (locks)
-		l->locks = locks;
-	char **pointers = realloc(l->pointers, (l->n + 1) * sizeof *pointers);
-	if (pointers)
-		l->pointers = pointers;
-	size_t *same = realloc(l->same_thing, (l->n + 1) * sizeof *same);
-	if (same)
-		l->same_thing = same;
-	if (!locks || !pointers || !same)
-		abort();
-	char *thing;
-	struct dray_repo_lock *lock = &l->locks[l->n];
-	*lock = (struct dray_repo_lock){ .resource = "", .session = "", .role = "" };
-	split_identity(identity, &thing, &lock->start, &lock->end);
-	lock->identity = thing;
-	l->pointers[l->n++] = NULL;
-	return lock;
-}
-
-static void add_lock(struct check *c, size_t pair, const char *identity, const char *resource, const char *role,
-	const char *pointer)
-{
-	struct lock_list *l = c->locks;
-	struct dray_repo_lock *lock = lock_for(l, identity);
-	/* Against the others of the document that are on the same thing. */
-	uintptr_t last = (uintptr_t)dray_table_get(&l->by_thing, lock->identity); /* its place, from 1; 0: none */
-	for (size_t at = last; at; at = l->same_thing[at - 1]) {
-		size_t i = at - 1;
-		const struct dray_repo_lock *o = &l->locks[i];
-		if (o->start >= lock->end || lock->start >= o->end)
-			continue;
-		char detail[700];
-		bool told = false; /* a volume and what serves it: once */
-		for (size_t k = 0; k < c->problems->n; k++)
-			told |= !strcmp(c->problems->items[k].code, "same_device") && !strcmp(c->problems->items[k].pointer, pointer);
-		snprintf(detail, sizeof detail, "%s is the same storage as %s at %s", resource, o->resource, l->pointers[i]);
-		if (!told)
-			problem(c, pointer, "same_device", resource, "each storage once, or slices of it that have no byte in common", detail);
-		free((char *)lock->identity);
-		l->n--;
+	size_t with;
+	struct dray_repo_lock *lock = lock_list_add(c->locks, identity, lies_on, pointer, &with);
+	if (!lock) {
+		same_device(c, resource, lies_on, pointer, with);
 		return;
 	}
-	l->same_thing[l->n - 1] = last;
-	dray_table_put(&l->by_thing, lock->identity, (void *)(uintptr_t)l->n);
 	lock->resource = resource;
 	lock->session = c->s->id;
 	lock->pair = (unsigned)pair + 1;
 	lock->role = role;
 	lock->since = wall_ms() / 1000;
-	l->pointers[l->n - 1] = strdup(pointer);
+}
+
+static void add_lock(struct check *c, size_t pair, const char *identity, const char *resource, const char *role,
+	const char *pointer)
+{
+	add_one(c, pair, identity, false, resource, role, pointer);
+}
+
+static void add_ground(struct check *c, size_t pair, const struct probe *probe, const char *resource, const char *role, const char *pointer)
+{
+	for (size_t i = 0; i < probe->lineage.n_below; i++)
+		add_one(c, pair, probe->lineage.below[i], true, resource, role, pointer);
 }
 
 static const char *leg_identity(const json_t *leg)
@@ -154,7 +115,7 @@ static void know_leg(struct check *c, const char *volume, bool hidden, const cha
 	struct known_leg *leg = calloc(1, sizeof *leg);
 	if (!leg)
 		abort();
-	split_identity(identity, &thing, &leg->start, &leg->end);
+	lock_split_identity(identity, &thing, &leg->start, &leg->end);
 	leg->volume = volume;
 	leg->hidden = hidden;
 	leg->next = dray_table_get(&c->legs, thing);
@@ -190,7 +151,7 @@ static const char *leg_of_volume(const struct check *c, const char *identity, bo
 {
 	char *thing;
 	uint64_t start, end;
-	split_identity(identity, &thing, &start, &end);
+	lock_split_identity(identity, &thing, &start, &end);
 	const struct known_leg *leg = dray_table_get(&c->legs, thing);
 	while (leg && (leg->start >= end || start >= leg->end))
 		leg = leg->next;
@@ -298,6 +259,7 @@ static void check_volume(struct check *c, size_t i, const char *pointer, struct 
 		if (leg_identity(leg)[0] && state && !strcmp(state, "primary"))
 			add_lock(c, i, leg_identity(leg), resource ? resource : p->source.resource, "source", pointer);
 	}
+	add_ground(c, i, &c->probes->pairs[i].source, p->source.resource, "source", pointer);
 }
 
 /* A resource that could not be opened. `locked` and `held` by a volume say more than "held" does. */
@@ -313,6 +275,47 @@ static bool is_locked(struct check *c, const char *identity)
 	bool yes = dray_repo_locks_check(c->a->repo, lock_for(&one, identity), 1, NULL, NULL, NULL) == -EBUSY;
 	lock_list_free(&one);
 	return yes;
+}
+
+struct above {
+	struct check *c;
+	const char *pointer, *resource;
+};
+
+static int locked_above(void *arg, size_t wanted, const struct dray_repo_lock *holder)
+{
+	const struct above *above = arg;
+	char words[500];
+	struct job *owner = job_in_memory(above->c->a, holder->session);
+	snprintf(words, sizeof words, "%s lies on %s, and is locked by session %s (%s), pair %u, as its %s", holder->resource, above->resource,
+		owner ? owner->s->name : holder->session, holder->session, holder->pair, lock_role(holder));
+	problem(above->c, above->pointer, "locked", above->resource, LEGAL_LOCKED, words);
+	return 1;
+}
+
+/* What lies on it, or below it, may be another session's, or a leg of a volume. What is below is also among the locks to be taken, and told
+ * of with them. Returns whether something is in the way. */
+static bool lineage_taken(struct check *c, const struct probe *probe, const char *pointer, const char *resource, bool target)
+{
+	const struct dray_lineage *l = &probe->lineage;
+	struct above above = { c, pointer, resource };
+	const char *volume = NULL, *legal = advise_legal("held", target, true);
+	bool taken = false, hidden;
+	char detail[700];
+	for (size_t i = 0; i < l->n_below + l->n_above && !taken; i++) {
+		bool below = i < l->n_below;
+		const char *identity = below ? l->below[i] : l->above[i - l->n_below];
+		struct lock_list one = { 0 };
+		lock_for(&one, identity)->lies_on = true;
+		taken = dray_repo_locks_check(c->a->repo, one.locks, 1, below ? NULL : locked_above, &above, NULL) == -EBUSY;
+		lock_list_free(&one);
+		if (taken || !(volume = leg_of_volume(c, identity, &hidden)) || (hidden && !target))
+			continue;
+		snprintf(detail, sizeof detail, below ? "%s lies on a leg of volume %s" : "a leg of volume %2$s lies on %1$s", resource, volume);
+		problem(c, pointer, "held", resource, legal, detail);
+		taken = true;
+	}
+	return taken;
 }
 
 /* A disk image read as raw bytes is copied with its headers, and what uses the target finds no disk there. */
@@ -364,8 +367,10 @@ static void check_source(struct check *c, size_t i, struct source *src)
 		add_lock(c, i, id, p->source.resource, "source", pointer);
 	if (probe->alias[0])
 		add_lock(c, i, probe->alias, p->source.resource, "source", pointer);
+	add_ground(c, i, probe, p->source.resource, "source", pointer);
 	set_text(&p->source_identity, id[0] ? "%s" : NULL, id);
-	if (probe->rc && !(id[0] && is_locked(c, id))) /* else told with its owner when the locks are looked at */
+	bool taken = lineage_taken(c, probe, pointer, p->source.resource, false) || (id[0] && is_locked(c, id));
+	if (probe->rc && !taken) /* else told with its owner when the locks are looked at */
 		not_opened(c, probe, pointer, p->source.resource, false);
 	if (!probe->info.driver)
 		return; /* it could not even be looked at */
@@ -484,6 +489,7 @@ static void check_target(struct check *c, size_t i, size_t t, const struct sourc
 		add_lock(c, i, by_name ? probe->path_key : id, r->resource, "target", pointer);
 		if (probe->alias[0])
 			add_lock(c, i, probe->alias, r->resource, "target", pointer);
+		add_ground(c, i, probe, r->resource, "target", pointer);
 		taken = by_name || is_locked(c, id) || (probe->alias[0] && is_locked(c, probe->alias)); /* told with its owner when the locks are looked at */
 		bool hidden;
 		const char *volume = taken ? NULL : leg_of_volume(c, id, &hidden);
@@ -492,6 +498,7 @@ static void check_target(struct check *c, size_t i, size_t t, const struct sourc
 			problem(c, pointer, "held", r->resource, advise_legal("held", true, false), detail);
 			taken = true;
 		}
+		taken = taken || lineage_taken(c, probe, pointer, r->resource, true);
 		set_text(&p->targets[t].identity, "%s", id);
 	}
 	if (probe->rc && !taken)
@@ -528,10 +535,15 @@ static int locked(void *arg, size_t wanted, const struct dray_repo_lock *holder)
 		if (!strcmp(c->problems->items[i].code, "locked") &&
 			!strcmp(c->problems->items[i].pointer, c->locks->pointers[wanted]))
 			return 0;
-	dray_problems_add(c->problems, c->locks->pointers[wanted], 0, "locked", lock->resource,
-		"a device of no other session, or this one when that session is over",
-		"%s is locked by session %s (%s), pair %u, as its %s %s", lock->resource, owner ? owner->s->name : holder->session,
-		holder->session, holder->pair, holder->role, holder->resource);
+	const char *name = owner ? owner->s->name : holder->session;
+	if (holder->lies_on)
+		dray_problems_add(c->problems, c->locks->pointers[wanted], 0, "locked", lock->resource, LEGAL_LOCKED,
+			"%s lies on %s, and is locked by session %s (%s), pair %u, as its %s", holder->resource, lock->resource, name,
+			holder->session, holder->pair, lock_role(holder));
+	else
+		dray_problems_add(c->problems, c->locks->pointers[wanted], 0, "locked", lock->resource, LEGAL_LOCKED,
+			"%s %s locked by session %s (%s), pair %u, as its %s %s", lock->resource, lock->lies_on ? "lies on what is" : "is", name,
+			holder->session, holder->pair, lock_role(holder), holder->resource);
 	return 0;
 }
 

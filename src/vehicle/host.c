@@ -115,6 +115,7 @@ static void read_leg(const json_t *leg, struct dray_leg_view *view)
 	view->recopied_bytes = number(leg, "recopied_bytes");
 	view->unsettled = number(leg, "unsettled");
 	snprintf(view->error, sizeof view->error, "%s", text(leg, "error"));
+	view->identity = text(leg, "identity");
 	json_t *verify = json_object_get(leg, "verify");
 	view->verify_seen = json_is_object(verify);
 	view->verify_running = flag(verify, "running");

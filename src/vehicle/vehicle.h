@@ -57,6 +57,7 @@ struct dray_leg_view {
 	uint64_t size_bytes, dirty_bytes, doubt_bytes, done_bytes, copied_bytes, skipped_bytes, recopied_bytes;
 	uint64_t unsettled;
 	char error[200]; /* or "" */
+	const char *identity; /* of the storage, or "": not known. Borrowed from the view's volume */
 	bool verify_seen, verify_running;
 	uint64_t verify_compared_bytes, verify_skipped_bytes, verify_differing_bytes, verify_repaired_bytes;
 	json_t *verify_ranges; /* of the view's volume, or NULL */

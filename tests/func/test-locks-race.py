@@ -58,6 +58,17 @@ with Scratch() as s:
     race([s.path("dir/new"), s.path("dir-link/new"), s.path("dir/./new"), s.path("dir-link/../dir/new"), "file:" + s.path("dir/new")],
          create="thin")
 
+    # A file that was made has other names from then on, and is locked under them for as long: whatever dray-iod knows of it.
+    a.spec({"name": "maker", "pairs": [{"source": sources[0], "target": s.path("made"), "create": "thin"}]})
+    a.wait("maker", "synced")
+    os.link(s.path("made"), s.path("made-too"))
+    refused = a.spec({"name": "late", "pairs": [{"source": sources[1], "target": s.path("made-too"), "overwrite": True}]}, status=3)
+    assert [e["code"] for e in refused["errors"]] == ["locked"] and "maker" in refused["errors"][0]["detail"], refused
+    assert len(a.json("locks")) == 3
+    a.run("cancel", "maker")
+    assert "locked" not in a.run("start", "-", "--dry-run", "-o", "json", status=None, stdin=__import__("json").dumps(
+        {"name": "late", "pairs": [{"source": sources[1], "target": s.path("made-too"), "overwrite": True}]})).stderr
+
     # Bind mounts lead to the same directory.
     os.mkdir(s.path("bound"))
     if os.geteuid() == 0 and subprocess.run(["mount", "--bind", s.path("dir"), s.path("bound")], capture_output=True, check=False).returncode == 0:
