@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "agent/plan.h"
 
+#include "base/format.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,8 +133,7 @@ static void step(json_t *steps, const char *fmt, ...)
 	char *text;
 	va_list ap;
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		abort();
+	text = dray_vformat(fmt, ap);
 	va_end(ap);
 	json_array_append_new(steps, json_string(text));
 	free(text);

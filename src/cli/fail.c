@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "cli/cli.h"
 
+#include "base/format.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,8 +43,7 @@ int fail(const struct args *args, int status, const char *code, const char *fmt,
 	char *text;
 	va_list ap;
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		abort();
+	text = dray_vformat(fmt, ap);
 	va_end(ap);
 	if (args->output == OUTPUT_JSON) {
 		json_t *p = json_pack("{s:s, s:s, s:s, s:s*, s:s, s:[], s:i}", "type", "about:blank", "title", title_of(status),

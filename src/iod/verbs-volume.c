@@ -38,18 +38,6 @@ static int fix_contract(struct iod_volume_def *def, const struct dray_storage_in
 	return 0;
 }
 
-static void record_found(struct iod_leg_def *leg, const struct iod *iod, const struct dray_storage_info *info)
-{
-	memcpy(leg->identity, info->identity, sizeof leg->identity);
-	memcpy(leg->boot_id, iod->state.boot_id, sizeof leg->boot_id);
-	leg->stable = info->stable_identity;
-	leg->size_bytes = info->size_bytes;
-	leg->late_writes = info->late_writes;
-	leg->extents = info->can_extents;
-	leg->thin = info->thin;
-	leg->has_zero = info->can_zero;
-}
-
 /* Makes the volume durable: folder, definition, then the epoch record that has it exist. */
 static int make_durable(struct iod_volume *v, struct dray_error *err)
 {
@@ -88,9 +76,7 @@ static int add(struct iod_call *call, struct iod_volume *v, struct iod_leg *leg)
 		dray_storage_close(st);
 		return rc;
 	}
-	pthread_mutex_lock(&iod->lock);
-	record_found(leg->def, iod, &st->info);
-	pthread_mutex_unlock(&iod->lock);
+	iod_leg_record(leg, &st->info);
 	iod_leg_install(leg, st);
 	rc = make_durable(v, &call->err);
 	if (rc) {

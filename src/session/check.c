@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "session/check.h"
+#include "base/format.h"
 #include "base/units.h"
 #include "session/session.h"
 
@@ -35,8 +36,7 @@ void dray_check_fail(struct dray_check *c, unsigned line, const char *code, cons
 	char *value = value_text(v), *text;
 	va_list ap;
 	va_start(ap, detail);
-	if (vasprintf(&text, detail, ap) < 0)
-		abort();
+	text = dray_vformat(detail, ap);
 	va_end(ap);
 	dray_problems_add(c->problems, dray_pointer_text(&c->at), line, code, value, legal, "%s", text);
 	free(text);

@@ -2,6 +2,7 @@
 /*
  * The document as it is shown: what was submitted, in its order, then what the agent knows. Unknown is null.
  */
+#include "base/format.h"
 #include "base/instant.h"
 #include "session/session.h"
 
@@ -214,8 +215,7 @@ bool dray_session_warn(struct dray_session *s, const char *pointer, const char *
 	char *detail;
 	va_list ap;
 	va_start(ap, detail_fmt);
-	if (vasprintf(&detail, detail_fmt, ap) < 0)
-		abort();
+	detail = dray_vformat(detail_fmt, ap);
 	va_end(ap);
 	json_t *warning = json_pack("{s:s, s:s, s:s}", "pointer", pointer, "code", code, "detail", detail), *other;
 	free(detail);

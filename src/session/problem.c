@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "session/problem.h"
 
+#include "base/format.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,8 +41,7 @@ void dray_problems_add(struct dray_problems *problems, const char *pointer, unsi
 	struct dray_problem *p = &problems->items[problems->n++];
 	va_list ap;
 	va_start(ap, detail_fmt);
-	if (vasprintf(&p->detail, detail_fmt, ap) < 0)
-		abort();
+	p->detail = dray_vformat(detail_fmt, ap);
 	va_end(ap);
 	p->pointer = must(strdup(pointer));
 	p->line = line;
