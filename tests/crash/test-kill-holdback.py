@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Power loss: everything is killed at once, and both disks forget what was not flushed (tests/lib/kills.py). DRAY_KILLS: how many
-(default 8); DRAY_SEED: the same choices again."""
+(default 8); DRAY_SEED: other choices."""
 import os
 import sys
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """kill -9 of dray-iod, of drayd and of both at random moments of migrations under load (tests/lib/kills.py). DRAY_KILLS: how many
-(default 8); DRAY_SEED: the same choices again."""
+(default 8); DRAY_SEED: other choices."""
 import os
 import sys
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Random verbs on random pairs of random sessions, with kills and failing targets in between, held against a model (tests/lib/
-verbmodel.py): exit status, states, locks, what is copied, and the data. DRAY_SEED: the same choices again; DRAY_SECONDS: for how long."""
+verbmodel.py): exit status, states, locks, what is copied, and the data. DRAY_SEED: other choices; DRAY_SECONDS: for how long."""
 import collections
 import json
 import os
@@ -12,7 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from agent import AgentTest, Problem  # noqa: E402
-from dray import MiB, SLOW, Holdback  # noqa: E402
+from dray import SEED, MiB, SLOW, Holdback  # noqa: E402
 from nbdclient import Client  # noqa: E402
 from verbmodel import FINAL, STATES, TABLE, Pair, Session  # noqa: E402
 
@@ -319,16 +319,15 @@ class Bench:
             self.fail("a hidden volume is left")
 
 
-seed = int(os.environ.get("DRAY_SEED") or time.time_ns() % 1000000)
 end = time.monotonic() + float(os.environ.get("DRAY_SECONDS", "15")) * min(SLOW, 2)
 seen = collections.Counter()  # (verb, state of a pair that it was said to)
-print("seed", seed, flush=True)
+print(f"DRAY_SEED={SEED}", flush=True)
 sessions = 0
 with AgentTest(fake=False) as t:
     disks = Disks(t)
     try:
         while time.monotonic() < end:
-            rng = random.Random(f"{seed}.{sessions}")
+            rng = random.Random(f"{SEED}.{sessions}")
             bench = Bench(t, disks, rng, sessions)
             try:
                 bench.run(end)

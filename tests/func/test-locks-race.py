@@ -10,7 +10,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, wait_for
+from dray import SEED, MiB, Scratch, wait_for
 
 with Scratch() as s:
     a = s.agent()
@@ -83,7 +83,7 @@ with Scratch() as s:
 
     # drayd and dray-iod killed at random moments of sessions that come and go.
     sources = [s.file(f"off{i}", MiB, b"s" * 512) for i in range(5)]
-    rng, stop = random.Random(os.environ.get("DRAY_SEED")), threading.Event()
+    rng, stop = random.Random(SEED), threading.Event()
 
     def come_and_go():
         i = 0

@@ -25,6 +25,8 @@ os.environ.setdefault("DRAY_CHECK_RECORD", "1")  # drayd ends where something ch
 os.environ.setdefault("DRAY_CHECK_LIST", "1")  # dray-iod ends where a volume changed of which nobody said so (news.h)
 # Sanitizers make everything slower; bounded waits are stretched by this.
 SLOW = 5 if any(os.path.exists(os.path.join(BUILD, f)) for f in ("slow",)) or "-asan" in BUILD or "-tsan" in BUILD else 1
+# What the tests that choose at random choose: the same in every run, unless it is told (`make soak` draws another one).
+SEED = int(os.environ.get("DRAY_SEED") or 1)
 MiB = 1 << 20
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from dray import MiB, SLOW, Scratch, same, size, wait_for
+from dray import SEED, MiB, SLOW, Scratch, same, size, wait_for
 
 N = 96 * MiB
 RATE = "16MiB"
@@ -183,7 +183,6 @@ class Campaign:
 
 
 def campaign(kills, holdback):
-    seed = int(os.environ.get("DRAY_SEED") or random.SystemRandom().randrange(1 << 32))
-    print(f"DRAY_SEED={seed}", file=sys.stderr, flush=True)
+    print(f"DRAY_SEED={SEED}", file=sys.stderr, flush=True)
     with Scratch() as s:
-        Campaign(s, kills, holdback, seed).run()
+        Campaign(s, kills, holdback, SEED).run()
