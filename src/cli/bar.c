@@ -271,8 +271,12 @@ void bar_draw(const json_t *doc, const char *remark)
 	drawn = 0;
 	char label[24], line[1300];
 	note_drawn(draw_line(session_name(doc), n > 1 ? 10 : 0, doc, columns));
-	for (size_t i = 0; n > 1 && i < n && i < most; i++) {
+	/* Of more than fit, those at which something is to be seen. */
+	for (size_t i = 0, shown = 0; n > 1 && i < n && shown < most; i++) {
 		const json_t *pair = json_array_get(json_object_get(doc, "pairs"), i);
+		if (n > most && !pair_is_at_work(pair) && !pair_failed(pair))
+			continue;
+		shown++;
 		const char *reason = text_of(pair, "reason");
 		snprintf(label, sizeof label, "  pair %.8s", text_of(pair, "id"));
 		if (*reason && !moves(text_of(pair, "state")) && columns > 30) {

@@ -179,6 +179,9 @@ const char *text_of(const json_t *object, const char *key); /* "" if there is no
 bool colours(int fd);
 const char *state_colour(const char *state); /* an escape sequence */
 extern const char plain[];
+/* Something is done at it, or waits for a person; it failed (show.c). */
+bool pair_is_at_work(const json_t *pair);
+bool pair_failed(const json_t *pair);
 /* Columns that it takes on a terminal. */
 size_t text_width(const char *text);
 /* As much of it as fits into so many columns. Returns buf. */

@@ -7,8 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <wchar.h>
+
+#define CELL_LEAST 14 /* columns: a state, an id */
 
 const char plain[] = "\033[0m";
 
@@ -182,6 +185,50 @@ static void put_cell(const char *text, size_t width, bool right, bool last, cons
 		fputs("  ", stdout);
 }
 
+/* The beginning and the end, which mostly tell names apart; or the beginning alone. */
+static void shorten(char **cell, size_t columns, bool end)
+{
+	const char *dots = MB_CUR_MAX > 1 ? "\u2026" : "~";
+	size_t size = strlen(*cell) + 8, tail = end ? (columns - 1) / 2 : 0, head = columns - 1 - tail;
+	char *cut = malloc(size);
+	if (!cut)
+		abort();
+	text_cut(cut, size, *cell, head);
+	strcat(cut, dots);
+	const char *rest = *cell;
+	mbstate_t state = { 0 };
+	size_t width;
+	while (tail && text_width(rest) > tail)
+		rest += next_character(rest, &state, &width);
+	if (tail)
+		text_cut(cut + strlen(cut), size - strlen(cut), rest, tail);
+	free(*cell);
+	*cell = cut;
+}
+
+/* On a terminal a row is one line: the widest columns of text give way, as long as something of them is left. */
+static void fit(struct table *t, size_t *width)
+{
+	struct winsize ws;
+	size_t sum = 2 * (t->columns - 1);
+	if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) || !ws.ws_col)
+		return;
+	for (size_t c = 0; c < t->columns; c++)
+		sum += width[c];
+	for (; sum > ws.ws_col; sum--) {
+		size_t widest = t->columns;
+		for (size_t c = 0; c < t->columns; c++)
+			if (t->headings[c][0] != '>' && width[c] > CELL_LEAST && (widest == t->columns || width[c] > width[widest]))
+				widest = c;
+		if (widest == t->columns)
+			break;
+		width[widest]--;
+	}
+	for (size_t i = 0; i < t->n; i++)
+		if (text_width(t->cells[i]) > width[i % t->columns])
+			shorten(&t->cells[i], width[i % t->columns], (i + 1) % t->columns);
+}
+
 void table_print(struct table *t)
 {
 	bool colour = colours(STDOUT_FILENO);
@@ -193,6 +240,7 @@ void table_print(struct table *t)
 	for (size_t i = 0; i < t->n; i++)
 		if (text_width(t->cells[i]) > width[i % t->columns])
 			width[i % t->columns] = text_width(t->cells[i]);
+	fit(t, width);
 	for (size_t c = 0; c < t->columns; c++) {
 		bool right = t->headings[c][0] == '>';
 		put_cell(t->headings[c] + right, width[c], right, c + 1 == t->columns, colour ? "\033[1m" : "");

@@ -355,21 +355,6 @@ int cmd_list(const struct args *args)
 	return rc;
 }
 
-int cmd_show(const struct args *args)
-{
-	char *path = path_of("sessions", args->positional[0], "");
-	struct reply reply;
-	struct call call = { .method = "GET", .path = path, .accept = args->output == OUTPUT_JSON ? NULL : "application/yaml" };
-	int rc = request(args, &call, &reply);
-	if (!rc && args->output == OUTPUT_JSON)
-		print_json(reply.json);
-	else if (!rc)
-		fwrite(reply.body, 1, reply.len, stdout);
-	reply_free(&reply);
-	free(path);
-	return rc;
-}
-
 int cmd_watch(const struct args *args)
 {
 	json_t *doc;
