@@ -101,7 +101,11 @@ int hooks_fd(const struct agent *a)
 
 uint64_t hooks_due(const struct agent *a)
 {
-	return !a->hooks ? NEVER : a->hooks->news ? 0 : a->hooks->due;
+	const struct hooks *h = a->hooks;
+	if (!h)
+		return NEVER;
+	/* Where there is no room for what is new, one that ends makes it, and that is a turn. */
+	return h->news && h->waiting < MOST_WAITING ? 0 : h->due;
 }
 
 void hooks_news(struct agent *a)
