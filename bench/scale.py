@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What many of a thing cost: pairs of one session, volumes, sessions that are over.
 
-    make bench-scale                 or: bench/scale.py [--only session,online,idle,past] [--pairs 1000,3000,10000]
+    make bench-scale                 or: bench/scale.py [--only session,verbs,online,idle,past] [--pairs 1000,3000,10000]
                                          [--volumes 200,2000] [--past 0,10000] [--dir SCRATCH] [--rounds N]
 
 Nothing absolute is judged: machines differ and are never quiet. What counts is the cost of one at the greater number over that at the smaller
@@ -11,6 +11,7 @@ one, which should be about 1 where a thing costs by what changed, and not by wha
   session  an offline session of N pairs: time to be accepted, to its end, and of both programs' processors, for each pair; `dray list`,
            `dray show` and /metrics while it runs
   online   a session of N volumes: added, mirrored, switched together, committed
+  verbs    pause, resume and cancel of a session of N pairs
   idle     what waits costs: the processor time of one pass over dray-iod's news while N pairs are queued, or N volumes are mirrored
   past     `dray list` beside N sessions that are over
 """
@@ -30,7 +31,7 @@ import time
 BUILD = os.path.abspath(os.environ.get("DRAY_BUILD") or os.path.join(os.path.dirname(__file__), "../build"))
 MiB = 1 << 20
 args = argparse.ArgumentParser()
-args.add_argument("--only", default="session,online,idle,past")
+args.add_argument("--only", default="session,verbs,online,idle,past")
 args.add_argument("--pairs", default="1000,3000,10000")
 args.add_argument("--volumes", default="200,2000")
 args.add_argument("--idle-pairs", default="100,10000")
@@ -280,10 +281,27 @@ def slow_pair(a, i, rate="4KiB"):
     return {"source": path, "target": path + ".copy", "create": "thin", "limits": {"rate": rate, "step": "16KiB"}}
 
 
+def verbs():
+    """All pairs of a session at once, all but two of which are queued."""
+    took = {verb: series(f"{verb}, a queued pair", "ms") for verb in ("pause", "resume", "cancel")}
+    for n in numbers(args.pairs):
+        with Agent() as a:
+            files(a.dir + "/s", n)
+            os.mkdir(a.dir + "/d")
+            a.get("/settings", json.dumps({"active_pairs": 2}), method="PATCH")
+            slow = [slow_pair(a, i) for i in range(2)]
+            a.get("/sessions", json.dumps({"name": "big", "pairs": slow + [{"source": f"{a.dir}/s/{i}", "target": f"{a.dir}/d/{i}", "create": "thin"}
+                                                                         for i in range(n)]}))
+            a.wait_state("big", "copying")
+            for verb in took:
+                took[verb](n, timed(lambda v=verb: a.get(f"/sessions/big/{v}", "{}")) * 1000 / n)
+            a.wait_state("big", "canceled")
+
+
 def idle():
     queue_d, queue_i = series("queued pairs beside a slow copy: drayd", "ms/s"), series("queued pairs beside a slow copy: dray-iod", "ms/s")
     for n in numbers(args.idle_pairs):
-        with Agent("active_pairs: 2\n".replace("active_pairs: 2\n", "")) as a:
+        with Agent() as a:
             files(a.dir + "/s", n)
             os.mkdir(a.dir + "/d")
             a.get("/settings", json.dumps({"active_pairs": 2}), method="PATCH")
@@ -341,7 +359,7 @@ def past():
 
 def main():
     print(f"{'':<58} {'N':>7} {'':>12} {'':<12} {'to the first':>8}")
-    for name, part in (("session", session), ("online", online), ("idle", idle), ("past", past)):
+    for name, part in (("session", session), ("verbs", verbs), ("online", online), ("idle", idle), ("past", past)):
         if name in args.only.split(","):
             part()
     return 0
