@@ -3,7 +3,7 @@
  * The Prometheus text (version 0.0.4).
  *
  * How many series there are is bounded, however large sessions are: figures of single pairs only of live sessions with at most PAIRS_OF_ONE
- * pairs, PAIRS_IN_ALL together; of sessions, only of live ones, SESSIONS of them, the newest. How many were left out is a figure, too. Counters
+ * pairs, PAIRS_IN_ALL together; of sessions, only of live ones, SESSIONS of them, the newest; of volumes, VOLUMES of them. How many were left out is a figure, too. Counters
  * of single pairs and sessions are those of the document, which outlive the agent; the others begin at its start.
  */
 #include "agent/metrics.h"
@@ -20,6 +20,7 @@
 #define PAIRS_OF_ONE 256
 #define PAIRS_IN_ALL 2048
 #define SESSIONS     1024
+#define VOLUMES      2048
 #define WORDS        64
 
 /* Upper bounds of a blackout. Whole numbers, like all the figures here. */
@@ -285,15 +286,24 @@ static void sessions(FILE *out, const struct agent *a)
 
 /* ---- volumes ---- */
 
+/* One whose figures are shown: `*n` are before it. */
+static bool shows_volume(json_t *volume, size_t *n)
+{
+	return !json_is_true(json_object_get(volume, "hidden")) && (*n)++ < VOLUMES;
+}
+
 static void of_volumes(FILE *out, const struct agent *a, const char *name, const char *type, const char *help, const char *key,
 	const char *inner)
 {
 	const char *volume;
 	json_t *v;
+	size_t n = 0;
 	head(out, name, type, help);
 	json_object_foreach (a->volumes, volume, v) {
+		if (!shows_volume(v, &n))
+			continue;
 		json_t *value = json_object_get(inner ? json_object_get(v, key) : v, inner ? inner : key);
-		if (json_is_integer(value) && !json_is_true(json_object_get(v, "hidden")))
+		if (json_is_integer(value))
 			labelled(out, name, "volume", volume, (uint64_t)json_integer_value(value));
 	}
 }
@@ -306,9 +316,11 @@ static void latency(FILE *out, const struct agent *a)
 		{ "write_p99", "write", "0.99" } };
 	const char *volume;
 	json_t *v;
+	size_t n = 0;
 	head(out, "dray_volume_latency_microseconds", "gauge", "How long applications' requests took, by share of them.");
 	json_object_foreach (a->volumes, volume, v) {
-		for (size_t k = 0; !json_is_true(json_object_get(v, "hidden")) && k < sizeof what / sizeof what[0]; k++) {
+		bool shown = shows_volume(v, &n);
+		for (size_t k = 0; shown && k < sizeof what / sizeof what[0]; k++) {
 			json_t *us = json_object_get(json_object_get(v, "latency_us"), what[k].key);
 			if (!json_is_integer(us))
 				continue;
@@ -332,6 +344,12 @@ static void volumes(FILE *out, const struct agent *a)
 	of_volumes(out, a, "dray_volume_errors_total", "counter", "Requests that failed.", "counters", "errors");
 	of_volumes(out, a, "dray_volume_epoch", "gauge", "Raised by each switch.", "epoch", NULL);
 	latency(out, a);
+	size_t n = 0;
+	const char *name;
+	json_t *v;
+	json_object_foreach (a->volumes, name, v)
+		shows_volume(v, &n);
+	one(out, "dray_left_out_volumes", "gauge", "Volumes without figures of their own here: there are too many.", n > VOLUMES ? n - VOLUMES : 0);
 }
 
 /* ---- the agent ---- */

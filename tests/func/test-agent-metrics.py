@@ -137,5 +137,14 @@ with AgentTest(auto=False, config="active_pairs: 3\n") as t:
     assert one(m, "dray_session_bytes", id=big["id"]) == 300 << 20
     assert not [k for k in m["dray_pair_bytes"] if dict(k)["id"] == big["id"]] and one(m, "dray_left_out_pairs") == 300
     assert one(m, "dray_pairs", state="queued") == 299 and one(m, "dray_queued_pairs", limit="session") == 299
+    # Many volumes: so many have figures, the others are counted.
+    assert one(m, "dray_left_out_volumes") == 0
+    there = len(t.iod.volumes)
+    for i in range(2100):
+        t.iod.add(f"w{i}", f"/nowhere/w{i}", 1 << 20)
+    t.iod.event()
+    t.wait("they are seen", lambda: f"\ndray_left_out_volumes {there + 2100 - 2048}\n" in t.request("GET", "/metrics")[1], 60)
+    m = metrics()
+    assert len(m["dray_volume_size_bytes"]) == len(m["dray_volume_reads_total"]) == 2048
     t.iod.stop()
     t.wait("it is seen", lambda: one(metrics(), "dray_iod_up") == 0)

@@ -59,6 +59,17 @@ with Scratch() as s:
         except ConnectionResetError:
             assert len(bad) > 4 << 20
 
+    # A group as large as it may be, with names as long as they may be, is a call like others.
+    r = Rpc(iod.control)
+    for method, rest in (("switch", {"leg": 2, "epoch": 1}), ("split", {"legs": [2]})):
+        try:
+            r.call(method, token="large", deadline_ms=1000, members=[{"volume": f"{i:05}" + "n" * 123, **rest} for i in range(10000)])
+            raise AssertionError("there is no such volume")
+        except RpcError as e:
+            assert e.kind == "not_found" and e.code == -32001, e
+    assert r.call("status")["volumes"] == 1
+    r.close()
+
     # Many calls at once on one connection are all answered, in whatever order.
     r = Rpc(iod.control)
     ids = {r.send("volume.get", name="v") for _ in range(500)}
