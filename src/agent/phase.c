@@ -60,7 +60,8 @@ const char *pair_phase(const struct pair_run *run)
 		if (run->verifying)
 			return "verifying";
 		return run->view_valid && run->view.source.found && !run->view.source.synced ? "resyncing" : "mirroring";
-	case DRAY_PAIR_COMMITTED: return p->retired.state == DRAY_RETIRED_PENDING ? "retiring" : NULL;
+	case DRAY_PAIR_COMMITTED:
+	case DRAY_PAIR_COMPLETED: return p->retired.state == DRAY_RETIRED_PENDING ? "retiring" : NULL;
 	default: return NULL; /* over, or failed: nothing is going on */
 	}
 }
