@@ -12,7 +12,7 @@ build=$(cd "$1" && pwd)
 vm=$build/vm
 guest=$(scripts/packages.sh guest)
 kernel=linux-image-cloud-amd64
-modules="virtio_pci virtio_blk virtio_scsi virtio_console virtio_net sd_mod scsi_debug loop brd nbd dm-mod dm-flakey dm-snapshot dm-mirror
+modules="virtio_pci virtio_blk nvme virtio_scsi virtio_console virtio_net sd_mod scsi_debug loop brd nbd dm-mod dm-flakey dm-snapshot dm-mirror
   dm-multipath dm-thin-pool md-mod raid1 ext4 crc32c_generic"
 programs="drayd dray-iod dray tests/dray-stamp tests/nbd-holdback tests/vm-guest"
 [ "$(uname -m)" = x86_64 ] || { echo "vm-guest.sh: the machine is an x86_64, $(uname -m) can't make it" >&2; exit 1; }

@@ -78,7 +78,7 @@ int dray_retire_device(const struct dray_retire_order *o, enum dray_retire_kind 
 	struct dray_storage_options options = { .read_only = true, .lock_wait_ns = o->wait_ns };
 	struct dray_storage *st = NULL;
 	struct stat sb;
-	char state_file[200] = "", state[64];
+	char state_file[PATH_MAX] = "", state[64];
 	int fd = open(o->path, O_PATH | O_CLOEXEC);
 	int rc = fd < 0 ? dray_error_errno(err, -errno, "%s", o->path) : dray_retire_same(o, fd, o->path, err);
 	if (!rc && fstat(fd, &sb))

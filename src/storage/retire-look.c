@@ -7,6 +7,7 @@
 
 #include "storage/driver.h"
 #include "storage/identity.h"
+#include "storage/sysfs.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -40,38 +41,33 @@ static void stands(struct dray_retire_facts *f, enum dray_retire_way way, const 
 
 static bool sys_has(dev_t dev, const char *name)
 {
-	char path[160];
-	snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s", major(dev), minor(dev), name);
+	char path[PATH_MAX];
+	snprintf(path, sizeof path, "%s/dev/block/%u:%u/%s", dray_sysfs_root(), major(dev), minor(dev), name);
 	return !access(path, F_OK);
 }
 
-static bool sys_text(dev_t dev, const char *name, char *buf, size_t size)
+/* Which part of the kernel drives the disk: "scsi", "virtio", "nvme" ... 0 or -ENOENT. */
+static int driven_by(dev_t dev, char *buf, size_t size)
 {
-	char path[160];
-	snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s", major(dev), minor(dev), name);
-	FILE *f = fopen(path, "re");
-	bool good = f && fgets(buf, (int)size, f);
-	if (f)
-		fclose(f);
-	if (good)
-		buf[strcspn(buf, "\n")] = 0;
-	return good;
+	char path[PATH_MAX], to[PATH_MAX];
+	snprintf(path, sizeof path, "%s/dev/block/%u:%u/device/subsystem", dray_sysfs_root(), major(dev), minor(dev));
+	ssize_t n = readlink(path, to, sizeof to - 1);
+	if (n <= 0)
+		return -ENOENT;
+	to[n] = 0;
+	snprintf(buf, size, "%s", basename(to));
+	return 0;
 }
 
 int dray_retire_scsi_state(uint64_t device, char *buf, size_t size)
 {
 	dev_t dev = (dev_t)device;
-	char path[160], to[PATH_MAX];
-	snprintf(path, sizeof path, "/sys/dev/block/%u:%u/device/subsystem", major(dev), minor(dev));
-	ssize_t n = readlink(path, to, sizeof to - 1);
-	if (n <= 0)
-		return -ENOENT;
-	to[n] = 0;
+	char by[64];
 	/* An NVMe namespace has a device with a state, too, which is another matter. */
-	if (strcmp(basename(to), "scsi"))
+	if (driven_by(dev, by, sizeof by) || strcmp(by, "scsi"))
 		return -ENOENT;
-	snprintf(buf, size, "/sys/dev/block/%u:%u/device/state", major(dev), minor(dev));
-	return access(buf, F_OK) ? -ENOENT : 0;
+	int n = snprintf(buf, size, "%s/dev/block/%u:%u/device/state", dray_sysfs_root(), major(dev), minor(dev));
+	return n < 0 || (size_t)n >= size || access(buf, F_OK) ? -ENOENT : 0;
 }
 
 static bool is_lv(const char *uuid)
@@ -84,34 +80,51 @@ static bool is_lv(const char *uuid)
 	return true;
 }
 
+static enum dray_retire_kind kind_of_disk(dev_t dev)
+{
+	char uuid[200], state[PATH_MAX], by[64];
+	if (sys_has(dev, "dm")) {
+		if (dray_sysfs_text(dev, "dm/uuid", uuid, sizeof uuid))
+			return DRAY_RETIRE_KIND_DM;
+		return is_lv(uuid)                  ? DRAY_RETIRE_KIND_LV :
+			!strncmp(uuid, "mpath-", 6) ? DRAY_RETIRE_KIND_MULTIPATH :
+						      DRAY_RETIRE_KIND_DM;
+	}
+	if (sys_has(dev, "loop/backing_file"))
+		return DRAY_RETIRE_KIND_LOOP;
+	if (major(dev) == NBD_MAJOR)
+		return DRAY_RETIRE_KIND_KERNEL_NBD;
+	if (sys_has(dev, "md"))
+		return DRAY_RETIRE_KIND_MD;
+	if (!dray_retire_scsi_state(dev, state, sizeof state))
+		return DRAY_RETIRE_KIND_SCSI;
+	/* "nvme-subsystem": one that the kernel reaches by several paths. */
+	if (!driven_by(dev, by, sizeof by) && (!strcmp(by, "virtio") || !strcmp(by, "nvme") || !strcmp(by, "nvme-subsystem")))
+		return DRAY_RETIRE_KIND_DISK;
+	return DRAY_RETIRE_KIND_DEVICE;
+}
+
+enum dray_retire_kind dray_retire_kind_of_device(uint64_t device)
+{
+	dev_t disk;
+	if (dray_sysfs_disk((dev_t)device, &disk))
+		return kind_of_disk((dev_t)device);
+	/* What is true of the whole is so of its parts: the flag of a partition of a loop device would hit whatever is attached next. */
+	enum dray_retire_kind kind = kind_of_disk(disk);
+	return kind == DRAY_RETIRE_KIND_SCSI || kind == DRAY_RETIRE_KIND_DISK ? DRAY_RETIRE_KIND_PARTITION : kind;
+}
+
 int dray_retire_kind_of_fd(int fd, enum dray_retire_kind *kind)
 {
 	struct stat st;
-	char uuid[200], state[160];
 	if (fstat(fd, &st))
 		return -errno;
-	if (S_ISREG(st.st_mode)) {
+	if (S_ISREG(st.st_mode))
 		*kind = DRAY_RETIRE_KIND_FILE;
-		return 0;
-	}
-	if (!S_ISBLK(st.st_mode))
-		return -EINVAL;
-	dev_t dev = st.st_rdev;
-	if (sys_has(dev, "partition"))
-		*kind = DRAY_RETIRE_KIND_PARTITION;
-	else if (sys_text(dev, "dm/uuid", uuid, sizeof uuid))
-		*kind = is_lv(uuid)                       ? DRAY_RETIRE_KIND_LV :
-			!strncmp(uuid, "mpath-", 6) ? DRAY_RETIRE_KIND_MULTIPATH :
-			!strncmp(uuid, "part", 4)   ? DRAY_RETIRE_KIND_PARTITION :
-						      DRAY_RETIRE_KIND_DISK;
-	else if (sys_has(dev, "loop/backing_file") || major(dev) == NBD_MAJOR)
-		*kind = DRAY_RETIRE_KIND_LOOP;
-	else if (sys_has(dev, "md"))
-		*kind = DRAY_RETIRE_KIND_MD;
-	else if (!dray_retire_scsi_state(dev, state, sizeof state))
-		*kind = DRAY_RETIRE_KIND_SCSI;
+	else if (S_ISBLK(st.st_mode))
+		*kind = dray_retire_kind_of_device(st.st_rdev);
 	else
-		*kind = DRAY_RETIRE_KIND_DISK;
+		return -EINVAL;
 	return 0;
 }
 

@@ -9,7 +9,9 @@
  *  - it must not be undone by somebody within minutes: multipathd makes a map writable again at its next reload;
  *  - it must not outlast the storage and hit the next one: BLKROSET stays on a loop device that is detached and attached to
  *    another file;
- *  - it need not last over a restart of the host, but then the table says so.
+ *  - it need not last over a restart of the host, but then the table says so;
+ *  - a test has to have done it to such a storage. What none ever did is refused, with what to do instead: so the kinds with none
+ *    but refusals.
  */
 #include "storage/retire.h"
 
@@ -38,6 +40,10 @@ static const char *const kinds[] = {
 #define NO_DELETE NO("a device can't be deleted")
 #define NO_RENAME NO("a device has no name of its own")
 #define NO_OFFLINE NO("the kernel has no way to take such a device offline")
+/* Of a kind that dray leaves alone, in no way. */
+#define NONE_OF_IT(why) { \
+	[DRAY_RETIRE_NONE] = NOTHING, [DRAY_RETIRE_READ_ONLY] = NO(why), [DRAY_RETIRE_OFFLINE] = NO(why), [DRAY_RETIRE_DISCARD] = NO(why), \
+	[DRAY_RETIRE_ZERO] = NO(why), [DRAY_RETIRE_DELETE] = NO(why), [DRAY_RETIRE_RENAME] = NO(why) }
 
 static const struct dray_retire_cell whole[DRAY_RETIRE_KIND_COUNT][DRAY_RETIRE_COUNT] = {
 	[DRAY_RETIRE_KIND_FILE] = {
@@ -90,27 +96,8 @@ static const struct dray_retire_cell whole[DRAY_RETIRE_KIND_COUNT][DRAY_RETIRE_C
 	[DRAY_RETIRE_KIND_LOOP] = {
 		[DRAY_RETIRE_NONE] = NOTHING,
 		[DRAY_RETIRE_READ_ONLY] = NO("the device would stay read-only for whatever is attached to it next"),
-		[DRAY_RETIRE_OFFLINE] = NO("what set it up takes it away: losetup --detach, nbd-client -d"),
-		[DRAY_RETIRE_DISCARD] = YES("all its blocks are given back (BLKDISCARD): of a loop device, a hole in its file", "yes"),
-		[DRAY_RETIRE_ZERO] = ZEROED,
-		[DRAY_RETIRE_DELETE] = NO_DELETE,
-		[DRAY_RETIRE_RENAME] = NO_RENAME,
-	},
-	[DRAY_RETIRE_KIND_MD] = {
-		[DRAY_RETIRE_NONE] = NOTHING,
-		[DRAY_RETIRE_READ_ONLY] = YES("the kernel takes no more writes through it (BLKROSET)",
-			"no: until the array is assembled again"),
-		[DRAY_RETIRE_OFFLINE] = NO("an array is stopped by whoever set it up: mdadm --stop"),
-		[DRAY_RETIRE_DISCARD] = UNMAPPED,
-		[DRAY_RETIRE_ZERO] = ZEROED,
-		[DRAY_RETIRE_DELETE] = NO_DELETE,
-		[DRAY_RETIRE_RENAME] = NO_RENAME,
-	},
-	[DRAY_RETIRE_KIND_MULTIPATH] = {
-		[DRAY_RETIRE_NONE] = NOTHING,
-		[DRAY_RETIRE_READ_ONLY] = NO("multipathd makes it writable again when a path comes or goes"),
-		[DRAY_RETIRE_OFFLINE] = NO("its paths are multipathd's"),
-		[DRAY_RETIRE_DISCARD] = UNMAPPED,
+		[DRAY_RETIRE_OFFLINE] = NO("what set it up takes it away: losetup --detach"),
+		[DRAY_RETIRE_DISCARD] = YES("all its blocks are given back (BLKDISCARD): a hole in its file", "yes"),
 		[DRAY_RETIRE_ZERO] = ZEROED,
 		[DRAY_RETIRE_DELETE] = NO_DELETE,
 		[DRAY_RETIRE_RENAME] = NO_RENAME,
@@ -124,6 +111,11 @@ static const struct dray_retire_cell whole[DRAY_RETIRE_KIND_COUNT][DRAY_RETIRE_C
 		[DRAY_RETIRE_DELETE] = NO("the protocol has no such request"),
 		[DRAY_RETIRE_RENAME] = NO("the protocol has no such request"),
 	},
+	[DRAY_RETIRE_KIND_KERNEL_NBD] = NONE_OF_IT("not supported: name the export by its nbd: URI, or retire it at its server"),
+	[DRAY_RETIRE_KIND_MD] = NONE_OF_IT("not supported: stop it (mdadm --stop) and wipe its members by hand"),
+	[DRAY_RETIRE_KIND_MULTIPATH] = NONE_OF_IT("not supported: flush its map (multipath -f), or retire it at its storage array"),
+	[DRAY_RETIRE_KIND_DM] = NONE_OF_IT("not supported: take it down (dmsetup remove) and wipe what it is made of by hand"),
+	[DRAY_RETIRE_KIND_DEVICE] = NONE_OF_IT("not supported: it is of a kind that dray does not know"),
 	[DRAY_RETIRE_KIND_OTHER] = {
 		[DRAY_RETIRE_NONE] = NOTHING,
 		[DRAY_RETIRE_READ_ONLY] = NO("it can only be written to"),
@@ -169,7 +161,9 @@ const char *dray_retire_kind_word(enum dray_retire_kind kind)
 const struct dray_retire_cell *dray_retire_cell(enum dray_retire_kind kind, bool slice, enum dray_retire_way way)
 {
 	assert(kind < DRAY_RETIRE_KIND_COUNT && way < DRAY_RETIRE_COUNT);
-	return slice ? &part[way] : &whole[kind][way];
+	/* What may not be written as a whole may not be in a part. */
+	const struct dray_retire_cell *all = &whole[kind][way];
+	return slice && !(part[way].does && all->no) ? &part[way] : all;
 }
 
 bool dray_retire_destroys(enum dray_retire_way way)

@@ -283,6 +283,22 @@ static int same(struct wipe *w, const struct dray_storage_info *info)
 	return 0;
 }
 
+/* What validation refused, or would have. */
+static int allowed(struct wipe *w)
+{
+	const struct dray_retire_order *o = w->o;
+	enum dray_retire_kind kind;
+	int fd = open(w->path, O_PATH | O_CLOEXEC);
+	int rc = fd < 0 ? -errno : dray_retire_kind_of_fd(fd, &kind);
+	if (fd >= 0)
+		close(fd);
+	if (rc)
+		return dray_error_errno(w->err, rc, "%s", w->path);
+	const char *no = dray_retire_cell(kind, o->offset || o->length, o->way)->no;
+	return no ? dray_error_kind(w->err, -ENOTSUP, "retire", "%s (%s) can't be retired by \"%s\": %s", w->path,
+			    dray_retire_kind_word(kind), dray_retire_word(o->way), no) : 0;
+}
+
 static int open_it(struct wipe *w)
 {
 	const struct dray_retire_order *o = w->o;
@@ -300,6 +316,8 @@ static int open_it(struct wipe *w)
 		rc = dray_storage_probe(w->path, &look, &info, w->err);
 		if (!rc)
 			rc = same(w, &info);
+		if (!rc)
+			rc = allowed(w);
 	}
 	if (!rc && plain && !o->offset && !o->length)
 		rc = wait_until_free(w);

@@ -32,9 +32,10 @@ enum dray_retire_way {
 };
 
 #define DRAY_RETIRE_KINDS(X) \
-	X(FILE, "regular file") X(LV, "LVM logical volume") X(SCSI, "SCSI or SATA disk") X(DISK, "other disk") \
-	X(PARTITION, "partition") X(LOOP, "loop or kernel NBD device") X(MD, "md array") X(MULTIPATH, "multipath device") \
-	X(NBD, "NBD export") X(OTHER, "other storage")
+	X(FILE, "regular file") X(LV, "LVM logical volume") X(SCSI, "SCSI or SATA disk") X(DISK, "virtio or NVMe disk") \
+	X(PARTITION, "partition of a disk") X(LOOP, "loop device") X(NBD, "NBD export") X(KERNEL_NBD, "kernel NBD device") \
+	X(MD, "md array") X(MULTIPATH, "multipath device") X(DM, "other device-mapper device") X(DEVICE, "other block device") \
+	X(OTHER, "other storage")
 
 enum dray_retire_kind {
 #define X(name, word) DRAY_RETIRE_KIND_##name,
@@ -55,7 +56,8 @@ struct dray_retire_cell {
 	const char *does;  /* what is done, a phrase; NULL where it can't */
 	const char *lasts; /* over a restart of the host: "yes", or what becomes of it */
 };
-/* `slice`: of a part of such a storage. Every cell of NONE is possible and does nothing. */
+/* `slice`: of a part of such a storage. Every cell of NONE is possible and does nothing. A cell is possible only where a test does
+ * it on such a storage: docs/RETIRE.md names the test, tests/func/test-retire-doc.sh holds that together. */
 const struct dray_retire_cell *dray_retire_cell(enum dray_retire_kind kind, bool slice, enum dray_retire_way way);
 /* discard, zero, delete: the data can't come back. */
 bool dray_retire_destroys(enum dray_retire_way way);
@@ -150,6 +152,8 @@ bool dray_retire_is_lv(const char *identity);
 void dray_retire_lvm_look(struct dray_retire_facts *facts);
 /* The SCSI disk's file in /sys that says running or offline. 0, or -ENOENT: it is no such disk. `dev` is a dev_t. */
 int dray_retire_scsi_state(uint64_t dev, char *buf, size_t size);
+/* The kind of a block device, by what /sys has of it (storage/sysfs.h). `dev` is a dev_t. */
+enum dray_retire_kind dray_retire_kind_of_device(uint64_t dev);
 /* The kind of an open file or device. */
 int dray_retire_kind_of_fd(int fd, enum dray_retire_kind *kind);
 /* The identity of what is open there is the order's: 0, or -ESTALE "replaced". Slices are not looked at. */

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
+# Shows: regular-file: read-only offline discard zero delete rename
 """Files that were migrated are retired in each way: by the document after the commit, and by command; never before, never what is another's."""
 import os
 import sys

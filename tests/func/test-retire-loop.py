@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
+# Shows: loop-device: discard zero
+# Shows: loop-device-slice: discard zero
 """Block devices are retired: a loop device in each way that it has, a partition of one, and what it has not is refused."""
 import ctypes
 import fcntl
@@ -68,7 +70,7 @@ with Scratch() as s:
                 assert os.stat(file).st_blocks * 512 < MiB
             assert content(s.path(f"t-{way}")) == before
 
-        # A partition: nothing of the disk beside it, and the kernel forgets that it is read-only with the partition.
+        # A part of it: nothing of the device beside it; and what the whole can't be asked for, a part can't.
         file = s.file("parted", 8 * MiB, True)
         before = content(file)
         dev = attach(file, "--partscan")
@@ -78,13 +80,26 @@ with Scratch() as s:
         if not os.path.exists(second):
             print("partitions of loop devices don't appear here: not looked at")
         else:
-            for way, part in (("read-only", first), ("zero", second)):
+            for way, part in (("discard", first), ("zero", second)):
                 a.json("migrate", part, s.file(f"t-part-{way}", 2 * MiB), "--name", f"part-{way}")
-                problem = a.json("retire", f"part-{way}", "--how", "delete", "--yes", status=3)
-                assert problem["errors"][0]["legal"] == "none, read-only, discard or zero", problem
+                for bad in ("delete", "read-only"):
+                    problem = a.json("retire", f"part-{way}", "--how", bad, "--yes", status=3)
+                    assert problem["errors"][0]["legal"] == LEGAL, problem
                 a.run("retire", f"part-{way}", "--how", way, "--yes")
-            assert is_read_only(first) and not is_read_only(second) and not is_read_only(dev)
-            assert content(dev) == before[:4 * MiB] + bytes(2 * MiB) + before[6 * MiB:]
+            assert not is_read_only(first) and not is_read_only(second) and not is_read_only(dev)
+            assert content(dev) == before[:MiB] + bytes(2 * MiB) + before[3 * MiB:4 * MiB] + bytes(2 * MiB) + before[6 * MiB:]
+
+        # Slices: not one byte beside them.
+        file = s.file("sliced", 8 * MiB, True)
+        before = content(file)
+        dev = attach(file)
+        for way, at in (("discard", MiB + 512), ("zero", 4 * MiB + 512)):
+            a.spec({"name": f"slice-{way}", "switch": {"retire": way}, "pairs": [
+                {"source": {"resource": dev, "offset": at, "length": MiB}, "target": s.file(f"t-slice-{way}", MiB)}]})
+            got = wait_for("the slice", lambda: (d := a.show(f"slice-{way}"))["finished"] and d)
+            assert got["pairs"][0]["retired"]["state"] == "done", got
+            before = before[:at] + bytes(MiB) + before[at + MiB:]
+            assert content(dev) == before, way
 
         # Somebody has it open without holding it, as a hypervisor does.
         file = s.file("open", 4 * MiB, True)

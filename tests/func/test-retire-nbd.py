@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
+# Shows: NBD-export: discard zero
 """NBD exports are retired by zeroes and by discards; the zeroes are flushed; what fails is told and tried again; what is interrupted goes on
 from where it was; what the server can't do is refused when the session is submitted."""
 import os

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
+# Shows: regular-file-slice: discard zero
+# Shows: NBD-export-slice: discard zero
 """Slices of one storage are retired: not one byte of their neighbours changes, in use or not; what would reach further is refused."""
 import os
 import sys
@@ -50,3 +52,19 @@ with Scratch() as s:
             assert os.stat(disk).st_blocks * 512 < 5 * MiB  # something was given back
         assert a.json("retire", way, "--how", "delete", "--yes", status=3)["errors"][0]["code"] == "retire"
         assert os.path.exists(disk)
+
+    # Of NBD exports; the server loses what was not flushed.
+    for way in ("zero", "discard"):
+        name = f"nbd-{way}"
+        s.file(name + ".img", 6 * MiB, True)
+        server = s.holdback(name, 6 * MiB)
+        before = content(server.file)
+        doc = {"name": name, "switch": {"retire": way}, "pairs": [{"source": part(server.uri, (MiB + 512, MiB)), "target": s.file(f"t-{name}", MiB)}]}
+        problem = a.spec({**doc, "switch": {"retire": "delete"}}, status=3)
+        assert [(e["code"], e["legal"]) for e in problem["errors"]] == [("retire", "none, discard or zero")], problem
+        a.spec(doc)
+        got = wait_for("it is retired", lambda: (d := a.show(name))["finished"] and d)
+        assert got["pairs"][0]["retired"]["state"] == "done", got
+        server.kill()
+        assert content(server.file) == blank(before, (MiB + 512, MiB)), way
+        assert content(s.path(f"t-{name}")) == before[MiB + 512:2 * MiB + 512]

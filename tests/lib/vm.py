@@ -77,7 +77,7 @@ class Disk:
     def options(self):
         # Two disks can't have one node name; a disk that is attached twice (two paths) can.
         node = f"n-{self.name}"
-        device = {"virtio": "virtio-blk-pci", "scsi": "scsi-hd"}[self.bus]
+        device = {"virtio": "virtio-blk-pci", "scsi": "scsi-hd", "nvme": "nvme"}[self.bus]
         words = [device, f"drive={node}", f"id=d-{self.name}"]
         if self.bus == "scsi":
             words.append("bus=scsi0.0")

@@ -17,12 +17,16 @@ static const struct {
 	{ "regular file", "none read-only offline discard zero delete rename", "" },
 	{ "LVM logical volume", "none read-only offline discard zero delete rename", "" },
 	{ "SCSI or SATA disk", "none read-only offline discard zero", "read-only offline" },
-	{ "other disk", "none read-only discard zero", "read-only" },
-	{ "partition", "none read-only discard zero", "read-only" },
-	{ "loop or kernel NBD device", "none discard zero", "" },
-	{ "md array", "none read-only discard zero", "read-only" },
-	{ "multipath device", "none discard zero", "" },
+	{ "virtio or NVMe disk", "none read-only discard zero", "read-only" },
+	{ "partition of a disk", "none read-only discard zero", "read-only" },
+	{ "loop device", "none discard zero", "" },
 	{ "NBD export", "none discard zero", "" },
+	/* Nobody ever saw these work. */
+	{ "kernel NBD device", "none", "" },
+	{ "md array", "none", "" },
+	{ "multipath device", "none", "" },
+	{ "other device-mapper device", "none", "" },
+	{ "other block device", "none", "" },
 	{ "other storage", "none discard zero", "" },
 };
 
@@ -53,12 +57,13 @@ static void every_cell(void **state)
 	}
 }
 
-/* A part of whatever it is of: only what stays inside of it. */
+/* A part of whatever it is of: only what stays inside of it, and only where the whole may be written. */
 static void every_cell_of_slices(void **state)
 {
 	for (unsigned k = 0; k < DRAY_RETIRE_KIND_COUNT; k++)
 		for (unsigned w = 0; w < DRAY_RETIRE_COUNT; w++)
-			assert_true(among("none discard zero", dray_retire_word(w)) == !dray_retire_cell(k, true, w)->no);
+			assert_true((among("none discard zero", dray_retire_word(w)) && among(expected[k].possible, dray_retire_word(w))) ==
+				    !dray_retire_cell(k, true, w)->no);
 }
 
 static void words(void **state)
@@ -88,9 +93,32 @@ static void what_stands_against_it(void **state)
 	assert_string_equal(dray_retire_legal(&f, buf, sizeof buf), "none, discard or zero");
 	assert_true(dray_retire_possible(&f, DRAY_RETIRE_RENAME, &err) < 0);
 	assert_non_null(strstr(err.text, "/srv/a (a slice)"));
-	f = (struct dray_retire_facts){ .kind = DRAY_RETIRE_KIND_MULTIPATH, .path = "/dev/mapper/a" };
+	f = (struct dray_retire_facts){ .kind = DRAY_RETIRE_KIND_LOOP, .path = "/dev/loop0" };
 	snprintf(f.no[DRAY_RETIRE_DISCARD], sizeof f.no[0], "it takes no discards");
 	assert_string_equal(dray_retire_legal(&f, buf, sizeof buf), "none or zero");
+}
+
+/* What dray leaves alone is refused in each way, whole and in part, with what to do instead. */
+static void left_alone(void **state)
+{
+	static const struct { enum dray_retire_kind kind; const char *does; } kinds[] = {
+		{ DRAY_RETIRE_KIND_MD, "mdadm --stop" }, { DRAY_RETIRE_KIND_MULTIPATH, "multipath -f" },
+		{ DRAY_RETIRE_KIND_KERNEL_NBD, "nbd: URI" }, { DRAY_RETIRE_KIND_DM, "dmsetup remove" },
+		{ DRAY_RETIRE_KIND_DEVICE, "does not know" },
+	};
+	for (size_t i = 0; i < 2 * sizeof kinds / sizeof kinds[0]; i++) {
+		struct dray_retire_facts f = { .kind = kinds[i / 2].kind, .slice = i % 2, .path = "/dev/x" };
+		char buf[300];
+		assert_string_equal(dray_retire_legal(&f, buf, sizeof buf), "none");
+		for (unsigned w = DRAY_RETIRE_READ_ONLY; w < DRAY_RETIRE_COUNT; w++) {
+			struct dray_error err = DRAY_ERROR_INIT;
+			assert_true(dray_retire_possible(&f, w, &err) < 0);
+			assert_string_equal(err.kind, "retire");
+			assert_non_null(strstr(err.text, f.slice ? "(a slice" : dray_retire_kind_word(f.kind)));
+			if (!f.slice || w == DRAY_RETIRE_ZERO || w == DRAY_RETIRE_DISCARD)
+				assert_non_null(strstr(err.text, kinds[i / 2].does));
+		}
+	}
 }
 
 static void plans(void **state)
@@ -109,6 +137,7 @@ int main(void)
 		cmocka_unit_test(every_cell_of_slices),
 		cmocka_unit_test(words),
 		cmocka_unit_test(what_stands_against_it),
+		cmocka_unit_test(left_alone),
 		cmocka_unit_test(plans),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

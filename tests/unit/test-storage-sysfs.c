@@ -16,6 +16,7 @@
 #include "storage-help.h"
 #include "storage/busy.h"
 #include "storage/identity.h"
+#include "storage/retire.h"
 #include "storage/sysfs.h"
 
 static char root[128], dev_root[160];
@@ -231,8 +232,85 @@ static void built(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* ---- what kind of storage it is to whoever retires it ---- */
+
+static void driven(const char *folder, const char *subsystem)
+{
+	char link[400], to[300];
+	snprintf(link, sizeof link, "%s/devices/%s/device/subsystem", root, folder);
+	make_dirs(link);
+	snprintf(to, sizeof to, "../../../bus/%s", subsystem);
+	assert_int_equal(symlink(to, link), 0);
+}
+
+static const char *kind_of(unsigned major_no, unsigned minor_no)
+{
+	return dray_retire_kind_word(dray_retire_kind_of_device(makedev(major_no, minor_no)));
+}
+
+static void partition(const char *folder, const char *number)
+{
+	device(folder, number, "2048");
+	file(folder, "partition", "1");
+	file(folder, "start", "2048");
+}
+
+static void kinds(void **state)
+{
+	device("sda", "8:0", "204800");
+	driven("sda", "scsi");
+	file("sda", "device/state", "running");
+	partition("sda/sda1", "8:1");
+	device("vda", "254:0", "204800");
+	driven("vda", "virtio");
+	partition("vda/vda1", "254:1");
+	device("nvme0n1", "259:0", "204800");
+	driven("nvme0n1", "nvme");
+	file("nvme0n1", "device/state", "live");
+	device("nvme1n1", "259:1", "204800");
+	driven("nvme1n1", "nvme-subsystem");
+	device("loop0", "7:0", "204800");
+	file("loop0", "loop/backing_file", "/srv/a");
+	partition("loop0/loop0p1", "259:2");
+	device("nbd0", "43:0", "204800");
+	partition("nbd0/nbd0p1", "43:1");
+	device("md0", "9:0", "204800");
+	file("md0", "md/level", "raid1");
+	partition("md0/md0p1", "259:3");
+	device("dm-0", "253:0", "204800");
+	file("dm-0", "dm/uuid", "LVM-0123456789abcdefghijklmnopqrstuv0123456789abcdefghijklmnopqrstuv");
+	device("dm-1", "253:1", "204800");
+	file("dm-1", "dm/uuid", "LVM-0123456789abcdefghijklmnopqrstuv0123456789abcdefghijklmnopqrstuv-tpool");
+	device("dm-2", "253:2", "204800");
+	file("dm-2", "dm/uuid", "mpath-36001405");
+	device("dm-3", "253:3", "204800");
+	file("dm-3", "dm/uuid", "part1-mpath-36001405");
+	device("dm-4", "253:4", "204800");
+	file("dm-4", "dm/uuid", "CRYPT-LUKS2-0011-x");
+	device("dm-5", "253:5", "204800");
+	file("dm-5", "dm/name", "nameless"); /* dmsetup gives no uuid unless asked to */
+	device("zram0", "251:0", "204800");
+	device("sdx", "8:240", "204800");
+	driven("sdx", "scsi"); /* without a state */
+
+	static const struct { unsigned major, minor; const char *kind; } expected[] = {
+		{ 8, 0, "SCSI or SATA disk" }, { 8, 1, "partition of a disk" }, { 254, 0, "virtio or NVMe disk" },
+		{ 254, 1, "partition of a disk" }, { 259, 0, "virtio or NVMe disk" }, { 259, 1, "virtio or NVMe disk" },
+		{ 7, 0, "loop device" }, { 259, 2, "loop device" }, { 43, 0, "kernel NBD device" }, { 43, 1, "kernel NBD device" },
+		{ 9, 0, "md array" }, { 259, 3, "md array" }, { 253, 0, "LVM logical volume" },
+		{ 253, 1, "other device-mapper device" }, { 253, 2, "multipath device" }, { 253, 3, "other device-mapper device" },
+		{ 253, 4, "other device-mapper device" }, { 253, 5, "other device-mapper device" },
+		{ 251, 0, "other block device" }, { 8, 240, "other block device" }, { 99, 1, "other block device" },
+	};
+	for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++)
+		if (strcmp(kind_of(expected[i].major, expected[i].minor), expected[i].kind))
+			fail_msg("%u:%u is \"%s\", should be \"%s\"", expected[i].major, expected[i].minor,
+				kind_of(expected[i].major, expected[i].minor), expected[i].kind);
+	clear();
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(scsi), T(renumbered), T(built) };
+	const struct CMUnitTest tests[] = { T(kinds), T(scsi), T(renumbered), T(built) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

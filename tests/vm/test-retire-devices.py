@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
+# Shows: LVM-logical-volume: read-only offline discard zero delete rename
+# Shows: SCSI-or-SATA-disk: read-only offline discard zero
+# Shows: partition-of-a-disk: read-only discard zero
 """Every way of retiring a logical volume, a SCSI disk and a partition, on real ones: what docs/RETIRE.md says of each is so, at once and after a reboot, and
 the neighbours on the same disk are not touched."""
 import os
