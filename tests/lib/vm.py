@@ -146,7 +146,8 @@ class Machine:
                      "-device", "virtio-net-pci,netdev=net,romfile="]
         from_ = time.monotonic()
         log = self.s.path("console.log")
-        self.console = os.path.getsize(log) if os.path.exists(log) else 0
+        with open(log, "ab") as f:  # qemu may take its time to make it
+            self.console = f.tell()
         self.process = self.s.start(*args, log="qemu.log", pass_fds=[theirs.fileno()])
         theirs.close()
         self.port, self.buffer = ours, b""
