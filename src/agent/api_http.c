@@ -176,10 +176,14 @@ static json_t *volumes_for(struct api *api, const struct api_call *call)
 	return volumes;
 }
 
-/* The sources that the verb is to retire: which they are only the core knows, and a look may block. */
-static void look_at_retire(struct api *api, struct api_call *call)
+/* The sources that the verb is to retire, or that switch.retire would be for: which they are only the core knows, and a look may block. */
+static void look_at_retire(struct api *api, struct api_call *call, const char *verb)
 {
-	struct api_call *ask = api_call_new("LOOK", call->path);
+	char *path;
+	if (asprintf(&path, "%s%s", call->path, verb) < 0)
+		abort();
+	struct api_call *ask = api_call_new("LOOK", path);
+	free(path);
 	api_call_run(api, ask);
 	if (ask->status == 200)
 		retire_look_asked(call, ask->answer, api->allow_faults);
@@ -219,7 +223,9 @@ static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *
 		}
 	}
 	if (post && is_retire(call))
-		look_at_retire(api, call);
+		look_at_retire(api, call, "");
+	if (!strcmp(call->method, "PATCH") && !strncmp(call->path, "/sessions/", 10) && json_object_get(call->body, "switch.retire"))
+		look_at_retire(api, call, "/set");
 	if (post && !strcmp(call->path, "/volumes")) {
 		json_t *r = json_object_get(call->body, "resource");
 		json_t *name = json_is_object(r) ? json_object_get(r, "resource") : r;

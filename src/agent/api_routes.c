@@ -83,7 +83,9 @@ void api_sessions(struct agent *a, struct api_call *call)
 		return;
 	}
 	int v = dray_verb_from_word(verb);
-	if (v < 0 || v == DRAY_VERB_SET)
+	if (v == DRAY_VERB_SET && is(call, "LOOK"))
+		api_reply(call, 200, retire_all_sources(a, job));
+	else if (v < 0 || v == DRAY_VERB_SET)
 		api_problem(call, 404, 4, "not_found", "there is no verb %s", verb);
 	else if (v == DRAY_VERB_RETIRE && is(call, "LOOK")) /* of our own threads: no method of HTTP */
 		api_reply(call, 200, retire_sources(job));

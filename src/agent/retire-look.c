@@ -96,13 +96,21 @@ void retire_look_asked(struct api_call *call, const json_t *sources, bool allow_
 		struct retire_look *l = &call->looks[call->n_looks++];
 		struct dray_retire_look look = { .resource = text(source, "resource"), .offset = number(source, "offset"),
 			.length = number(source, "length"), .allow_faults = allow_faults, .session = text(source, "session"),
-			.identity = text(source, "identity") };
+			.identity = text(source, "identity"), .no_connect = json_object_get(source, "can_discard") != NULL,
+			.can_discard = json_is_true(json_object_get(source, "can_discard")) };
 		l->pair = (unsigned)number(source, "pair");
 		l->rc = dray_retire_look(&look, &l->facts, &l->err);
 	}
 }
 
 /* ---- the core ---- */
+
+static json_t *source_json(const struct job *job, const struct dray_pair *p)
+{
+	return json_pack("{s:i, s:s, s:s, s:s, s:I, s:I}", "pair", (int)p->id, "session", job->s->id, "resource", p->origin.resource,
+		"identity", p->origin.identity ? p->origin.identity : "", "offset", (json_int_t)p->origin.offset, "length",
+		(json_int_t)p->origin.length);
+}
 
 json_t *retire_sources(const struct job *job)
 {
@@ -112,9 +120,42 @@ json_t *retire_sources(const struct job *job)
 		if (dray_verb_legal(DRAY_VERB_RETIRE, p->state) != DRAY_LEGAL || !p->origin.resource ||
 			p->retired.state == DRAY_RETIRED_PENDING)
 			continue;
-		json_array_append_new(list,
-			json_pack("{s:i, s:s, s:s, s:s, s:I, s:I}", "pair", (int)p->id, "session", job->s->id, "resource",
-				p->origin.resource, "identity", p->origin.identity ? p->origin.identity : "", "offset", (json_int_t)p->origin.offset, "length", (json_int_t)p->origin.length));
+		json_array_append_new(list, source_json(job, p));
+	}
+	return list;
+}
+
+/* switch.retire would be for its source. */
+static bool may_still_commit(const struct dray_pair *p)
+{
+	return p->state != DRAY_PAIR_COMMITTED && p->state != DRAY_PAIR_COMPLETED && p->state != DRAY_PAIR_CANCELED;
+}
+
+/* A leg, of a hidden volume too, that is the storage. */
+static const json_t *leg_by_identity(const struct agent *a, const char *identity)
+{
+	const char *name;
+	size_t k;
+	json_t *v, *leg;
+	json_object_foreach (a->volumes, name, v)
+		json_array_foreach (json_object_get(v, "legs"), k, leg)
+			if (!strcmp(text(leg, "identity"), identity))
+				return leg;
+	return NULL;
+}
+
+json_t *retire_all_sources(const struct agent *a, const struct job *job)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; job->s->mode == DRAY_MODE_MOVE && i < job->s->n_pairs; i++) {
+		const struct dray_pair *p = &job->s->pairs[i];
+		if (!may_still_commit(p) || !p->origin.resource)
+			continue;
+		json_t *source = source_json(job, p);
+		const json_t *leg = p->origin.identity ? leg_by_identity(a, p->origin.identity) : NULL;
+		if (leg) /* dray-iod has it, and says what it can */
+			json_object_set_new(source, "can_discard", json_boolean(json_is_true(json_object_get(leg, "can_discard"))));
+		json_array_append_new(list, source);
 	}
 	return list;
 }
@@ -141,10 +182,9 @@ void retire_note_origin(const struct agent *a, struct dray_pair *p, int leg_id)
 	set_origin(&p->origin, resource, offset, length, text(leg, "identity"), a->boot_id);
 }
 
-static void check_how(const struct dray_session *s, size_t i, const struct retire_look *l, struct dray_problems *problems)
+static void check_how(const struct dray_session *s, size_t i, const char *how, const struct retire_look *l, struct dray_problems *problems)
 {
 	const struct dray_pair *p = &s->pairs[i];
-	const char *how = dray_retire_how(s);
 	char pointer[48], legal[200];
 	struct dray_error err;
 	snprintf(pointer, sizeof pointer, "/pairs/%zu/source", i);
@@ -164,6 +204,11 @@ static void check_how(const struct dray_session *s, size_t i, const struct retir
 			dray_retire_legal(&l->facts, legal, sizeof legal), "pair %u: %s", p->id, err.text);
 }
 
+static void refuse_copy(const char *how, struct dray_problems *problems)
+{
+	dray_problems_add(problems, "/switch/retire", 0, "retire", how, "none", "the source of a copy stays in use: it can't be retired");
+}
+
 void retire_validate(struct agent *a, struct dray_session *s, size_t i, const struct probe_set *probes,
 	struct dray_problems *problems)
 {
@@ -177,12 +222,49 @@ void retire_validate(struct agent *a, struct dray_session *s, size_t i, const st
 		return;
 	if (s->mode == DRAY_MODE_COPY) {
 		if (i == 0)
-			dray_problems_add(problems, "/switch/retire", 0, "retire", dray_retire_how(s), "none",
-				"the source of a copy stays in use: it can't be retired");
+			refuse_copy(dray_retire_how(s), problems);
 		return;
 	}
 	if (probes->pairs[i].retire)
-		check_how(s, i, probes->pairs[i].retire, problems);
+		check_how(s, i, dray_retire_how(s), probes->pairs[i].retire, problems);
+}
+
+static const struct retire_look *look_of(const struct api_call *call, unsigned pair)
+{
+	for (size_t i = 0; i < call->n_looks; i++)
+		if (call->looks[i].pair == pair)
+			return &call->looks[i];
+	return NULL;
+}
+
+bool retire_may_change(struct job *job, struct api_call *call, enum dray_retire_way way)
+{
+	const struct dray_session *s = job->s;
+	const char *how = dray_retire_word(way);
+	for (size_t i = 0; i < s->n_pairs; i++)
+		if (s->pairs[i].retired.state != DRAY_RETIRED_NO) {
+			api_problem(call, 409, 5, "not_legal", "set of switch.retire is not legal: session %s (%s): the retire of pair %u (%s) has begun",
+				s->name, s->id, s->pairs[i].id, s->pairs[i].retired.how ? s->pairs[i].retired.how : "?");
+			return false;
+		}
+	if (way == DRAY_RETIRE_NONE)
+		return true;
+	if (s->mode == DRAY_MODE_COPY) {
+		refuse_copy(how, &call->problems);
+		return true;
+	}
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		const struct dray_pair *p = &s->pairs[i];
+		const struct retire_look *l = look_of(call, p->id);
+		if (!may_still_commit(p))
+			continue;
+		if (l)
+			check_how(s, i, how, l, &call->problems);
+		else
+			dray_problems_add(&call->problems, "/switch/retire", 0, "retire", how, "none",
+				"pair %u: what its source is is not on record, so it can't be told from another storage", p->id);
+	}
+	return true;
 }
 
 void retire_plans(struct dray_session *s, const struct probe_set *probes, const char *session)

@@ -28,10 +28,15 @@ struct retire_look {
 /* On a request's thread: looks at the sources of a session that is being submitted, where it says how they are retired.
  * `volumes`: as GET /volumes has them, or NULL: not known. */
 void retire_look_submitted(struct probe_set *probes, const struct dray_session *s, const json_t *volumes, bool allow_faults);
-/* On a request's thread: looks at the sources that retire_sources told. Fills call->looks. */
+/* On a request's thread: looks at the sources that retire_sources or retire_all_sources told. Fills call->looks. */
 void retire_look_asked(struct api_call *call, const json_t *sources, bool allow_faults);
 /* The core: [{pair, session, resource, offset, length}] of the pairs whose source may be retired now. */
 json_t *retire_sources(const struct job *job);
+/* The core: the same of the pairs that are not over, whose sources switch.retire would be for. */
+json_t *retire_all_sources(const struct agent *a, const struct job *job);
+/* The core, before switch.retire becomes `way`: adds what stands against it, as for a session that is submitted. False, and the
+ * call is answered: a retire of the session has begun. */
+bool retire_may_change(struct job *job, struct api_call *call, enum dray_retire_way way);
 /* The core, while a session is validated: keeps what the source is, and adds what stands against switch.retire. */
 void retire_validate(struct agent *a, struct dray_session *s, size_t pair, const struct probe_set *probes,
 	struct dray_problems *problems);

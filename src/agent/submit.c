@@ -185,8 +185,8 @@ static char *value_text(const json_t *value)
 	return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
 }
 
-/* All keys on a copy first: either all are set, or none. */
-static bool try_all(struct job *job, struct api_call *call)
+/* All keys on a copy first: either all are set, or none. *retire: what switch.retire would be. */
+static bool try_all(struct job *job, struct api_call *call, enum dray_retire_way *retire)
 {
 	struct dray_session *copy = NULL;
 	json_t *saved = dray_session_save(job->s);
@@ -200,6 +200,7 @@ static bool try_all(struct job *job, struct api_call *call)
 		dray_session_set(copy, key, text ? text : "", &call->problems);
 		free(text);
 	}
+	*retire = (enum dray_retire_way)copy->retire;
 	dray_session_free(copy);
 	return !call->problems.n;
 }
@@ -216,7 +217,14 @@ void set_call(struct agent *a, struct job *job, struct api_call *call)
 			dray_state_word(state), dray_verbs_legal_words(state));
 		return;
 	}
-	if (!try_all(job, call)) {
+	enum dray_retire_way retire;
+	bool good = try_all(job, call, &retire);
+	if (good && json_object_get(call->body, "switch.retire")) {
+		if (!retire_may_change(job, call, retire))
+			return;
+		good = !call->problems.n;
+	}
+	if (!good) {
 		api_problems(call, &call->problems);
 		return;
 	}
@@ -227,7 +235,8 @@ void set_call(struct agent *a, struct job *job, struct api_call *call)
 	json_object_foreach (call->body, key, value) {
 		char *text = value_text(value);
 		dray_session_set(job->s, key, text ? text : "", &call->problems);
-		for (size_t i = 0; !strncmp(key, "switch.", 7) && i < job->s->n_pairs; i++) {
+		bool anew = !strncmp(key, "switch.", 7) && strcmp(key, "switch.retire");
+		for (size_t i = 0; anew && i < job->s->n_pairs; i++) {
 			if (!job->s->pairs[i].switch_attempts)
 				continue;
 			change_touch(&c, &job->runs[i]);

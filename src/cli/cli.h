@@ -39,6 +39,7 @@ enum exit_status {
 	X(WHEN, 0, "when", "WHEN", "when to switch: synced (default), manual, or a time") \
 	X(DEADLINE, 0, "deadline", "TIME", "longest the volume may be suspended by the switch") \
 	X(COMMIT, 0, "commit", "WHEN", "manual (default; undo is possible), switched (at once), or after a time such as 24h") \
+	X(RETIRE, 0, "retire", "WAY", "the source after the commit: none, read-only, offline, discard, zero, delete or rename") \
 	X(VERIFY, 0, "verify", "HOW", "compare before the switch: none, sample or full") \
 	X(NO_CHECKPOINT, 0, "no-checkpoint", NULL, "keep no record on disk of what is copied") \
 	X(NO_WAIT, 0, "no-wait", NULL, "return once the session has begun") \

@@ -258,6 +258,7 @@ static json_t *migrate_document(const struct args *args)
 		json_object_set_new(sw, "when", json_string("synced"));
 	set_option(sw, "deadline", args, OPT_DEADLINE);
 	set_option(sw, "commit", args, OPT_COMMIT);
+	set_option(sw, "retire", args, OPT_RETIRE);
 	set_map(doc, "switch", sw);
 	json_object_set_new(pair, "source", json_string(source));
 	for (size_t i = 1; i < args->n_positional; i++) {

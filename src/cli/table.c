@@ -45,7 +45,7 @@ const struct command commands[] = {
 		"dray migrate volume:orders /srv/new/orders.img --create thin --rate 100MiB\n"
 		"dray migrate old.img new.img --create full\n",
 		LIST(OPT_NAME, OPT_RATE, OPT_IN_FLIGHT, OPT_STEP, OPT_STEPS, OPT_PRIORITY, OPT_CREATE, OPT_OVERWRITE, OPT_VEHICLE,
-			OPT_COPY, OPT_WHEN, OPT_DEADLINE, OPT_COMMIT, OPT_VERIFY, OPT_NO_CHECKPOINT, OPT_NO_WAIT, OPT_PROGRESS),
+			OPT_COPY, OPT_WHEN, OPT_DEADLINE, OPT_COMMIT, OPT_RETIRE, OPT_VERIFY, OPT_NO_CHECKPOINT, OPT_NO_WAIT, OPT_PROGRESS),
 		cmd_migrate },
 	{ "start", "SPEC", 1, 1, "start a session from its document",
 		"SPEC is a file in YAML or JSON, or - for standard input; dray-session(5) describes it. Everything wrong with it is\n"
@@ -68,8 +68,8 @@ const struct command commands[] = {
 		LIST(OPT_PAIR), cmd_verb },
 	{ "set", "SESSION KEY=VALUE...", 2, MANY, "change a running session",
 		"Keys: priority, limits.active_pairs, limits.rate, limits.in_flight, limits.step, limits.steps, switch.when,\n"
-		"switch.window, switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.partial,\n"
-		"switch.accept_bad_ranges, on_error, verify.\n"
+		"switch.window, switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.retire,\n"
+		"switch.partial, switch.accept_bad_ranges, on_error, verify.\n"
 		"`none` lifts a limit or a window. All are changed, or none.",
 		"dray set orders limits.rate=50MiB priority=high\ndray set orders limits.rate=none\n", LIST(), cmd_set },
 	{ "switch", "SESSION", 1, 1, "let the applications use the targets",

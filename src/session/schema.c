@@ -56,7 +56,7 @@ const struct dray_key dray_keys[] = {
 	{ "switch.commit", DRAY_T_COMMIT, DRAY_K_SET, .words = "manual|switched",
 		.legal = "manual, switched, or a duration from 1s to 1000d such as 24h", .field = S(commit), .min = SECOND,
 		.max = 86400000 * SECOND },
-	{ "switch.retire", DRAY_T_WORD, .words = "none|read-only|offline|discard|zero|delete|rename", .field = S(retire) },
+	{ "switch.retire", DRAY_T_WORD, DRAY_K_SET, .words = "none|read-only|offline|discard|zero|delete|rename", .field = S(retire) },
 	{ "switch.partial", DRAY_T_BOOL, DRAY_K_SET, .field = S(partial) },
 	{ "switch.accept_bad_ranges", DRAY_T_BOOL, DRAY_K_SET, .field = S(accept_bad_ranges) },
 	{ "on_error", DRAY_T_WORD, DRAY_K_SET, .words = "pair|session", .field = S(on_error) },

@@ -58,6 +58,8 @@ static void changes(void **state)
 	set(s, "switch.when", "synced");
 	assert_int_equal(s->when, DRAY_WHEN_SYNCED);
 	assert_false(s->held_by_undo);
+	set(s, "switch.retire", "rename");
+	assert_string_equal(dray_retire_how(s), "rename");
 	set(s, "on_error", "session");
 	assert_int_equal(s->on_error, DRAY_ON_ERROR_SESSION);
 	set(s, "verify", "{mode: full, repair: true}");
@@ -65,7 +67,7 @@ static void changes(void **state)
 	char *json = json_dumps(s->doc, JSON_COMPACT);
 	assert_string_equal(json,
 		"{\"name\":\"a\",\"limits\":{\"rate\":\"50MiB\",\"active_pairs\":4,\"in_flight\":\"1M\",\"step\":65536,\"steps\":8},"
-		"\"pairs\":[{\"source\":\"/dev/a\",\"target\":\"/dev/b\"}],\"priority\":1,\"switch\":{\"when\":\"synced\"},"
+		"\"pairs\":[{\"source\":\"/dev/a\",\"target\":\"/dev/b\"}],\"priority\":1,\"switch\":{\"when\":\"synced\",\"retire\":\"rename\"},"
 		"\"on_error\":\"session\",\"verify\":{\"mode\":\"full\",\"repair\":true}}");
 	free(json);
 	dray_session_free(s);
