@@ -142,6 +142,24 @@ static int sync_directory(const struct file *f, struct dray_error *err)
 	return fsync(f->dir) ? dray_error_errno(err, -errno, "%s: flush", f->directory) : 0;
 }
 
+/* From the old name to the new one, unless that is there. */
+static int rename_it(const struct file *f, struct dray_error *err)
+{
+	const struct dray_retire_order *o = f->o;
+	if (!renameat2(f->dir, f->name, f->dir, f->to, RENAME_NOREPLACE))
+		return 0;
+	int e = errno;
+	if (e == EINVAL || e == ENOSYS)
+		return dray_error_kind(err, -ENOTSUP, "retire",
+			"%s stays as it is: its file system can't rename so that nothing is replaced (RENAME_NOREPLACE); `dray retire` can do it by "
+			"read-only, offline, discard or zero", o->path);
+	if (e == EACCES || e == EPERM || e == EROFS)
+		return dray_error_kind(err, -e, "not_accessible",
+			"%s stays as it is: no name can be changed in %s: %s; once that is possible `dray retire` tries it again", o->path,
+			f->directory, strerror(e));
+	return dray_error_errno(err, -e, "rename %s to %s", o->path, f->to);
+}
+
 /* What has our new name turned out to be another's: it gets its old name back. Returns -ESTALE. */
 static int put_back(const struct file *f, struct dray_error *err)
 {
@@ -178,8 +196,9 @@ static int move(struct file *f, struct dray_error *err)
 		rc = begin(f);
 	if (rc)
 		return rc;
-	if (renameat2(f->dir, f->name, f->dir, f->to, RENAME_NOREPLACE))
-		return dray_error_errno(err, -errno, "rename %s to %s", o->path, f->to);
+	rc = rename_it(f, err);
+	if (rc)
+		return rc;
 	o->point(o->ctx, "retire-renamed");
 	/* The name may have become another's between the look and the rename: what was renamed decides. */
 	rc = whose(f, f->to, err);

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define NBD_MAJOR 43
@@ -142,6 +143,43 @@ static void look_at_writing(struct dray_retire_facts *f, bool can_write, const c
 											 "it takes no discards");
 }
 
+/* By the names in the kernel's sources: those whose rename takes no flags. Of FUSE it is the server's matter, and seen when it is done. */
+bool dray_retire_may_rename(long f_type)
+{
+	static const unsigned long cant[] = { 0x6969 /* NFS */, 0x00c36400 /* Ceph */, 0x01021997 /* 9P */, 0x5346414f /* OpenAFS */,
+		0x6b414653 /* AFS */, 0x73757245 /* Coda */, 0x20030528 /* OrangeFS */, 0x7461636f /* OCFS2 */, 0xf15f /* eCryptfs */,
+		0x786f4256 /* VirtualBox */ };
+	for (size_t i = 0; i < sizeof cant / sizeof cant[0]; i++)
+		if ((uint32_t)f_type == cant[i])
+			return false;
+	return true;
+}
+
+/* Marked so that not even root can change it (chattr +i, +a). */
+static bool is_fixed(const char *path)
+{
+	struct statx sx;
+	return !statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &sx) &&
+	       (sx.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND));
+}
+
+/* Whether a name that is the file's can be changed in the directory; nothing is touched to find out. */
+static void look_at_directory(struct dray_retire_facts *f, const char *dir, const struct stat *st, enum dray_retire_way way)
+{
+	struct statfs fs;
+	struct stat up;
+	if (faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS))
+		stands(f, way, "no name can be changed in %.80s: %s", dir, strerror(errno));
+	if (is_fixed(dir))
+		stands(f, way, "no name can be changed in %.80s: it is marked immutable or append-only", dir);
+	if (is_fixed(f->path))
+		stands(f, way, "it is marked immutable or append-only");
+	if (geteuid() != 0 && !stat(dir, &up) && (up.st_mode & S_ISVTX) && geteuid() != up.st_uid && geteuid() != st->st_uid)
+		stands(f, way, "only its owner and root can change its name in %.80s (a sticky directory)", dir);
+	if (!statfs(dir, &fs) && !dray_retire_may_rename((long)fs.f_type))
+		stands(f, way, "its file system can't rename so that nothing is replaced (RENAME_NOREPLACE)");
+}
+
 static void look_at_file(struct dray_retire_facts *f, const struct stat *st, const char *session)
 {
 	char directory[PATH_MAX], name[PATH_MAX];
@@ -156,9 +194,10 @@ static void look_at_file(struct dray_retire_facts *f, const struct stat *st, con
 		if (st->st_nlink > 1)
 			stands(f, way, "it has %u names (hard links): its data would stay accessible by the others",
 				(unsigned)st->st_nlink);
-		if (faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS))
-			stands(f, way, "no name can be changed in %.80s: %s", dir, strerror(errno));
+		look_at_directory(f, dir, st, way);
 	}
+	for (int i = 0; i < 2 && is_fixed(f->path); i++)
+		stands(f, i ? DRAY_RETIRE_OFFLINE : DRAY_RETIRE_READ_ONLY, "it is marked immutable or append-only");
 	if (dray_retire_new_name(f->path, session ? session : USUAL_SESSION, name, sizeof name))
 		stands(f, DRAY_RETIRE_RENAME, "its new name would be too long");
 }
@@ -197,7 +236,7 @@ static int look_at_path(const struct dray_retire_look *look, struct dray_retire_
 	/* Opened for writing only where that leaves no trace. */
 	o.read_only = S_ISBLK(st.st_mode);
 	int rc = dray_storage_probe(f->path, &o, &info, err);
-	if ((rc == -EACCES || rc == -EROFS) && !o.read_only) {
+	if ((rc == -EACCES || rc == -EROFS || rc == -EPERM) && !o.read_only) {
 		read_only = *err;
 		o.read_only = true;
 		rc = dray_storage_probe(f->path, &o, &info, err);

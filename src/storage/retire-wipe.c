@@ -2,7 +2,7 @@
 /*
  * Zero and discard, through the storage drivers: of files, devices, NBD exports, and slices of them.
  *
- * It may take hours. So it is done in pieces, at most as fast as it is allowed to; between two pieces it can be told to leave off;
+ * It may take hours. So it is done in pieces, what is written at most as fast as it is allowed to; between two pieces it can be told to leave off;
  * and every few seconds, behind a flush, how far it came is recorded. A repeat goes on from there: what lies before is durable.
  *
  * Zero. On devices and exports it is the storage's own zeroing without unmapping, so that what is behind them is written, too. In a
@@ -50,11 +50,21 @@ struct wipe {
 	int result;
 };
 
-static uint64_t clock_ns(void)
+static uint64_t clock_ns(const struct wipe *w)
 {
 	struct timespec ts;
+	if (w->o->now)
+		return w->o->now(w->o->ctx);
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+static void wait_a_little(const struct wipe *w)
+{
+	if (w->o->wait)
+		w->o->wait(w->o->ctx, POLL_NS);
+	else
+		nanosleep(&(struct timespec){ .tv_nsec = POLL_NS }, NULL);
 }
 
 /* ---- one operation, waited for ---- */
@@ -89,7 +99,7 @@ static int flush_and_record(struct wipe *w)
 		rc = w->o->record(w->o->ctx, "begun", w->path, w->done);
 	if (!rc)
 		w->o->point(w->o->ctx, "retire-piece");
-	w->recorded_at = clock_ns();
+	w->recorded_at = clock_ns(w);
 	return rc;
 }
 
@@ -99,16 +109,16 @@ static int between(struct wipe *w, uint64_t wrote)
 	const struct dray_retire_order *o = w->o;
 	o->progress(o->ctx, w->done, w->size);
 	w->written += wrote;
-	int rc = clock_ns() >= w->recorded_at + RECORD_NS ? flush_and_record(w) : 0;
+	int rc = clock_ns(w) >= w->recorded_at + RECORD_NS ? flush_and_record(w) : 0;
 	for (;;) {
 		if (!rc && o->stop(o->ctx)) {
 			rc = flush_and_record(w);
 			return rc ? rc : -ECANCELED;
 		}
-		uint64_t took = clock_ns() - w->began_at;
+		uint64_t took = clock_ns(w) - w->began_at;
 		if (rc || o->rate == UINT64_MAX || (double)w->written <= (double)o->rate * (double)took / 1e9)
 			return rc;
-		nanosleep(&(struct timespec){ .tv_nsec = POLL_NS }, NULL);
+		wait_a_little(w);
 	}
 }
 
@@ -348,7 +358,7 @@ static int work(struct wipe *w, struct dray_retire_result *result)
 		return rc;
 	o->point(o->ctx, "retire-begun");
 	o->progress(o->ctx, w->done, w->size);
-	w->began_at = w->recorded_at = clock_ns();
+	w->began_at = w->recorded_at = clock_ns(w);
 	rc = o->way == DRAY_RETIRE_DISCARD ? discard(w) : w->file ? zero_file(w) : zero_range(w, w->size);
 	if (!rc)
 		rc = operate(w, DRAY_OP_FLUSH, 0, 0, NULL);

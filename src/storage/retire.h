@@ -110,7 +110,7 @@ struct dray_retire_order {
 	const char *step;      /* as recorded last */
 	const char *path;      /* with it; NULL or "": none */
 	uint64_t done_bytes;   /* with it */
-	uint64_t rate;         /* most bytes to write per second; UINT64_MAX: no limit */
+	uint64_t rate;         /* most bytes to write per second; UINT64_MAX: no limit. Discards write nothing */
 	uint64_t wait_ns;      /* how long somebody may still have it open, before that is a reason to fail */
 	bool allow_faults;
 	/* Required. On the thread that does the work. */
@@ -120,8 +120,11 @@ struct dray_retire_order {
 	void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
 	/* Whether to leave off: the work then ends with -ECANCELED and can be gone on with. */
 	bool (*stop)(void *ctx);
-	/* Tests: named points, see agent/crash.h. */
+	/* Tests: named points, see base/crash.h. */
 	void (*point)(void *ctx, const char *name);
+	/* Tests: another clock than the machine's for zero and discard, and how to wait on it. NULL: the machine's. */
+	uint64_t (*now)(void *ctx);
+	void (*wait)(void *ctx, uint64_t ns);
 };
 
 struct dray_retire_result {
@@ -152,6 +155,9 @@ bool dray_retire_is_lv(const char *identity);
 void dray_retire_lvm_look(struct dray_retire_facts *facts);
 /* The SCSI disk's file in /sys that says running or offline. 0, or -ENOENT: it is no such disk. `dev` is a dev_t. */
 int dray_retire_scsi_state(uint64_t dev, char *buf, size_t size);
+/* Whether files there can be renamed so that nothing is replaced (RENAME_NOREPLACE), by the f_type of statfs(2): false where it is
+ * known that they can't. */
+bool dray_retire_may_rename(long f_type);
 /* The kind of a block device, by what /sys has of it (storage/sysfs.h). `dev` is a dev_t. */
 enum dray_retire_kind dray_retire_kind_of_device(uint64_t dev);
 /* The kind of an open file or device. */

@@ -57,8 +57,16 @@ with Scratch() as s:
             "pairs": [{"source": "volume:slow", "target": target}]})
     doc = wait_for("pending", lambda: (d := a.show("slow"))["pairs"][0].get("retired") and d)
     assert doc["state"] == "committed" and doc["finished"] is None and retired(doc)["state"] == "pending", doc
+    assert doc["phase"] == doc["pairs"][0]["phase"] == "retiring", doc
+    # Of a move of what nobody uses, too.
+    moved, to = s.file("moved", "1M", True), s.file("t-moved", "1M")
+    a.spec({"name": "moved", "switch": {"retire": "rename"}, "pairs": [{"source": moved, "target": to}]})
+    doc2 = wait_for("pending", lambda: (d := a.show("moved"))["pairs"][0].get("retired") and d)
+    assert doc2["state"] == "completed" and doc2["finished"] is None and retired(doc2)["state"] == "pending", doc2
+    assert doc2["phase"] == doc2["pairs"][0]["phase"] == "retiring", doc2
     assert a.run("wait", "slow", "committed").returncode == 0
-    assert [(lock["resource"], lock["role"], lock["session"]) for lock in a.json("locks")] == [(source, "source", doc["id"])]
+    assert sorted((lock["resource"], lock["role"], lock["session"]) for lock in a.json("locks")) == sorted([
+        (source, "source", doc["id"]), (moved, "source", doc2["id"])])
     problem = a.spec({"name": "other", "pairs": [{"source": s.file("o", "1M"), "target": source, "overwrite": True}]}, status=3)
     assert problem["errors"][0]["code"] == "locked" and doc["id"] in problem["errors"][0]["detail"], problem
     assert "zero" in a.json("retire", "slow", "--how", "delete", "--yes", status=5)["detail"]
@@ -69,6 +77,8 @@ with Scratch() as s:
     waiting = s.start("dray", "retire", "slow", "--yes", env=a.env, log="waiting.log")
     os.unlink(go_on)
     wait_for("the end", lambda: a.show("slow")["finished"])
+    doc2 = wait_for("the end of the other", lambda: (d := a.show("moved"))["finished"] and d)
+    assert doc2["phase"] is None and retired(doc2)["state"] == "done" and os.path.exists(f"{moved}.retired-{doc2['id']}"), doc2
     assert waiting.wait(30) == 0 and not any(content(source)) and retired(a.show("slow"))["state"] == "done"
     a.wait("slow-again", "synced")
     a.run("cancel", "slow-again")

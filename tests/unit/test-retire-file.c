@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -411,6 +415,124 @@ static void what_a_look_finds(void **state)
 	assert_string_equal(err.kind, "not_found");
 }
 
+/* ---- names that can't be changed ---- */
+
+/* As somebody for whom the directory is read-only; root first stops to be root. */
+static void no_rights(void)
+{
+	if (geteuid() == 0 && (chmod(dir, 0755) || setegid(65534) || seteuid(65534)))
+		_exit(9);
+	if (geteuid() != 65534 && chmod(dir, 0555))
+		_exit(9);
+}
+
+/* On a file system whose rename takes no flags. */
+static void no_flags(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_renameat2, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[4])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof code / sizeof code[0], .filter = code };
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		_exit(8);
+}
+
+/* In a process of its own, in which `prepare` has made it impossible: it fails with that kind, a text that says what to do, and
+ * nothing was touched; here, where it is possible, it is done afterwards. */
+static void fails_there(void (*prepare)(void), enum dray_retire_way way, const char *kind, const char *words)
+{
+	int status;
+	set_up();
+	pid_t pid = fork();
+	if (!pid) {
+		struct dray_retire_result result;
+		struct dray_error err = DRAY_ERROR_INIT;
+		prepare();
+		int rc = retire(way, &result, &err);
+		bool good = rc < 0 && !strcmp(err.kind, kind) && strstr(err.text, words) && strstr(err.text, "`dray retire`") && !result.name[0];
+		if (!good)
+			fprintf(stderr, "%d %s: %s\n", rc, err.kind, err.text);
+		_exit(good ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 8) {
+		print_message("this kernel filters no calls: not looked at\n");
+		return;
+	}
+	assert_int_equal(status, 0);
+	assert_int_equal(chmod(dir, 0700), 0);
+	assert_int_equal(made_of(file), 'a');
+	assert_int_equal(access(tombstone, F_OK), -1);
+	assert_int_equal(access(renamed, F_OK), -1);
+	/* A new order, as the command gives it. */
+	memset(disk, 0, sizeof *disk);
+	struct dray_retire_result result;
+	struct dray_error err;
+	assert_int_equal(retire(way, &result, &err), 0);
+	is_retired(way, false);
+}
+
+static void no_new_name(void **state)
+{
+	static const enum dray_retire_way ways[] = { DRAY_RETIRE_RENAME, DRAY_RETIRE_DELETE };
+	for (size_t i = 0; i < 2; i++) {
+		fails_there(no_rights, ways[i], "not_accessible", "no name can be changed in");
+		fails_there(no_flags, ways[i], "retire", "RENAME_NOREPLACE");
+	}
+}
+
+/* The same, seen before, where that is possible without a change. */
+static void no_new_name_is_foreseen(void **state)
+{
+	set_up();
+	int status;
+	pid_t pid = fork();
+	if (!pid) {
+		struct dray_retire_facts f;
+		struct dray_error err;
+		char legal[200];
+		no_rights();
+		bool good = !dray_retire_look(&(struct dray_retire_look){ .resource = file }, &f, &err) &&
+			    dray_retire_possible(&f, DRAY_RETIRE_RENAME, &err) == -ENOTSUP && strstr(err.text, "no name can be changed in") &&
+			    dray_retire_possible(&f, DRAY_RETIRE_DELETE, &err) == -ENOTSUP &&
+			    !strstr(dray_retire_legal(&f, legal, sizeof legal), "rename");
+		_exit(good ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	/* A sticky directory of somebody else's: only root's, or the owner's, to rename in. */
+	if (geteuid() == 0) {
+		assert_int_equal(chmod(dir, 01777), 0);
+		pid = fork();
+		if (!pid) {
+			struct dray_retire_facts f;
+			struct dray_error err;
+			if (setegid(65534) || seteuid(65534))
+				_exit(9);
+			bool good = !dray_retire_look(&(struct dray_retire_look){ .resource = file }, &f, &err) &&
+				    dray_retire_possible(&f, DRAY_RETIRE_RENAME, &err) == -ENOTSUP && strstr(err.text, "sticky");
+			_exit(good ? 0 : 1);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	assert_int_equal(chmod(dir, 0700), 0);
+	static const long cant[] = { 0x6969, 0x00c36400, 0x01021997, 0x7461636f };
+	static const long can[] = { 0xef53 /* ext4 */, 0x58465342 /* XFS */, 0x9123683e /* Btrfs */, 0x01021994 /* tmpfs */, 0x794c7630 /* overlay */,
+		0x65735546 /* FUSE: who knows */ };
+	for (size_t i = 0; i < sizeof cant / sizeof cant[0]; i++)
+		assert_false(dray_retire_may_rename(cant[i]));
+	for (size_t i = 0; i < sizeof can / sizeof can[0]; i++)
+		assert_true(dray_retire_may_rename(can[i]));
+	/* As the kernel gives it where it is negative in 32 bits. */
+	assert_true(dray_retire_may_rename((long)(int)0x9123683e));
+}
+
 static int begin(void **state)
 {
 	disk = mmap(NULL, sizeof *disk, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -443,6 +565,8 @@ int main(void)
 		cmocka_unit_test(left_off),
 		cmocka_unit_test(slices),
 		cmocka_unit_test(what_a_look_finds),
+		cmocka_unit_test(no_new_name),
+		cmocka_unit_test(no_new_name_is_foreseen),
 	};
 	return cmocka_run_group_tests(tests, begin, end);
 }
