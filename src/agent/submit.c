@@ -17,6 +17,7 @@
 #include "agent/retire.h"
 #include "agent/validate.h"
 #include "agent/metrics.h"
+#include "base/crash.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -77,7 +78,10 @@ static int record(struct agent *a, struct job *job, const struct lock_list *lock
 		dray_repo_rollback(a->repo);
 		return rc;
 	}
-	return dray_repo_commit(a->repo, err);
+	dray_crash_point("submit-before");
+	rc = dray_repo_commit(a->repo, err);
+	dray_crash_point("submit-after");
+	return rc;
 }
 
 static void log_refused(const struct api_call *call, const struct dray_session *s)

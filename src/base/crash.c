@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -34,9 +35,15 @@ void dray_crash_init(void)
 	point_init(&fault_at, "DRAY_FAULT_AT");
 }
 
+static bool armed(void)
+{
+	const char *file = getenv("DRAY_CRASH_IF");
+	return !file || access(file, F_OK) == 0;
+}
+
 static bool struck(struct point *p, const char *name)
 {
-	return p->name[0] && strcmp(p->name, name) == 0 && atomic_fetch_sub(&p->left, 1) == 1;
+	return p->name[0] && strcmp(p->name, name) == 0 && armed() && atomic_fetch_sub(&p->left, 1) == 1;
 }
 
 void dray_crash_point(const char *name)
@@ -56,8 +63,24 @@ int dray_fault_point(const char *name)
 	return struck(&fault_at, name) ? -EIO : 0;
 }
 
+static void stall_in(const char *folder, const char *name)
+{
+	char path[PATH_MAX];
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	bool told = write(fd, "s", 1) == 1;
+	close(fd);
+	while (told && access(path, F_OK) == 0)
+		usleep(5000);
+}
+
 void dray_stall_point(const char *name)
 {
+	const char *folder = getenv("DRAY_STALL_IN");
+	if (folder)
+		stall_in(folder, name);
 	const char *s = getenv("DRAY_STALL_AT");
 	size_t n = strlen(name);
 	if (!s || strncmp(s, name, n) != 0 || s[n] != ':')

@@ -5,9 +5,12 @@
  *   DRAY_CRASH_AT=NAME[:COUNT]  _exit(137) the COUNTth time (default 1) that NAME is reached
  *   DRAY_CRASH_INTO=FILE        instead of that, writes "c" to FILE and waits for ever: with /proc/sysrq-trigger the whole
  *                               machine stops there
+ *   DRAY_CRASH_IF=FILE          arrivals are counted for as long as FILE is there: a test makes it once what comes before is over
  *   DRAY_FAULT_AT=NAME[:COUNT]  the COUNTth arrival at NAME, and that one alone, fails with EIO
+ *   DRAY_STALL_IN=FOLDER        whoever arrives at NAME waits for as long as FOLDER/NAME is there, and puts a byte into that first
  *   DRAY_STALL_AT=NAME:FILE     whoever arrives at NAME waits for as long as FILE is there
  *
+ * A point's name means nothing else in the programs: tests/func/test-crash-points.py finds by it which points no test uses.
  * Nothing is read from anywhere else, and an unset variable costs one comparison; no point lies on the data path.
  *
  * Crash points of dray-iod, in the order in which the verbs pass them:
@@ -19,11 +22,13 @@
  *   epoch-after         the record is durable (switch: not yet applied)
  *   apply-before        as epoch-after, after the registry was told
  *   apply-after         the first volume of the group was told to go on
- *   switched            all volumes of the group resumed; copy legs not yet forgotten
+ *   switch-done         all volumes of the group resumed; copy legs not yet forgotten
  *   split-before        the temporary file of a split's record is durable, not yet renamed
  *   split-after         a split is on record, no volume went on yet
  *   detach-forgotten    a leg is durably forgotten, its storage still open
  * Crash points of drayd:
+ *   submit-before       a new session with its locks is about to be recorded
+ *   submit-after        it is durable, and not answered yet
  *   record-before       a change of a session is about to be recorded
  *   record-after        it is durable, and nothing that it allows has been done yet
  * Crash and stall points of drayd that a retire passes, in this order (not every way passes all):

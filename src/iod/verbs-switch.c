@@ -340,7 +340,7 @@ static json_t *lost_json(const struct iod_member *m)
 
 static json_t *switched(struct iod_group *g)
 {
-	dray_crash_point("switched");
+	dray_crash_point("switch-done");
 	if (g->split)
 		forget_split(g);
 	json_t *members = json_array();

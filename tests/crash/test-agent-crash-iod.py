@@ -13,9 +13,9 @@ from dray import MiB, same  # noqa: E402
 from nbdclient import Client  # noqa: E402
 
 SIZE = 2 * MiB
-CASES = [("switch", p) for p in ("epoch-before", "epoch-torn", "epoch-after", "apply-after", "switched")] + \
+CASES = [("switch", p) for p in ("epoch-before", "epoch-torn", "epoch-after", "apply-after", "switch-done")] + \
         [("undo", p) for p in ("epoch-before", "epoch-after")] + \
-        [("split", p) for p in ("split-before", "split-after", "apply-after", "volume-json-after", "switched")] + \
+        [("split", p) for p in ("split-before", "split-after", "apply-after", "volume-json-after", "switch-done")] + \
         [("commit", p) for p in ("volume-json-before", "volume-json-after", "detach-forgotten")]
 NAMES = ("v", "w")
 

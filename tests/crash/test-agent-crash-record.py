@@ -99,14 +99,14 @@ class Life:
 
 
 steps = 0
-for when in ("before", "after"):
+for when in ("record-before", "record-after"):
     for n in range(1, 100):
         with AgentTest(auto=True, start=False) as test:
-            life = Life(test, f"record-{when}:{n}")
+            life = Life(test, f"{when}:{n}")
             try:
                 life.run()
             except AssertionError as e:
-                raise AssertionError(f"record-{when}:{n}: {e}") from e
+                raise AssertionError(f"{when}:{n}: {e}") from e
             if not life.crashed:
                 break
         steps += 1

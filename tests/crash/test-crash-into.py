@@ -22,3 +22,15 @@ with Scratch() as s:
     iod.start({"DRAY_CRASH_AT": "volume-json-after", "DRAY_CRASH_INTO": s.path("not/there")})
     iod.rpc.send("volume.add", name="w", resource=s.file("b", "4M"))
     iod.wait_crash()
+    # With DRAY_CRASH_IF only what happens while that file is there counts.
+    iod.start({"DRAY_CRASH_AT": "volume-json-before:2", "DRAY_CRASH_IF": s.path("armed")})
+    for v in ("x", "y", "z"):
+        iod.call("volume.add", name=v, resource=s.file(v, "4M"))
+    s.file("armed", "0K")
+    iod.call("leg.attach", volume="x", resource=s.file("x2", "4M"))
+    try:
+        iod.call("leg.attach", volume="y", resource=s.file("y2", "4M"))
+        raise AssertionError("the second arrival was not counted")
+    except (ConnectionError, OSError):
+        pass
+    iod.wait_crash()

@@ -49,6 +49,6 @@ def one(point, switched):
             assert f.read(6) == (b"before" if switched else b"after "), point
 
 
-for point, switched in (("epoch-before", False), ("epoch-after", True), ("apply-before", True), ("switched", True)):
+for point, switched in (("epoch-before", False), ("epoch-after", True), ("apply-before", True), ("switch-done", True)):
     one(point, switched)
     print(point, "ok")

@@ -57,6 +57,6 @@ def one(point, side):
 
 
 for point, side in (("epoch-before", "old"), ("epoch-torn", "old"), ("epoch-after", "new"), ("apply-before", "new"),
-                    ("apply-after", "new"), ("switched", "new")):
+                    ("apply-after", "new"), ("switch-done", "new")):
     one(point, side)
     print(point, "ok")

@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from dray import MiB, Scratch, children_using, same, wait_for
 from nbdclient import Client
 
-POINTS = ("epoch-before", "epoch-torn", "epoch-after", "apply-before", "apply-after", "switched")
+POINTS = ("epoch-before", "epoch-torn", "epoch-after", "apply-before", "apply-after", "switch-done")
 
 
 class Host:

@@ -10,11 +10,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from dray import Scratch, wait_for, SLOW  # noqa: E402
 
 EVERY = ("retire-pending", "retire-begun", "retire-acted", "retire-recorded")
-POINTS = {"read-only": EVERY + ("retire-mode",), "offline": ("retire-begun", "retire-mode"), "discard": EVERY[1:3], "zero": EVERY[1:3],
+POINTS = {"read-only": EVERY + ("retire-mode",), "offline": ("retire-begun", "retire-mode"), "discard": EVERY[1:3], "zero": EVERY[1:3] + ("retire-piece",),
           "rename": EVERY + ("retire-renamed",), "delete": EVERY + ("retire-renamed", "retire-moved", "retire-unlinked")}
 INTRUDERS = {"read-only": ("retire-begun",), "offline": (), "discard": ("retire-begun",), "zero": ("retire-begun",),
              "rename": POINTS["rename"], "delete": POINTS["delete"]}
 SIZE = 1 << 20
+# How far it came is recorded every three seconds, between pieces of 16 MiB.
+LONG, SLOWLY = 18 << 20, '"limits": {"rate": "5MiB"}, '
 
 
 def content(path):
@@ -42,7 +44,8 @@ with Scratch() as s:
             for intruder in (False, True) if point in INTRUDERS[way] else (False,):
                 n += 1
                 name = f"m{n}"
-                source, target = s.file(f"source{n}", SIZE, True), s.file(f"target{n}", SIZE)
+                size, limits = (LONG, SLOWLY) if point == "retire-piece" else (SIZE, "")
+                source, target = s.file(f"source{n}", size, True), s.file(f"target{n}", size)
                 os.chmod(source, 0o644)
                 data = content(source)
                 # The one that will be killed.
@@ -51,7 +54,7 @@ with Scratch() as s:
                 a.env["DRAY_CRASH_AT"] = point
                 a.start()
                 del a.env["DRAY_CRASH_AT"]
-                a.run("start", "-", stdin=f'{{"name": "{name}", "switch": {{"retire": "{way}"}}, "pairs": '
+                a.run("start", "-", stdin=f'{{"name": "{name}", {limits}"switch": {{"retire": "{way}"}}, "pairs": '
                                           f'[{{"source": "{source}", "target": "{target}"}}]}}')
                 assert a.process.wait(60 * SLOW) == 137, (way, point)
                 there = os.path.exists(source)

@@ -9,4 +9,4 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from vm_crash import switch_crashes
 
 switch_crashes("undo", [("epoch-before", False), ("epoch-torn", False), ("epoch-after", True), ("apply-before", True), ("apply-after", True),
-                        ("switched", True)], "switched", "synced")
+                        ("switch-done", True)], "switched", "synced")
