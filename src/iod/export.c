@@ -51,6 +51,17 @@ static void *export_get(void *ctx, const char *name, struct dray_nbd_export_info
 	return found;
 }
 
+/* Its storage is being opened, or is not to be had: `volume show` tells which. */
+static bool export_soon(void *ctx, const char *name)
+{
+	struct iod *iod = ctx;
+	pthread_mutex_lock(&iod->lock);
+	const struct iod_volume *v = dray_table_get(&iod->by_name, name);
+	bool soon = v && !v->served && !v->def.hidden && !v->removed;
+	pthread_mutex_unlock(&iod->lock);
+	return soon;
+}
+
 static void export_put(void *ctx, void *handle)
 {
 	struct iod *iod = ctx;
@@ -126,6 +137,7 @@ static void export_client(void *ctx, void *handle, bool connected, const char *p
 
 const struct dray_nbd_backend_ops iod_export_ops = {
 	.get = export_get,
+	.soon = export_soon,
 	.put = export_put,
 	.list = export_list,
 	.submit = export_submit,

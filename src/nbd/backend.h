@@ -24,6 +24,9 @@ struct dray_nbd_backend_ops {
 	/* Any loop's thread. Finds an export by name and takes a reference, so that it cannot go away:
 	 * returns an opaque handle and fills info and the loop it lives on; NULL: none. */
 	void *(*get)(void *ctx, const char *name, struct dray_nbd_export_info *info, struct dray_loop **loop);
+	/* Any loop's thread; may be NULL. Whether one that get did not find is known and only not there yet, as
+	 * after a restart: the client is made to wait a moment before it is told that there is none. */
+	bool (*soon)(void *ctx, const char *name);
 	/* Any loop's thread. */
 	void (*put)(void *ctx, void *handle);
 	/* Any loop's thread. Calls `each` for every export's name and description, for NBD_OPT_LIST. */

@@ -99,6 +99,8 @@ struct nbd_conn {
 	struct dray_loop_timer timer; /* handshake, later linger */
 	uint8_t *rbuf;                /* NBD_RECV_BYTES; [rpos, rend) is not parsed yet */
 	size_t rpos, rend, asked;
+	struct dray_loop_timer again; /* an export that is not there yet is looked for again */
+	uint64_t wait_until_ns;
 	struct dray_nego nego;
 	enum dray_nego_result outcome;
 

@@ -12,7 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SEND_AT 65536 /* gathered answers are sent at this size, though more options wait to be read */
+#define WAIT_MOST  UINT64_C(5000000000) /* for an export that is not there yet; at most half of handshake_timeout_ns */
+#define WAIT_EVERY UINT64_C(20000000)
+#define SEND_AT    65536 /* gathered answers are sent at this size, though more options wait to be read */
 
 static void run(struct nbd_conn *c);
 
@@ -21,6 +23,7 @@ static void finish(struct nbd_conn *c)
 {
 	c->phase = NBD_DEAD;
 	dray_loop_timer_cancel(c->loop, &c->timer);
+	dray_loop_timer_cancel(c->loop, &c->again);
 	if (c->recv_busy || c->poll_busy) {
 		shutdown(c->fd, SHUT_RDWR);
 		if (c->recv_busy)
@@ -84,6 +87,14 @@ static int send_answers(struct nbd_conn *c)
 	return 0;
 }
 
+static void look_again(struct dray_loop_timer *timer)
+{
+	struct nbd_conn *c = dray_container(timer, struct nbd_conn, again);
+	c->nego.may_wait = dray_loop_now(c->loop) < c->wait_until_ns;
+	c->outcome = DRAY_NEGO_AGAIN;
+	run(c);
+}
+
 static void hand_over(struct nbd_conn *c)
 {
 	c->session = c->nego.session;
@@ -114,6 +125,10 @@ static void run(struct nbd_conn *c)
 			hand_over(c);
 			return;
 		}
+		if (c->outcome == DRAY_NEGO_WAIT) {
+			dray_loop_timer_set(c->loop, &c->again, dray_loop_now(c->loop) + WAIT_EVERY);
+			return;
+		}
 		size_t used, avail = c->rend - c->rpos;
 		c->outcome = dray_nego_feed(n, c->rbuf + c->rpos, avail, &used);
 		c->rpos += used;
@@ -134,7 +149,10 @@ void nbd_handshake_start(struct nbd_conn *c)
 	dray_nego_init(&c->nego, c->ops, c->ctx, c->limits->max_payload_bytes);
 	c->outcome = c->nego.out_failed ? DRAY_NEGO_CLOSE : DRAY_NEGO_MORE;
 	dray_loop_timer_init(&c->timer, late);
-	dray_loop_timer_set(c->loop, &c->timer, dray_loop_now(c->loop) + c->limits->handshake_timeout_ns);
+	dray_loop_timer_init(&c->again, look_again);
+	uint64_t now = dray_loop_now(c->loop), most = c->limits->handshake_timeout_ns / 2;
+	c->wait_until_ns = now + (most < WAIT_MOST ? most : WAIT_MOST);
+	dray_loop_timer_set(c->loop, &c->timer, now + c->limits->handshake_timeout_ns);
 	run(c);
 }
 

@@ -19,6 +19,9 @@
  *
  * An export is looked up by its name each time (get, look, put): between INFO and GO it may have gone or
  * changed. Only the reference of GO or EXPORT_NAME is kept.
+ *
+ * A client that comes back right after a restart may be faster than its export, and many take "no such export" for final. So one
+ * that is known and not there yet is waited for (WAIT), with the option as if it had not come, for as long as the owner lets us.
  */
 #include "nbd/negotiate.h"
 #include "nbd/proto.h"
@@ -144,6 +147,12 @@ static void *export_get(
 	return n->ops->get(n->ctx, name, info, loop);
 }
 
+/* There is no export of this name, or not yet. */
+static bool worth_waiting(const struct dray_nego *n, const char *name)
+{
+	return n->may_wait && n->ops->soon && n->ops->soon(n->ctx, name);
+}
+
 /* What one request may carry: the smaller of the export's and the server's limit, in whole blocks. */
 static uint32_t payload_limit(const struct dray_nego *n, const struct dray_nbd_export_info *info)
 {
@@ -184,7 +193,7 @@ static enum dray_nego_result opt_export_name(struct dray_nego *n, uint32_t optio
 		return DRAY_NEGO_CLOSE;
 	void *handle = export_get(n, name, &info, &loop);
 	if (!handle)
-		return DRAY_NEGO_CLOSE;
+		return worth_waiting(n, name) ? DRAY_NEGO_WAIT : DRAY_NEGO_CLOSE;
 	size_t zeroes = n->client_flags & NBD_HS_NO_ZEROES ? 0 : NBD_EXPORT_NAME_ZEROES;
 	uint8_t *p = out_more(n, 10 + zeroes);
 	if (p) {
@@ -286,7 +295,10 @@ static enum dray_nego_result opt_info_go(struct dray_nego *n, uint32_t option, s
 		want_name |= type == NBD_INFO_NAME;
 		want_description |= type == NBD_INFO_DESCRIPTION;
 	}
-	void *handle = name_fits(bytes, name_len, name) ? export_get(n, name, &info, &loop) : NULL;
+	bool fits = name_fits(bytes, name_len, name);
+	void *handle = fits ? export_get(n, name, &info, &loop) : NULL;
+	if (!handle && fits && worth_waiting(n, name))
+		return DRAY_NEGO_WAIT;
 	if (!handle) {
 		answer_error(n, option, NBD_REP_ERR_UNKNOWN, "no export of this name");
 		return DRAY_NEGO_AGAIN;
@@ -361,7 +373,10 @@ static enum dray_nego_result opt_meta_context(struct dray_nego *n, uint32_t opti
 		answer_error(n, option, NBD_REP_ERR_INVALID, "the option is longer than its queries");
 		return DRAY_NEGO_AGAIN;
 	}
-	void *handle = name_fits(bytes, name_len, name) ? export_get(n, name, &info, &loop) : NULL;
+	bool fits = name_fits(bytes, name_len, name);
+	void *handle = fits ? export_get(n, name, &info, &loop) : NULL;
+	if (!handle && fits && worth_waiting(n, name))
+		return DRAY_NEGO_WAIT;
 	if (!handle) {
 		answer_error(n, option, NBD_REP_ERR_UNKNOWN, "no export of this name");
 		return DRAY_NEGO_AGAIN;
@@ -455,7 +470,12 @@ static enum dray_nego_result feed_option(struct dray_nego *n, const uint8_t *in,
 	*used = NBD_OPTION_HEADER_BYTES + data;
 	if (++n->n_options > DRAY_NBD_MAX_OPTIONS)
 		return DRAY_NEGO_CLOSE;
-	return run_option(n, code, (struct cursor){in + NBD_OPTION_HEADER_BYTES, data});
+	enum dray_nego_result r = run_option(n, code, (struct cursor){in + NBD_OPTION_HEADER_BYTES, data});
+	if (r == DRAY_NEGO_WAIT) {
+		n->n_options--;
+		*used = 0;
+	}
+	return r;
 }
 
 static enum dray_nego_result feed_skip(struct dray_nego *n, size_t len, size_t *used)
@@ -499,6 +519,7 @@ void dray_nego_init(
 	n->ctx = ctx;
 	n->max_payload_bytes = max_payload_bytes;
 	n->state = DRAY_NEGO_CLIENT_FLAGS;
+	n->may_wait = true;
 	uint8_t *p = out_more(n, NBD_GREETING_BYTES);
 	if (!p)
 		return;

@@ -25,6 +25,7 @@ enum dray_nego_result {
 	DRAY_NEGO_TRANSMIT, /* send the output, then the transmission phase begins; `session` is filled, a
 			       reference is held */
 	DRAY_NEGO_CLOSE,    /* send the output, then close */
+	DRAY_NEGO_WAIT,     /* the export is not there yet: send the output, call again in a moment with the same bytes */
 };
 
 enum dray_nego_state { DRAY_NEGO_CLIENT_FLAGS, DRAY_NEGO_OPTION, DRAY_NEGO_SKIP, DRAY_NEGO_DONE };
@@ -35,6 +36,7 @@ struct dray_nego {
 	uint32_t max_payload_bytes;
 
 	enum dray_nego_state state;
+	bool may_wait; /* true at first; the owner's: when it is false, there is no WAIT */
 	uint32_t client_flags;
 	unsigned n_options;
 	uint32_t skip_option; /* SKIP: of which option, and how much is left */

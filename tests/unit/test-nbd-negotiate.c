@@ -512,6 +512,79 @@ static void a_flood_of_options_ends(void **state)
 	assert_int_equal(n_answers, DRAY_NBD_MAX_OPTIONS);
 }
 
+/* ---- an export that is not there yet ---- */
+
+static unsigned until_there;
+
+static void *late_get(void *ctx, const char *name, struct dray_nbd_export_info *info, struct dray_loop **loop)
+{
+	return until_there ? NULL : ram_get(ctx, name, info, loop);
+}
+
+static bool late_soon(void *ctx, const char *name)
+{
+	if (until_there && !strcmp(name, "disk")) {
+		until_there--;
+		return true;
+	}
+	return false;
+}
+
+static enum dray_nego_result feed_late(size_t *at)
+{
+	size_t used;
+	enum dray_nego_result r = dray_nego_feed(&nego, in + *at, in_len - *at, &used);
+	*at += used;
+	return r;
+}
+
+static void waits_for_an_export(void **state)
+{
+	struct dray_nbd_backend_ops late_ops = ram_ops;
+	late_ops.get = late_get;
+	late_ops.soon = late_soon;
+	static const uint32_t ways[] = { NBD_OPT_GO, NBD_OPT_EXPORT_NAME };
+	for (unsigned i = 0; i < 2; i++) {
+		size_t at = 0, o;
+		dray_nego_free(&nego);
+		dray_nego_init(&nego, &late_ops, &ram, 32 << 20);
+		nego.out_len = 0;
+		begin(3);
+		if (ways[i] == NBD_OPT_GO) {
+			info_go(NBD_OPT_GO, "disk");
+		} else {
+			o = option(NBD_OPT_EXPORT_NAME);
+			raw("disk", 4);
+			end_option(o);
+		}
+		until_there = 3;
+		assert_int_equal(feed_late(&at), DRAY_NEGO_AGAIN);
+		for (unsigned n = 0; n < 3; n++) {
+			assert_int_equal(feed_late(&at), DRAY_NEGO_WAIT);
+			assert_int_equal(at, 4);
+			assert_int_equal(nego.out_len, 0);
+		}
+		assert_int_equal(feed_late(&at), DRAY_NEGO_TRANSMIT);
+		assert_int_equal(at, in_len);
+		assert_int_equal(nego.n_options, 1);
+		dray_nego_free(&nego);
+	}
+	/* The owner has waited long enough; and one that is not known at all. */
+	for (unsigned i = 0; i < 2; i++) {
+		size_t at = 0;
+		dray_nego_init(&nego, &late_ops, &ram, 32 << 20);
+		nego.out_len = 0;
+		begin(3);
+		info_go(NBD_OPT_GO, i ? "nowhere" : "disk");
+		until_there = 3;
+		nego.may_wait = i;
+		assert_int_equal(feed_late(&at), DRAY_NEGO_AGAIN);
+		assert_int_equal(feed_late(&at), DRAY_NEGO_AGAIN);
+		assert_int_equal(nbd_get32(nego.out + 12), NBD_REP_ERR_UNKNOWN);
+		dray_nego_free(&nego);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -531,6 +604,7 @@ int main(void)
 		cmocka_unit_test(meta_context_holds_for),
 		cmocka_unit_test(lost_streams_are_closed),
 		cmocka_unit_test(a_flood_of_options_ends),
+		cmocka_unit_test(waits_for_an_export),
 	};
 	ram_export_init(&exports[0], "disk", 1 << 20);
 	ram_export_init(&exports[1], "ro", 1 << 20);
