@@ -14,6 +14,7 @@
  * Nothing is read from anywhere else, and an unset variable costs one comparison; no point lies on the data path.
  *
  * Crash points of dray-iod, in the order in which the verbs pass them:
+ *   target-made         a target file that is to be made has its size, and no name yet
  *   volume-json-before  the temporary file of a volume.json is durable, not yet renamed
  *   volume-json-after   the new volume.json is durable under its name
  *   map-create-after    a new map file is durable, no volume.json names its leg yet

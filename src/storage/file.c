@@ -29,7 +29,6 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
-#include <libgen.h>
 
 /* priv[0]: the bounce buffer of a read or write; what a ZERO is trying */
 enum { BOUNCE, TRYING };
@@ -301,44 +300,3 @@ const struct dray_storage_driver dray_storage_file = {
 	.submit = submit,
 	.gone = gone,
 };
-
-/* ---- creating ---- */
-
-int dray_storage_create(const char *resource, uint64_t size_bytes, bool full, struct dray_error *err)
-{
-	if (!matches(resource))
-		return dray_error_kind(err, -EINVAL, "bad_resource", "%s: only files can be created", resource);
-	const char *path = dray_storage_path(resource);
-	char *copy = strdup(path);
-	if (!copy)
-		return dray_error_errno(err, -ENOMEM, "%s", path);
-	int rc = 0;
-	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		rc = -errno;
-		const char *kind = rc == -EEXIST ? "exists" : rc == -ENOENT ? "not_found" : rc == -EACCES ? "not_accessible" : "";
-		free(copy);
-		return dray_error_kind(err, rc, kind, "%s: create: %s", path, strerror(-rc));
-	}
-	if (ftruncate(fd, (off_t)size_bytes))
-		rc = -errno;
-	/* posix_fallocate writes where the file system cannot promise: full means that a write will not fail for space. */
-	if (!rc && full && size_bytes)
-		rc = -posix_fallocate(fd, 0, (off_t)size_bytes);
-	if (!rc && fsync(fd))
-		rc = -errno;
-	close(fd);
-	if (!rc) {
-		int dir = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (dir < 0 || fsync(dir))
-			rc = -errno;
-		if (dir >= 0)
-			close(dir);
-	}
-	free(copy);
-	if (rc) {
-		unlink(path);
-		return dray_error_errno(err, rc, "%s: create with %llu bytes", path, (unsigned long long)size_bytes);
-	}
-	return 0;
-}

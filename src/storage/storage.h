@@ -134,7 +134,8 @@ void dray_storage_submit(struct dray_storage *st, struct dray_sio *sio);
 int dray_storage_probe(const char *resource, const struct dray_storage_options *options, struct dray_storage_info *info,
 	struct dray_error *err);
 
-/* Creates a missing regular file of `size_bytes`: thin (sparse) or full (allocated), fsynced with its directory. -EEXIST. */
+/* Creates a missing regular file of `size_bytes`: thin (sparse) or full (allocated), fsynced with its directory. A crash leaves all of it or nothing.
+ * -EEXIST. */
 int dray_storage_create(const char *resource, uint64_t size_bytes, bool full, struct dray_error *err);
 
 #endif
