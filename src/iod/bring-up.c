@@ -113,7 +113,7 @@ int iod_leg_attach_new(struct iod_leg *leg, struct iod_leg *primary, bool known_
 	return attach_secondary(&a, primary, err);
 }
 
-static void not_open(struct iod_leg *leg, int rc, const char *why)
+void iod_leg_not_open(struct iod_leg *leg, int rc, const char *why)
 {
 	iod_leg_error(leg, "%s", why);
 	pthread_mutex_lock(&leg->volume->iod->lock);
@@ -145,7 +145,7 @@ static int restore_secondary(struct iod_leg *leg, struct iod_leg *primary, struc
 	if (!rc)
 		iod_leg_install(leg, st);
 	else
-		not_open(leg, rc, rc == -EINPROGRESS ? "it is being opened" : why.text);
+		iod_leg_not_open(leg, rc, rc == -EINPROGRESS ? "it is being opened" : why.text);
 	if (leg->storage && !vouched(leg))
 		iod_leg_error(leg, "%s: after a new boot its name (%s) may mean another disk: leg.retry vouches for it",
 			leg->def->resource, leg->def->identity);
@@ -405,7 +405,7 @@ static bool try_open(struct iod_leg *leg)
 	struct dray_storage *st;
 	int rc = iod_leg_open(leg, false, LOCK_WAIT, true, &st, &err);
 	if (rc) {
-		not_open(leg, rc, err.text);
+		iod_leg_not_open(leg, rc, err.text);
 		pthread_mutex_lock(&v->iod->lock);
 		bool gone = leg->forgotten || v->removed;
 		pthread_mutex_unlock(&v->iod->lock);
@@ -465,13 +465,13 @@ bool iod_leg_hopeful(const struct iod_leg *leg)
 	return trying && !leg->storage && !leg->mistaken && !leg->def->set_aside && vouched(leg);
 }
 
-void iod_leg_open_later(struct iod_leg *leg)
+void iod_leg_try(struct iod_leg *leg, bool (*run)(struct iod_attempt *at), uint64_t pause_ns, uint64_t pause_most_ns)
 {
 	struct iod_volume *v = leg->volume;
 	pthread_mutex_lock(&v->iod->lock);
 	bool start_it = !leg->opening;
 	if (start_it) {
-		leg->opening = true;
+		leg->opening = leg->hopeful = true;
 		leg->opening_since_ns = iod_now();
 		iod_news_changed(v);
 		leg->refs++;
@@ -480,9 +480,13 @@ void iod_leg_open_later(struct iod_leg *leg)
 	pthread_mutex_unlock(&v->iod->lock);
 	if (!start_it)
 		return;
-	leg->hopeful = true;
-	leg->attempt = (struct iod_attempt){ .run = open_once, .over = open_over, .pause_ns = SECOND / 4, .pause_most_ns = 16 * SECOND };
+	leg->attempt = (struct iod_attempt){ .run = run, .over = open_over, .pause_ns = pause_ns, .pause_most_ns = pause_most_ns };
 	iod_attempt_begin(v->iod, &v->iod->opens, &leg->attempt);
+}
+
+void iod_leg_open_later(struct iod_leg *leg)
+{
+	iod_leg_try(leg, open_once, SECOND / 4, 16 * SECOND);
 }
 
 /* ---- putting to rest ---- */

@@ -68,6 +68,7 @@ static void note_error(struct iod_leg *leg, const struct dray_event *ev, char *t
 	if (leg && (ev->kind == DRAY_EV_LEG_STATE || ev->kind == DRAY_EV_LEG_HELD)) {
 		bool bad = ev->kind == DRAY_EV_LEG_HELD || ev->leg_state == DRAY_LEG_DEGRADED;
 		pthread_mutex_lock(&leg->volume->iod->lock);
+		leg->set_aside_for = bad ? ev->error : 0;
 		if (!bad)
 			leg->error[0] = '\0';
 		else if (text[0] && !(leg->error[0] && !leg->storage)) /* why it is not open says more */
@@ -122,6 +123,10 @@ void iod_volume_event(struct iod_volume *v, const struct dray_event *ev)
 		if (leg)
 			set_flag(v, &leg->stopped);
 		break;
+	case DRAY_EV_LEG_SETTLED:
+		if (leg)
+			iod_leg_settled(leg);
+		return;
 	case DRAY_EV_PREPARED:
 		if (mine)
 			iod_inbox_put(vio->inbox, vio->inbox_number, IOD_PREPARED, ev->error, 0, 0);

@@ -24,6 +24,7 @@ struct iod_leg {
 	uint64_t opening_since_ns; /* ... since then */
 	bool hopeful;              /* ... and it was not told as given up yet; that job's */
 	struct iod_attempt attempt; /* ... the job's place in the queue */
+	int set_aside_for;         /* the error of the last LEG_STATE that said degraded, or 0 */
 	bool mistaken;             /* what was found under its name last is another storage (H2) */
 	bool splitting;            /* the split under way takes it */
 	bool buried;               /* an image that was let go is closed */
@@ -173,11 +174,19 @@ int iod_leg_retry(struct iod_leg *leg);
 void iod_volume_start_later(struct iod_volume *v);
 /* Has a secondary that is not open opened, for as long as it takes. The leg must be known to the engine. */
 void iod_leg_open_later(struct iod_leg *leg);
+/* Has `run` (attempts.h; of leg->attempt) tried, unless something of the leg is being tried already. */
+void iod_leg_try(struct iod_leg *leg, bool (*run)(struct iod_attempt *at), uint64_t pause_ns, uint64_t pause_most_ns);
+/* It could not be opened, and why; -ESTALE: another storage has its name. */
+void iod_leg_not_open(struct iod_leg *leg, int rc, const char *why);
 /* iod->lock is held. Its storage is being tried, and there is hope still: not given up, though the engine holds it. */
 bool iod_leg_hopeful(const struct iod_leg *leg);
 /* No client is there. Waits until the engine is quiet (at most `wait_ns`), has the maps recorded, frees it and closes the
  * legs. false: something is still under way, nothing was freed. */
 bool iod_volume_stop(struct iod_volume *v, bool record, uint64_t wait_ns);
+
+/* ---- reopen.c ---- */
+/* Its I/O thread, inside an engine's call: a leg that was set aside has nothing under way any more. */
+void iod_leg_settled(struct iod_leg *leg);
 
 /* ---- the I/O thread's part (vio.c); all on the volume's I/O thread ---- */
 

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A storage that failed is opened anew before it is tried again.
+ *
+ * A device that went and came back is another one to the kernel, under another name perhaps, and the descriptor of the one that went fails for
+ * ever; a file system that was shut down and mounted again can't even be, while its dead predecessor is held open; and one whose flush failed
+ * may know no more than that it did (H13). So when a secondary was set aside for an error, and its last operation has come back (H6), its
+ * storage is closed and looked for by its identity (H2), again and again, while the engine tries the leg with its own back-off and fails
+ * where nothing is open. Who counts is the engine: what it gives up, after a minute without progress, is not looked for any more, and
+ * waits for leg.retry.
+ *
+ * Not for a stall or a full storage, which the same descriptor survives; not for NBD, whose driver makes connections by itself; and not
+ * where no identity lasts over a change of names: the number may be another disk's by now, and somebody has to vouch for it.
+ *
+ * SETTLED comes from the I/O thread inside an engine's call. The rest is on a job's thread, with the verb right wherever leg->storage
+ * changes, but not while it opens, which may take long.
+ */
+#include "iod/volume.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECOND UINT64_C(1000000000)
+
+struct look {
+	struct iod_leg *leg;
+	bool tried; /* set aside for trouble, and not given up */
+	bool rests; /* nothing of it is under way */
+};
+
+/* From here on operations fail, so that none begins before the storage is closed. */
+static void look_at(void *arg)
+{
+	struct look *l = arg;
+	struct iod_leg *leg = l->leg;
+	struct dray_leg_info info;
+	if (leg->index == DRAY_NO_LEG || dray_vol_leg_info(leg->volume->vio.vol, leg->index, &info))
+		return;
+	l->tried = info.state != DRAY_LEG_PRIMARY && info.state != DRAY_LEG_DETACHED && !info.held;
+	l->rests = info.state == DRAY_LEG_DEGRADED && info.settled;
+	if (l->tried && l->rests)
+		leg->io = NULL;
+}
+
+/* The verb right is held. Whether the leg is to be opened. */
+static bool closed(struct iod_leg *leg)
+{
+	struct iod_volume *v = leg->volume;
+	struct look l = { .leg = leg };
+	pthread_mutex_lock(&v->iod->lock);
+	bool lives = !leg->forgotten && !v->removed && v->served;
+	pthread_mutex_unlock(&v->iod->lock);
+	if (!lives)
+		return false;
+	iod_thread_call(v->thread, look_at, &l);
+	if (!l.tried || (leg->storage && !l.rests))
+		return false;
+	if (leg->storage)
+		iod_leg_close(leg, false);
+	return true;
+}
+
+static bool reopen_once(struct iod_attempt *at)
+{
+	struct iod_leg *leg = dray_container(at, struct iod_leg, attempt);
+	struct iod_volume *v = leg->volume;
+	struct dray_error err = DRAY_ERROR_INIT;
+	struct dray_storage *st;
+	int rc = iod_volume_take(v, 10 * SECOND, &err);
+	if (rc)
+		return rc == -ENOENT;
+	bool wanted = closed(leg);
+	iod_volume_give(v);
+	if (!wanted)
+		return true;
+	rc = iod_leg_open(leg, false, 0, true, &st, &err);
+	if (rc) {
+		iod_leg_not_open(leg, rc, err.text);
+		return false;
+	}
+	bool mine = iod_volume_take(v, 10 * SECOND, &err) == 0;
+	wanted = mine && !leg->storage && closed(leg);
+	if (wanted) {
+		iod_leg_install(leg, st);
+		dray_log(DRAY_LOG_INFO, "leg-reopened", "%s leg %u: %s", v->def.name, leg->def->id, leg->path[0] ? leg->path : leg->def->resource);
+		iod_notify(v->iod, "leg-reopened", v->def.name, leg->def->id, NULL, NULL);
+	}
+	if (mine)
+		iod_volume_give(v);
+	if (!wanted)
+		dray_storage_close(st);
+	return mine;
+}
+
+static bool survives(int error)
+{
+	return !error || error == -ENOSPC || error == -EDQUOT || error == -ETIMEDOUT || error == -ENOMEM;
+}
+
+void iod_leg_settled(struct iod_leg *leg)
+{
+	struct iod *iod = leg->volume->iod;
+	pthread_mutex_lock(&iod->lock);
+	bool start = leg->storage && !strcmp(leg->storage->driver->name, "file") && leg->def->stable && !survives(leg->set_aside_for) &&
+		!leg->opening && !leg->forgotten && !iod->stopping;
+	pthread_mutex_unlock(&iod->lock);
+	if (start)
+		iod_leg_try(leg, reopen_once, SECOND / 4, 2 * SECOND);
+}

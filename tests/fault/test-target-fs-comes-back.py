@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The file system of a target dies under it (as when its disk is pulled) and is mounted again: the target is let go of, so that it can be, found
+again within the retries and brought up to date, without a word from anybody; and another file in its place is not written to. Needs
+root: loop devices."""
+import fcntl
+import os
+import struct
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from dray import MiB, SLOW, Scratch, need, skip, wait_for
+from loop import Loops
+
+os.environ["PATH"] += ":/usr/sbin:/sbin"
+need("mkfs.ext4", "mount", "umount")
+N = 16 * MiB
+EXT4_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587D, 2
+
+with Loops() as loops, Scratch() as s:
+    a = s.agent()
+    dev = loops.attach(s.file("disk", 64 * MiB))
+    subprocess.run(["mkfs.ext4", "-q", dev], check=True)
+    mnt = s.path("mnt")
+    os.mkdir(mnt)
+
+    def die():
+        os.sync()
+        fd = os.open(mnt, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
+        except OSError as e:
+            skip(f"ext4 can't be shut down here: {e}")
+        finally:
+            os.close(fd)
+
+    def unmounted():
+        try:
+            loops.umount(mnt)
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    def leg(i):
+        return a.json("volume", "show", "v")["legs"][i]
+
+    loops.mount(dev, mnt)
+    app = s.stamp(a.volume("v", s.file("old", N, True)), "app", "--depth", "2", "--rate", "300", "--no-reconnect")
+    app.wait_writes(20)
+    a.spec({"name": "move", "limits": {"rate": "4MiB"}, "switch": {"when": "manual"},
+            "pairs": [{"source": "volume:v", "target": f"{mnt}/new", "create": "full"}]})
+    wait_for("it moves", lambda: a.moved("move") > 2 * MiB)
+    for _ in range(2):
+        die()
+        wait_for("the target is set aside", lambda: a.pair("move")["targets"][0]["state"] == "degraded")
+        app.wait_writes(50)
+        # Not lazily: only if dray-iod has let go of the file can it be unmounted, and only then is the next mount a living one.
+        wait_for("the file system can be unmounted", unmounted, 20)
+        app.wait_writes(50)
+        moved = a.moved("move")
+        loops.mount(dev, mnt)
+        wait_for("it goes on by itself", lambda: a.moved("move") > moved, 40)
+        assert a.show("move")["state"] == "copying"
+    events = [e["event"] for e in a.json("events", "move")]
+    assert {"target-degraded", "target-retried", "target-recovered"} <= set(events), events
+
+    # Another file of that name: looked at, and left alone.
+    die()
+    wait_for("the file system can be unmounted", unmounted, 40)
+    loops.mount(dev, mnt)
+    wait_for("it goes on by itself", lambda: a.pair("move")["targets"][0]["state"] in ("copying", "mirror"), 40)
+    die()
+    wait_for("the file system can be unmounted", unmounted, 40)
+    with open(f"{mnt}/new", "wb") as f:
+        f.truncate(N)
+    wait_for("it is seen as another", lambda: "not the storage that was recorded" in (leg(1)["error"] or ""), 40)
+    app.wait_writes(50)
+    with open(f"{mnt}/new", "rb") as f:
+        assert f.read() == bytes(N), "a stranger was written to"
+    os.unlink(f"{mnt}/new")
+    loops.mount(dev, mnt)
+    a.run("set", "move", "limits.rate=none")
+    a.wait("move", "synced")
+    a.run("switch", "move")
+    app.wait_writes(50)
+    got = app.status()
+    assert got["bad"] == 0 and got["errors"] == 0 and got["longest_wait_us"] < 2_500_000 * SLOW, got
+    a.run("commit", "move", "--yes")
+    app.end()
+    app.verify(f"{mnt}/new")
+    a.run("volume", "remove", "v")
