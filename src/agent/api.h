@@ -57,6 +57,7 @@ struct api_call {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	bool answered;
+	struct dray_list audit_node; /* the core's: its answer waits for its event */
 	/* the core's own, while it keeps the call */
 	struct agent *agent;
 	char *core_note;       /* the id of the session it will be answered with, or that has to settle first */
@@ -70,9 +71,12 @@ struct api_call *api_call_new(const char *method, const char *path);
 void api_call_free(struct api_call *call);
 
 /* ---- the core's side ---- */
-/* Steals `answer`. */
+/* Steals `answer`. It is sent when the event that tells of it is durable: at once where there is none, else at the end of the turn. The call
+ * may be gone when this returns. */
 void api_reply(struct api_call *call, int status, json_t *answer);
 void api_reply_text(struct api_call *call, int status, const char *type, char *text); /* steals text */
+/* audit.c's: the answer is sent now. */
+void api_answer_now(struct api_call *call);
 /* Problem+json; `exit` as the command line uses it: 1 3 4 5 7. */
 void api_problem(struct api_call *call, int status, int exit, const char *code, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));

@@ -20,6 +20,7 @@ struct api_call *api_call_new(const char *method, const char *path)
 	pthread_cond_init(&call->cond, NULL);
 	dray_list_init(&call->node);
 	dray_list_init(&call->ticket_node);
+	dray_list_init(&call->audit_node);
 	return call;
 }
 
@@ -46,7 +47,7 @@ void api_call_free(struct api_call *call)
 	free(call);
 }
 
-static void answered(struct api_call *call)
+void api_answer_now(struct api_call *call)
 {
 	pthread_mutex_lock(&call->lock);
 	call->answered = true;
@@ -56,19 +57,19 @@ static void answered(struct api_call *call)
 
 void api_reply(struct api_call *call, int status, json_t *answer)
 {
-	audit_answer(call, status, answer);
 	call->status = status;
 	call->answer = answer;
-	answered(call);
+	if (!audit_answer(call, status, answer))
+		api_answer_now(call);
 }
 
 void api_reply_text(struct api_call *call, int status, const char *type, char *text)
 {
-	audit_answer(call, status, NULL);
 	call->status = status;
 	call->type = type;
 	call->text = text;
-	answered(call);
+	if (!audit_answer(call, status, NULL))
+		api_answer_now(call);
 }
 
 static void problem_v(struct api_call *call, int status, int exit_code, const char *code, json_t *more, const char *fmt,

@@ -8,6 +8,7 @@
 
 #include "agent/api.h"
 #include "agent/metrics.h"
+#include "base/crash.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -25,6 +26,7 @@ struct entry {
 
 struct audit {
 	struct dray_list entries;
+	struct dray_list answers; /* calls that wait for their entries */
 	/* the verb that is being carried out */
 	struct api_call *call;
 	struct job *job;
@@ -37,8 +39,10 @@ struct audit {
 struct audit *audit_new(void)
 {
 	struct audit *u = calloc(1, sizeof *u);
-	if (u)
+	if (u) {
 		dray_list_init(&u->entries);
+		dray_list_init(&u->answers);
+	}
 	return u;
 }
 
@@ -86,6 +90,7 @@ void audit_flush(struct agent *a)
 	struct dray_error err;
 	if (dray_list_empty(&u->entries))
 		return;
+	dray_crash_point("answers-before");
 	int rc = dray_repo_begin(a->repo, &err);
 	dray_list_for_each (n, &u->entries) {
 		const struct entry *e = dray_container(n, struct entry, node);
@@ -101,6 +106,12 @@ void audit_flush(struct agent *a)
 	dray_list_for_each (n, &u->entries)
 		if (!rc)
 			metrics_event(a, dray_container(n, struct entry, node)->event);
+	dray_crash_point("answers-after");
+	while (!dray_list_empty(&u->answers)) {
+		struct api_call *call = dray_container(u->answers.next, struct api_call, audit_node);
+		dray_list_del(&call->audit_node);
+		api_answer_now(call); /* and it is not ours any more */
+	}
 	if (rc) /* what was asked and refused is in the log all the same */
 		dray_log(DRAY_LOG_ERROR, "record-failed", "requests: %s", err.text);
 	while (!dray_list_empty(&u->entries))
@@ -190,11 +201,11 @@ static void log_request(const struct api_call *call, int status, const char *cod
 	dray_log_fields(status < 400 ? DRAY_LOG_INFO : DRAY_LOG_WARN, "request", keys, "%s", call->audit_verb ? call->audit_verb : "");
 }
 
-void audit_answer(struct api_call *call, int status, const json_t *answer)
+bool audit_answer(struct api_call *call, int status, const json_t *answer)
 {
 	struct agent *a = call->agent;
 	if (!a || !a->audit || call->dry_run || (strcmp(call->method, "POST") && strcmp(call->method, "PATCH") && strcmp(call->method, "DELETE")))
-		return;
+		return false;
 	const char *code = json_string_value(json_object_get(answer, "code")), *why = json_string_value(json_object_get(answer, "detail"));
 	const char *what = call->audit_verb ? call->audit_verb : "";
 	char text[800];
@@ -202,15 +213,16 @@ void audit_answer(struct api_call *call, int status, const json_t *answer)
 		a->audit->call = NULL;
 	log_request(call, status, status >= 400 ? code : NULL);
 	if (status < 400 && !call->audit_asked)
-		return; /* fulfilled already, or an event of its own */
+		return false; /* fulfilled already, or an event of its own */
 	if (!call->audit_verb)
 		snprintf(text, sizeof text, "%s %.200s: %s: %.400s", call->method, call->path, code ? code : "", why ? why : "");
 	else if (status < 400)
 		snprintf(text, sizeof text, "%s: done", what);
 	else
 		snprintf(text, sizeof text, "%s: %s: %.500s", what, code ? code : "", why ? why : "");
-	if (call->audit_asked)
-		keep(a, call, "answered", NULL, text);
-	else if (!told_lately(a, text))
-		keep(a, call, "refused", NULL, text);
+	if (!call->audit_asked && told_lately(a, text))
+		return false;
+	keep(a, call, call->audit_asked ? "answered" : "refused", NULL, text);
+	dray_list_add_tail(&a->audit->answers, &call->audit_node);
+	return true;
 }

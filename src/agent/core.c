@@ -427,6 +427,8 @@ static void close_all(struct agent *a, int lock_fd, int signal_fd)
 	}
 	iod_free(a->iod); /* calls that wait for dray-iod are answered here */
 	a->iod = NULL;
+	if (a->audit && a->repo)
+		audit_flush(a); /* api_stop waits for all answers */
 	if (a->api)
 		api_stop(a->api);
 	while (!dray_list_empty(&a->jobs))
