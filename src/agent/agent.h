@@ -214,6 +214,8 @@ struct agent {
 	} work;
 	int exit_code;
 
+	const char *iod_log_level; /* static: what dray-iod said, or was told last; NULL: not known */
+
 	/* dray-iod's volumes */
 	bool seen_changed;      /* `seen` is newer than STATE/volumes-seen */
 	json_t *volumes;        /* name -> volume, as in the last list; NULL: none yet. volume_find */
@@ -237,6 +239,8 @@ struct agent {
 int agent_run(struct agent *a, struct dray_error *err);
 uint64_t mono_now(void);
 int64_t wall_ms(void);
+/* dray-iod logs what the agent logs: told where it is connected and has another level. */
+void agent_push_log_level(struct agent *a);
 
 /* ---- wake.c ---- */
 /* Have it looked at in the next wake-up, which is at the end of this turn: the pair (and with it its session); the session, with

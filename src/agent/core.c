@@ -64,6 +64,9 @@ static void iod_up(void *ctx)
 	agent_event(a, ACTOR_SELF, "iod-connected", "dray-iod pid %lld, incarnation %s",
 		(long long)json_integer_value(json_object_get(hello, "pid")), iod_incarnation(a->iod));
 	a->iod_was_up = true;
+	int level = dray_log_from_word(json_string_value(json_object_get(hello, "log_level")) ?: "");
+	a->iod_log_level = level < 0 ? NULL : dray_log_word((enum dray_log_level)level);
+	agent_push_log_level(a);
 	dray_list_for_each (n, &a->jobs) {
 		struct job *job = dray_container(n, struct job, node);
 		for (size_t i = 0; i < job->s->n_pairs; i++) {
@@ -78,6 +81,24 @@ static void iod_up(void *ctx)
 	}
 	agent_refresh(a);
 	agent_turn(a);
+}
+
+static void log_level_told(void *arg, const struct dray_error *err, json_t *result)
+{
+	struct agent *a = arg;
+	if (!err)
+		return;
+	a->iod_log_level = NULL;
+	dray_log(DRAY_LOG_WARN, "log-level", "dray-iod keeps its log level: %s", err->text);
+}
+
+void agent_push_log_level(struct agent *a)
+{
+	const char *word = dray_log_word(a->config->log_level);
+	if (!iod_ready(a->iod) || !a->iod_log_level || !strcmp(a->iod_log_level, word))
+		return; /* an older one does not know the call */
+	a->iod_log_level = word;
+	iod_call(a->iod, "log.level", json_pack("{s:s}", "level", word), log_level_told, a);
 }
 
 static void iod_down(void *ctx)

@@ -64,6 +64,7 @@ static void effective(const struct settings *s, const json_t *set, const struct 
 static void in_force(struct agent *a)
 {
 	dray_log_level(a->config->log_level);
+	agent_push_log_level(a);
 	hooks_changed(a);
 	retention_wake(a);
 	agent_turn(a); /* the queue and the limits are worked out anew */

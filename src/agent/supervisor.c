@@ -96,7 +96,6 @@ static int spawn(struct supervisor *s)
 	snprintf(log, sizeof log, "%s/iod.log", c->state_dir);
 	snprintf(seen, sizeof seen, "%s/volumes-seen", c->state_dir);
 	snprintf(threads, sizeof threads, "%u", c->iod_threads);
-	static const char *const levels[] = { "error", "warn", "info", "debug" };
 	char *argv[16];
 	int n = 0;
 	argv[n++] = (char *)"dray-iod";
@@ -107,7 +106,7 @@ static int spawn(struct supervisor *s)
 	argv[n++] = (char *)"--seen";
 	argv[n++] = seen;
 	argv[n++] = (char *)"--log";
-	argv[n++] = (char *)(uintptr_t)levels[c->log_level];
+	argv[n++] = (char *)(uintptr_t)dray_log_word(c->log_level);
 	if (c->iod_threads) {
 		argv[n++] = (char *)"--threads";
 		argv[n++] = threads;

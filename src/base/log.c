@@ -51,6 +51,24 @@ void dray_log_level(enum dray_log_level most)
 	most_level = most;
 }
 
+enum dray_log_level dray_log_level_now(void)
+{
+	return most_level;
+}
+
+const char *dray_log_word(enum dray_log_level level)
+{
+	return level_names[level];
+}
+
+int dray_log_from_word(const char *word)
+{
+	for (int i = 0; i < 4; i++)
+		if (!strcmp(level_names[i], word))
+			return i;
+	return -1;
+}
+
 bool dray_log_to_journal(void)
 {
 	return to_journal;

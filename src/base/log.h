@@ -22,6 +22,10 @@ void dray_log_init(const char *program, enum dray_log_level most);
 
 /* Changes the level while others log. */
 void dray_log_level(enum dray_log_level most);
+enum dray_log_level dray_log_level_now(void);
+/* "error", "warn", "info", "debug"; and back: -1: none of them. */
+const char *dray_log_word(enum dray_log_level level);
+int dray_log_from_word(const char *word);
 
 /* Whether lines go to the journal. */
 bool dray_log_to_journal(void);

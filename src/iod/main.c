@@ -64,15 +64,6 @@ static char *user_dir(const char *variable, const char *under_home, const char *
 	return n < 0 ? NULL : path;
 }
 
-static int log_level(const char *name)
-{
-	static const char *const names[] = { "error", "warn", "info", "debug" };
-	for (int i = 0; i < 4; i++)
-		if (strcmp(names[i], name) == 0)
-			return i;
-	return -1;
-}
-
 int main(int argc, char **argv)
 {
 	enum { STATE = 1, RUN, THREADS, TCP, SEEN, FAULTS, LOG, HELP, VERSION };
@@ -106,7 +97,7 @@ int main(int argc, char **argv)
 				return usage("--threads: \"%s\" is not a number from 1 to 256", optarg);
 			break;
 		case LOG:
-			level = log_level(optarg);
+			level = dray_log_from_word(optarg);
 			if (level < 0)
 				return usage("--log: \"%s\" is not error, warn, info or debug", optarg);
 			break;

@@ -41,6 +41,7 @@ const struct iod_rpc_method iod_rpc_methods[] = {
 	{ "verify.start", PARAMS({ "volume", IOD_P_STRING, MUST }, { "leg", IOD_P_COUNT, MUST },
 		{ "sample", IOD_P_COUNT, MAY }, { "repair", IOD_P_BOOL, MAY }) },
 	{ "verify.stop", PARAMS({ "volume", IOD_P_STRING, MUST }, { "leg", IOD_P_COUNT, MUST }) },
+	{ "log.level", PARAMS({ "level", IOD_P_STRING, MUST }) },
 	{ "events.subscribe", PARAMS() },
 	{ "shutdown", PARAMS({ "force", IOD_P_BOOL, MAY }) },
 	{ NULL, NULL },

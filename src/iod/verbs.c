@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "iod/verbs.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,9 +51,10 @@ struct iod_leg_def *iod_arg_leg(struct iod_call *call)
 
 json_t *iod_hello(struct iod *iod)
 {
-	return json_pack("{s:i s:s s:i s:s s:s s:s s:s? s:s s:i s:b}", "version", 1, "incarnation", iod->incarnation, "pid",
+	return json_pack("{s:i s:s s:i s:s s:s s:s s:s? s:s s:i s:b s:s}", "version", 1, "incarnation", iod->incarnation, "pid",
 		(int)getpid(), "boot_id", iod->state.boot_id, "state_dir", iod->state.path, "nbd_socket", iod->nbd_socket, "tcp", iod->options.tcp,
-		"backend", dray_loop_backend(iod->loop), "threads", (int)iod->n_threads, "list_since", true);
+		"backend", dray_loop_backend(iod->loop), "threads", (int)iod->n_threads, "list_since", true, "log_level",
+		dray_log_word(dray_log_level_now()));
 }
 
 static json_int_t resident_bytes(void)
@@ -74,6 +77,18 @@ static json_t *do_status(struct iod_call *call)
 	pthread_mutex_unlock(&iod->lock);
 	return json_pack("{s:i s:i s:I s:I}", "volumes", volumes, "clients", (int)atomic_load(&iod->clients), "uptime_ns",
 		(json_int_t)(iod_now() - iod->started_ns), "rss_bytes", resident_bytes());
+}
+
+static json_t *do_log_level(struct iod_call *call)
+{
+	const char *word = iod_arg_text(call, "level", "");
+	int level = dray_log_from_word(word);
+	if (level < 0) {
+		dray_error_kind(&call->err, -EINVAL, "syntax", "log.level: \"%.32s\" is not error, warn, info or debug", word);
+		return NULL;
+	}
+	dray_log_level((enum dray_log_level)level);
+	return json_object();
 }
 
 static json_t *do_shutdown(struct iod_call *call)
@@ -110,6 +125,7 @@ iod_verb iod_verb_find(const char *method)
 		{ "commit", iod_do_leg_detach }, /* which of the two is primary is in the epoch record, and stays there */
 		{ "verify.start", iod_do_verify_start },
 		{ "verify.stop", iod_do_verify_stop },
+		{ "log.level", do_log_level },
 		{ "shutdown", do_shutdown },
 	};
 	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)

@@ -93,6 +93,7 @@ with AgentTest(config="active_pairs: 1\nrate: 8MiB\n") as t:
     s = settings()
     assert s["rate"] == (16 * MiB, "file") and s["active_pairs"] == (6, "api") and s["log_level"] == ("debug", "file"), s
     assert s["iod_threads"] == (None, "file"), s
+    t.wait("dray-iod's level, too", lambda: t.iod.log_level == "debug")
     log = t.log()
     assert "event=setting-needs-restart msg=\"iod_threads: 3 in the file" in log, log
     assert "event=setting-overridden msg=\"active_pairs: 4 in the file" in log and "state_dir: /elsewhere in the file" in log, log

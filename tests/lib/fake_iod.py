@@ -35,7 +35,7 @@ class FakeIod:
         self.path = os.path.join(run_dir, "iod.sock")
         self.lock = threading.RLock()
         self.volumes, self.tokens, self.calls = {}, {}, []
-        self.fail, self.held, self.kept = {}, {}, []
+        self.fail, self.held, self.kept, self.log_level = {}, {}, [], "info"
         self.auto = auto            # legs are synced as soon as they are attached and not paused
         self.incarnation = uuid.uuid4().hex
         self.conns, self.server = set(), None
@@ -164,7 +164,11 @@ class FakeIod:
     def do_hello(self, p):
         assert p == {"version": 1}
         return {"version": 1, "incarnation": self.incarnation, "pid": os.getpid(), "boot_id": "fake", "state_dir": "/nowhere",
-                "nbd_socket": "/nowhere", "backend": "fake", "threads": 1}
+                "nbd_socket": "/nowhere", "backend": "fake", "threads": 1, "log_level": self.log_level}
+
+    def do_log_level(self, p):
+        self.log_level = p["level"]
+        return {}
 
     def do_events_subscribe(self, p):
         return {}
