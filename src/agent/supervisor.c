@@ -2,13 +2,17 @@
 #include "agent/supervisor.h"
 
 #include "base/log.h"
+#include "storage/busy.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +22,7 @@ struct supervisor {
 	const struct agent_config *config;
 	uint64_t next_at, backoff;
 	unsigned starts;
+	int process; /* a pidfd of the one that was started last; -1: none */
 	bool stopped;
 	char trouble[256];
 };
@@ -25,13 +30,24 @@ struct supervisor {
 struct supervisor *supervisor_new(const struct agent_config *config)
 {
 	struct supervisor *s = calloc(1, sizeof *s);
-	if (s)
+	if (s) {
 		s->config = config;
+		s->process = -1;
+	}
 	return s;
+}
+
+static void forget(struct supervisor *s)
+{
+	if (s->process >= 0)
+		close(s->process);
+	s->process = -1;
 }
 
 void supervisor_free(struct supervisor *s)
 {
+	if (s)
+		forget(s);
 	free(s);
 }
 
@@ -61,6 +77,12 @@ const char *supervisor_trouble(const struct supervisor *s)
 	return s->trouble;
 }
 
+/* What the second child tells before its exec, and, with an error, after one that failed. */
+struct started {
+	pid_t pid;
+	int error;
+};
+
 /* In the second child. Only async-signal-safe calls: the parent has threads. */
 static void become_iod(const struct agent_config *c, char *const argv[], int log_fd, int report)
 {
@@ -80,10 +102,13 @@ static void become_iod(const struct agent_config *c, char *const argv[], int log
 		close(null);
 	if (log_fd > 2)
 		close(log_fd);
+	struct started started = { .pid = getpid() };
+	if (write(report, &started, sizeof started) != sizeof started)
+		_exit(126);
 	if (chdir("/") == 0)
 		execv(c->iod_program, argv);
-	int e = errno;
-	if (write(report, &e, sizeof e) != sizeof e)
+	started.error = errno;
+	if (write(report, &started, sizeof started) != sizeof started)
 		_exit(126);
 	_exit(127);
 }
@@ -137,20 +162,42 @@ static int spawn(struct supervisor *s)
 	if (log_fd >= 0)
 		close(log_fd);
 	if (child > 0) {
-		int e;
+		struct started started;
 		while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
 			;
+		forget(s);
 		/* Ends at the exec, which closes the other end: short. */
-		if (read(report[0], &e, sizeof e) == sizeof e)
-			failed = e;
+		while (read(report[0], &started, sizeof started) == sizeof started)
+			if (started.error)
+				failed = started.error;
+			else
+				s->process = pidfd_open(started.pid, 0);
 	}
 	close(report[0]);
 	return -failed;
 }
 
+/* One is there, and only does not listen yet: ours, or one that a drayd before us started a moment ago. */
+static bool comes(struct supervisor *s)
+{
+	struct pollfd alive = { .fd = s->process, .events = POLLIN };
+	char lock[4200], who[200];
+	struct stat st;
+	if (s->process >= 0 && poll(&alive, 1, 0) == 0) {
+		snprintf(s->trouble, sizeof s->trouble, "started %u times, it does not answer yet", s->starts);
+		return true;
+	}
+	forget(s);
+	snprintf(lock, sizeof lock, "%s/iod/lock", s->config->state_dir);
+	if (stat(lock, &st) || !dray_busy_locker(&st, who, sizeof who))
+		return false;
+	snprintf(s->trouble, sizeof s->trouble, "it does not answer yet, but has its state directory: %s", who);
+	return true;
+}
+
 void supervisor_absent(struct supervisor *s, uint64_t now)
 {
-	if (s->stopped || s->config->no_iod || now < s->next_at)
+	if (s->stopped || s->config->no_iod || now < s->next_at || comes(s))
 		return;
 	int rc = spawn(s);
 	s->starts++;

@@ -3,8 +3,9 @@
  * Starts dray-iod when none listens.
  *
  * dray-iod outlives drayd: it is started in a session of its own with nothing inherited, and belongs to nobody
- * afterwards. So the agent never waits for it as for a child; that nobody listens on its socket is all it goes by. One that is there but slow
- * is never touched: it holds the lock on its state directory, so that one started beside it by mistake ends at once.
+ * afterwards. So the agent never waits for it as for a child; that nobody listens on its socket is what it goes by. One that is there but slow
+ * is never touched, and none is started beside it: the agent knows whether the process that it started still lives, and of one that another
+ * drayd started, that it has the lock on its state directory. Where neither can be seen, the second ends at once, by that lock.
  */
 #ifndef DRAY_AGENT_SUPERVISOR_H
 #define DRAY_AGENT_SUPERVISOR_H
@@ -16,7 +17,7 @@ struct supervisor;
 /* NULL: no memory. The config outlives it. */
 struct supervisor *supervisor_new(const struct agent_config *config);
 void supervisor_free(struct supervisor *s);
-/* Nobody listens: starts one unless it was tried too short a time ago (0.5 s, doubling up to 30 s while it does not help). */
+/* Nobody listens: starts one unless one is on its way, or it was tried too short a time ago (0.5 s, doubling up to 30 s while it does not help). */
 void supervisor_absent(struct supervisor *s, uint64_t now_ns);
 /* dray-iod answered: the next start comes without delay. */
 void supervisor_alive(struct supervisor *s);
