@@ -91,10 +91,19 @@ static int rw_advance(struct dray_sio *sio, int res)
 	return sio->at == sio->length;
 }
 
+/* What is written behind the end of a device is told as a lack of space, and a device that was taken away ends at 0: that is not full. */
+static int unless_gone(struct dray_storage *st, int rc)
+{
+	uint64_t size;
+	if (rc != -ENOSPC || !st->info.is_block_device || ioctl(file_of(st)->fd, BLKGETSIZE64, &size) || size)
+		return rc;
+	return -ENODEV;
+}
+
 static void rw_done(struct dray_ioc *ioc, int res)
 {
 	struct dray_sio *sio = dray_container(ioc, struct dray_sio, ioc);
-	int rc = rw_advance(sio, res);
+	int rc = unless_gone(sio->storage, rw_advance(sio, res));
 	if (rc)
 		rw_end(sio, rc < 0 ? rc : 0);
 	else
@@ -161,7 +170,7 @@ static void rw(struct dray_storage *st, struct dray_sio *sio)
 static void simple_done(struct dray_ioc *ioc, int res)
 {
 	struct dray_sio *sio = dray_container(ioc, struct dray_sio, ioc);
-	sio->done(sio, res < 0 ? res : 0, false);
+	sio->done(sio, res < 0 ? unless_gone(sio->storage, res) : 0, false);
 }
 
 static void discard_done(struct dray_ioc *ioc, int res)
