@@ -179,8 +179,6 @@ static bool on_event(void *arg, const char *data)
 	return !f->gone;
 }
 
-#define PATIENCE 30 /* seconds without an agent */
-
 static char *events_path(const char *session, const char *after, bool follow)
 {
 	char *path;
@@ -195,25 +193,28 @@ static int follow_events(const struct args *args, const char *session, const cha
 {
 	struct following f = { args, after ? atoll(after) : 0, false };
 	time_t alone_since = 0;
+	int pause = 200;
 	bool ever = false;
 	for (;;) {
 		char number[24];
-		json_int_t before = f.last;
 		snprintf(number, sizeof number, "%lld", (long long)f.last);
 		char *path = events_path(session, ever || after ? number : NULL, true);
-		bool patient = ever && (!alone_since || time(NULL) - alone_since < PATIENCE);
+		bool patient = ever && (!alone_since || time(NULL) - alone_since < AGENT_PATIENCE);
 		int rc = request_events(args, path, patient, on_event, &f);
 		free(path);
 		if (f.gone || rc >= 0)
 			return rc;
 		ever = true;
-		if (f.last != before)
+		if (rc == -1) { /* it was there */
 			alone_since = 0;
-		else if (!alone_since) {
+			pause = 200;
+		} else if (!alone_since) {
 			alone_since = time(NULL);
-			note("the agent does not answer; still trying");
+			note("the agent does not answer; still trying, for %d s", AGENT_PATIENCE);
+		} else if (pause < 2000) {
+			pause *= 2;
 		}
-		poll(NULL, 0, 200);
+		poll(NULL, 0, pause);
 	}
 }
 

@@ -148,7 +148,7 @@ struct call {
 	size_t len;
 	const char *accept;               /* NULL: JSON */
 	const char *where;                /* see fail_problem */
-	bool quiet;                       /* an agent that is not there is not told: -1 is returned */
+	bool quiet;                       /* an agent that is not there, or ends, is not told: -1 is returned */
 };
 /* 0 if the answer is 2xx; else what went wrong has been told, and it is the exit status. The reply is freed in any case by
  * reply_free. */
@@ -156,8 +156,10 @@ int request(const struct args *args, const struct call *call, struct reply *repl
 /* GET of JSON. */
 int request_json(const struct args *args, const char *path, struct reply *reply);
 void reply_free(struct reply *reply);
+/* Those who follow something look for an agent that is gone for so long, in seconds. */
+#define AGENT_PATIENCE 60
 /* Server-sent events: `line` is called for each event's data until it returns false. 0: it ended, or `line` wanted no more; -1: the
- * agent was lost, or (only where `quiet`) is not there, which was not told. */
+ * agent was lost; -2: (only where `quiet`) it is not there, or ends, which was not told. */
 int request_events(const struct args *args, const char *path, bool quiet, bool (*line)(void *arg, const char *data), void *arg);
 /* The body is stolen. */
 int send_json(const struct args *args, const char *method, const char *path, json_t *body, struct reply *reply);

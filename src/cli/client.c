@@ -12,6 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define STOPPING 503 /* the status with which an agent that ends answers */
+
 static void *must(void *p)
 {
 	if (!p) {
@@ -217,6 +219,8 @@ int request(const struct args *args, const struct call *call, struct reply *repl
 	free(why);
 	if (rc)
 		return rc;
+	if (call->quiet && reply->status == STOPPING)
+		return -1; /* it is about to end: as if it were gone */
 	if (!reply->body)
 		reply->body = must(strdup(""));
 	reply->json = json_loadb(reply->body, reply->len, JSON_DECODE_ANY, NULL);
@@ -240,8 +244,12 @@ int request_events(const struct args *args, const char *path, bool quiet, bool (
 	int rc = perform(args, &call, &receiving, &reply, &why);
 	if (rc == -1 && reply.status == 200)
 		rc = -1; /* it was cut */
-	else if (rc == -1 && !quiet)
+	else if (rc == -1 && quiet)
+		rc = -2;
+	else if (rc == -1)
 		rc = fail(args, EXIT_UNREACHABLE, "unreachable", "%s", why);
+	else if (!rc && quiet && reply.status == STOPPING)
+		rc = -2;
 	else if (!rc && reply.status != 200) {
 		reply.json = json_loads(reply.body ? reply.body : "", 0, NULL);
 		rc = judge(args, &reply, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Following a session. The document is asked for again and again: an agent that is restarted meanwhile, or a lost event,
- * changes nothing. Ctrl-C ends the following and never the session.
+ * changes nothing: while it is away it is asked less and less often, for a minute. Ctrl-C ends the following and never the session.
  */
 #include "cli/cli.h"
 
@@ -13,7 +13,7 @@
 #include <time.h>
 
 #define LOOK_MS        200
-#define PATIENCE       30.0 /* seconds without an agent */
+#define LOOK_MOST_MS   2000 /* while no agent answers */
 #define LINE_SECONDS   10.0
 
 static volatile sig_atomic_t interrupted;
@@ -102,7 +102,7 @@ int follow(const struct follow *f, json_t **doc)
 	struct told told = { 0 };
 	char each_state[24] = "", *path = path_of("sessions", f->session, "");
 	struct call call = { .method = "GET", .path = path, .quiet = true };
-	double begun = now(), seen = begun;
+	double begun = now(), seen = begun, look = LOOK_MS;
 	bool ever = false, missed = false;
 	int rc = 0;
 	*doc = NULL;
@@ -110,21 +110,29 @@ int follow(const struct follow *f, json_t **doc)
 	for (;;) {
 		struct reply reply;
 		double asked = now();
-		call.quiet = ever && now() - seen < PATIENCE;
+		call.quiet = ever && now() - seen < AGENT_PATIENCE;
 		rc = request(f->args, &call, &reply);
 		enum follow_end end = FOLLOW_GO_ON;
 		if (!rc && json_is_object(reply.json)) {
 			json_decref(*doc);
 			*doc = json_incref(reply.json);
 			ever = true;
+			look = LOOK_MS;
+			if (missed) {
+				bar_end();
+				note("the agent answers again");
+			}
 			missed = false;
 			seen = now();
 			tell(f, *doc, &told, each_state, sizeof each_state);
 			end = f->look(*doc, f->arg);
-		} else if (rc == -1 && !missed) {
+		} else if (rc == -1) {
+			look = missed && 2 * look < LOOK_MOST_MS ? 2 * look : missed ? LOOK_MOST_MS : look;
+			if (!missed) {
+				bar_end();
+				note("the agent does not answer; still trying, for %d s", AGENT_PATIENCE);
+			}
 			missed = true;
-			bar_end();
-			note("the agent does not answer; still trying");
 		}
 		reply_free(&reply);
 		if (rc > 0)
@@ -139,7 +147,7 @@ int follow(const struct follow *f, json_t **doc)
 		}
 		if (!interrupted) {
 			/* A document of thousands of pairs takes its time: who looks must not keep the agent from its work. */
-			double pause = (now() - asked) * 4000 > LOOK_MS ? (now() - asked) * 4000 : LOOK_MS;
+			double pause = !missed && (now() - asked) * 4000 > LOOK_MS ? (now() - asked) * 4000 : look;
 			double left = f->timeout > 0 ? (f->timeout - (now() - begun)) * 1000 : pause;
 			poll(NULL, 0, left < pause ? (int)left + 1 : (int)pause);
 		}

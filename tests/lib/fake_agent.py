@@ -10,8 +10,12 @@ import os
 import shutil
 import socketserver
 import subprocess
+import sys
 import tempfile
 import threading
+
+sys.path.insert(0, os.path.dirname(__file__))
+import dray  # noqa: E402,F401  the build folder in PATH
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
