@@ -29,7 +29,8 @@ static const char help[] =
 	"  --threads N       I/O threads; a volume lives on one of them (default: one a core)\n"
 	"  --tcp HOST:PORT   serve volumes over TCP too (no encryption: trusted networks only)\n"
 	"  --seen FILE       the agent's list of the epochs that it saw: a volume whose state is\n"
-	"                    older than that is not served\n"
+	"                    older than that is not served (default volumes-seen beside the\n"
+	"                    state directory, where drayd has it)\n"
 	"  --allow-faults    understand fault:OPTIONS:RESOURCE, for tests\n"
 	"  --log LEVEL       error, warn, info (default) or debug\n"
 	"  --help            this text\n"
@@ -82,7 +83,7 @@ int main(int argc, char **argv)
 	static struct iod iod;
 	long cores = sysconf(_SC_NPROCESSORS_ONLN), threads = cores > 0 ? cores : 1;
 	int level = DRAY_LOG_INFO;
-	char *end;
+	char *end, *seen = NULL;
 
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		switch (c) {
@@ -114,6 +115,9 @@ int main(int argc, char **argv)
 		iod.options.state_dir = root ? "/var/lib/dray/iod" : user_dir("XDG_STATE_HOME", ".local/state", "/iod");
 	if (!iod.options.run_dir)
 		iod.options.run_dir = root ? "/run/dray" : user_dir("XDG_RUNTIME_DIR", NULL, "");
+	/* Where the agent keeps it: forgetting the option must not bring an old primary back. */
+	if (!iod.options.seen && iod.options.state_dir && asprintf(&seen, "%s/../volumes-seen", iod.options.state_dir) >= 0)
+		iod.options.seen = seen;
 	iod.options.threads = (unsigned)threads;
 	dray_log_init("dray-iod", (enum dray_log_level)level);
 	dray_crash_init();
