@@ -151,7 +151,7 @@ void api_events(struct agent *a, struct api_call *call)
 static int add_lock(void *arg, size_t i, const struct dray_repo_lock *l)
 {
 	char when[40], identity[700];
-	if (!strcmp(l->role, LOCK_MADE))
+	if (lock_is_beside(l))
 		return 0;
 	time_text(l->since * 1000, false, when, sizeof when);
 	if (l->end == DRAY_REPO_END)

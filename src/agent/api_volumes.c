@@ -205,6 +205,8 @@ static void add(struct agent *a, struct api_call *call)
 		lock_for(&locks, call->probe->info.identity);
 		if (call->probe->alias[0])
 			lock_for(&locks, call->probe->alias);
+		if (call->probe->process[0])
+			lock_for(&locks, call->probe->process);
 		owner.own = locks.n;
 		const struct dray_lineage *line = &call->probe->lineage;
 		for (size_t i = 0; i < line->n_below + line->n_above; i++)

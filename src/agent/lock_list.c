@@ -7,7 +7,12 @@
 
 const char *lock_role(const struct dray_repo_lock *lock)
 {
-	return strcmp(lock->role, LOCK_MADE) ? lock->role : "target";
+	return lock->role + lock_is_beside(lock);
+}
+
+bool lock_is_beside(const struct dray_repo_lock *lock)
+{
+	return lock->role[0] == LOCK_BESIDE[0];
 }
 
 void lock_list_free(struct lock_list *list)

@@ -9,10 +9,12 @@
 #include "base/table.h"
 #include "repo/repo.h"
 
-/* The role of a lock beside that on a target's name: on the file that was made under that name, which may get other names. It is not shown
- * on its own. */
-#define LOCK_MADE "made"
-/* The role in words for people. */
+/* A role with this in front is that of a lock beside another of the same storage, by another of its identities, and is not shown on its own: of a
+ * file that was made under a name that was locked, of an NBD export by the process that serves it. */
+#define LOCK_BESIDE "~"
+#define LOCK_MADE   LOCK_BESIDE "target"
+bool lock_is_beside(const struct dray_repo_lock *lock);
+/* The role for people. */
 const char *lock_role(const struct dray_repo_lock *lock);
 
 /* Zeroed: empty. Identities are owned by the list. */

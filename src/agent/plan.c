@@ -92,7 +92,7 @@ static json_t *locks_of(const struct lock_list *locks)
 	json_t *list = json_array();
 	for (size_t i = 0; i < locks->n; i++) {
 		const struct dray_repo_lock *l = &locks->locks[i];
-		if (l->lies_on)
+		if (l->lies_on || lock_is_beside(l))
 			continue;
 		char identity[700], pair[16];
 		if (l->end == DRAY_REPO_END)

@@ -108,6 +108,20 @@ static void who(const struct dray_resource *r, struct probe *p)
 		dray_identity_slice(p->info.identity, sizeof p->info.identity, r->offset, r->length ? r->length : size - r->offset, NULL);
 }
 
+/* Of an NBD export: a slice is of the same thing by whatever name. */
+static void other_names(const char *resource, struct probe *p)
+{
+	if (p->rc || dray_nbd_alias(p->info.identity, p->alias, sizeof p->alias))
+		p->alias[0] = 0;
+	const char *plus = strrchr(p->info.identity, '+'), *colon = strrchr(p->info.identity, ':');
+	char line[sizeof p->process];
+	p->process[0] = 0;
+	if (p->rc || strncmp(p->info.identity, "nbd:", 4) || !colon || dray_nbd_process(resource, strtoull(colon + 1, NULL, 10), line, sizeof line))
+		return;
+	if ((size_t)snprintf(p->process, sizeof p->process, "%s%s", line, plus && plus > colon ? plus : "") >= sizeof p->process)
+		p->process[0] = 0;
+}
+
 static bool note_nbd(void *arg, dev_t dev)
 {
 	struct probe *p = arg;
@@ -127,8 +141,7 @@ static void look(const struct dray_resource *r, bool target, bool may_create, bo
 	dray_storage_below(r->resource, note_nbd, p);
 	dray_lineage_find(&p->lineage, r->resource, r->offset, r->length, loops);
 	p->rc = dray_storage_probe(r->resource, &o, &p->info, &p->err);
-	if (!p->rc && dray_nbd_alias(p->info.identity, p->alias, sizeof p->alias))
-		p->alias[0] = 0;
+	other_names(r->resource, p);
 	if (p->rc == -ENOENT && target && may_create && p->path_key[0]) {
 		p->missing = true;
 		p->rc = may_make(r->resource, p);
@@ -157,8 +170,7 @@ void probe_volume(const char *resource, uint64_t offset, uint64_t length, bool a
 	dray_lineage_find(&p->lineage, resource, offset, length, loops);
 	dray_loops_free(loops);
 	p->rc = dray_storage_probe(resource, &o, &p->info, &p->err);
-	if (!p->rc && dray_nbd_alias(p->info.identity, p->alias, sizeof p->alias))
-		p->alias[0] = 0;
+	other_names(resource, p);
 	if (!p->rc && p->info.size_bytes)
 		look_inside(resource, &o, false, p);
 	/* A use that dray-iod's locks would not tell of: the file behind a mount. */

@@ -25,6 +25,7 @@ struct probe {
 	struct dray_error content_err;
 	struct dray_content content;
 	char alias[256];     /* another identity by which to compare: of an export whose host has other names; or "" */
+	char process[512];   /* ... of an export here: by the process that serves it; or "" */
 	char path_key[600]; /* of a file: its directory's identity and its last part, by which a missing one is locked; or "" */
 	struct dray_lineage lineage; /* what it lies on, and what lies on it; owned */
 	dev_t nbd_below[4]; /* the kernel's NBD devices that it is or lies on */

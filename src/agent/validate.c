@@ -367,6 +367,8 @@ static void check_source(struct check *c, size_t i, struct source *src)
 		add_lock(c, i, id, p->source.resource, "source", pointer);
 	if (probe->alias[0])
 		add_lock(c, i, probe->alias, p->source.resource, "source", pointer);
+	if (probe->process[0])
+		add_lock(c, i, probe->process, p->source.resource, LOCK_BESIDE "source", pointer);
 	add_ground(c, i, probe, p->source.resource, "source", pointer);
 	set_text(&p->source_identity, id[0] ? "%s" : NULL, id);
 	bool taken = lineage_taken(c, probe, pointer, p->source.resource, false) || (id[0] && is_locked(c, id));
@@ -489,8 +491,11 @@ static void check_target(struct check *c, size_t i, size_t t, const struct sourc
 		add_lock(c, i, by_name ? probe->path_key : id, r->resource, "target", pointer);
 		if (probe->alias[0])
 			add_lock(c, i, probe->alias, r->resource, "target", pointer);
+		if (probe->process[0])
+			add_lock(c, i, probe->process, r->resource, LOCK_BESIDE "target", pointer);
 		add_ground(c, i, probe, r->resource, "target", pointer);
-		taken = by_name || is_locked(c, id) || (probe->alias[0] && is_locked(c, probe->alias)); /* told with its owner when the locks are looked at */
+		taken = by_name || is_locked(c, id) || (probe->alias[0] && is_locked(c, probe->alias)) ||
+			(probe->process[0] && is_locked(c, probe->process)); /* told with its owner when the locks are looked at */
 		bool hidden;
 		const char *volume = taken ? NULL : leg_of_volume(c, id, &hidden);
 		if (volume) {

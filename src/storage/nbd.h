@@ -15,6 +15,17 @@
 int dray_nbd_connect(struct nbd_handle **h, const char *uri, const bool *quit, struct dray_storage_info *info,
 	struct dray_error *err);
 
+/* What a URI says, escapes undone; "" where it says nothing. */
+struct dray_nbd_address {
+	char host[512], export[4200], socket[4200]; /* host: with the port */
+};
+void dray_nbd_address(const char *uri, struct dray_nbd_address *address);
+
+/* Another identity line for an export of a server on this host: by the process that listens, so that its unix socket and its TCP port are one. For
+ * comparing, while that process lives. 0; -ENOENT: it is no server here, or it can't be seen which process it is (others' processes
+ * show their sockets to root alone). Blocks. */
+int dray_nbd_process(const char *uri, uint64_t size_bytes, char *buf, size_t size);
+
 /* "nbd:host:10809/export:size", with defaults filled in and escapes undone. */
 void dray_nbd_identity(const char *uri, uint64_t size_bytes, char *buf, size_t size);
 /* Another identity line for the same export of a host that has several names: its address stands for them, "localhost" for our own. It

@@ -124,19 +124,24 @@ static void unescape(const char *s, const char *end, char *buf, size_t size)
 	buf[n] = 0;
 }
 
-void dray_nbd_identity(const char *uri, uint64_t size_bytes, char *buf, size_t size)
+void dray_nbd_address(const char *uri, struct dray_nbd_address *to)
 {
-	char host[512], export[4200], socket[4200] = "", where[8600];
-	const char *p = strstr(uri, "://") + 3, *slash = p + strcspn(p, "/?"), *query = strchr(p, '?'),
-		   *end = p + strlen(p);
+	const char *p = strstr(uri, "://") + 3, *slash = p + strcspn(p, "/?"), *query = strchr(p, '?'), *end = p + strlen(p);
 	const char *at = memchr(p, '@', (size_t)(slash - p));
-	unescape(at ? at + 1 : p, slash, host, sizeof host);
-	export[0] = 0;
+	unescape(at ? at + 1 : p, slash, to->host, sizeof to->host);
+	to->export[0] = to->socket[0] = 0;
 	if (*slash == '/')
-		unescape(slash + 1, query ? query : end, export, sizeof export);
+		unescape(slash + 1, query ? query : end, to->export, sizeof to->export);
 	for (const char *q = query; q; q = strchr(q + 1, '&'))
 		if (!strncmp(q + 1, "socket=", 7))
-			unescape(q + 8, q + 1 + strcspn(q + 1, "&"), socket, sizeof socket);
+			unescape(q + 8, q + 1 + strcspn(q + 1, "&"), to->socket, sizeof to->socket);
+}
+
+void dray_nbd_identity(const char *uri, uint64_t size_bytes, char *buf, size_t size)
+{
+	struct dray_nbd_address address;
+	dray_nbd_address(uri, &address);
+	char *host = address.host, *export = address.export, *socket = address.socket, where[8600];
 	if (socket[0]) {
 		char *real = realpath(socket, NULL);
 		snprintf(where, sizeof where, "%s", real ? real : socket);
@@ -159,7 +164,7 @@ void dray_nbd_identity(const char *uri, uint64_t size_bytes, char *buf, size_t s
 	if ((size_t)snprintf(buf, size, "nbd:%s/%s:%llu", where, export, (unsigned long long)size_bytes) + 48 < size)
 		return;
 	/* Too long to carry about; room is left for a slice. */
-	char all[sizeof where + sizeof export];
+	char all[sizeof where + sizeof address.export];
 	int n = snprintf(all, sizeof all, "%s/%s", where, export);
 	XXH128_hash_t hash = XXH3_128bits(all, (size_t)n);
 	snprintf(buf, size, "nbd:xxh=%016llx%016llx:%llu", (unsigned long long)hash.high64, (unsigned long long)hash.low64,
