@@ -58,7 +58,7 @@ with Scratch() as s:
     assert "set" in [e["event"] for e in a.json("events", "late")]
 
     # All sources are looked at, and nothing of the command is done when one of them can't.
-    one, two, slices = s.file("one", MiB, True), s.file("two", MiB, True), s.file("slices", 4 * MiB, True)
+    one, two, slices = s.file("one", MiB, True), s.file("two", MiB, True), s.file("slices", 34 * MiB, True)
     os.link(two, two + "-too")
     a.volume("one", one)
     a.volume("two", two)
@@ -86,11 +86,11 @@ with Scratch() as s:
     os.rename(two + ".aside", two)
     a.run("cancel", "all")
 
-    # A slice, and an NBD export that is in use: what it can is told by who has it.
+    # A slice, which at that rate takes minutes, and an NBD export that is in use: what it can is told by who has it.
     export = s.holdback("export", 4 * MiB, "--no-trim")
     a.volume("export", export.uri)
     a.spec({"name": "kinds", "switch": {}, "limits": {"rate": "64K"}, "pairs": [
-        {"source": {"resource": slices, "offset": MiB, "length": MiB}, "target": s.file("t-slice", MiB)},
+        {"source": {"resource": slices, "offset": MiB, "length": 32 * MiB}, "target": s.file("t-slice", 32 * MiB)},
         {"source": "volume:export", "target": s.path("t-export"), "create": "thin"}]})
     problem = set_("kinds", "switch.retire=rename", status=3)
     assert told(problem) == [("/switch/retire", "retire", "rename", "none, discard or zero"), ("/switch/retire", "retire", "rename", "none or zero")], problem

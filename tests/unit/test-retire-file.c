@@ -420,9 +420,8 @@ static void what_a_look_finds(void **state)
 /* As somebody for whom the directory is read-only; root first stops to be root. */
 static void no_rights(void)
 {
-	if (geteuid() == 0 && (chmod(dir, 0755) || setegid(65534) || seteuid(65534)))
-		_exit(9);
-	if (geteuid() != 65534 && chmod(dir, 0555))
+	bool root = geteuid() == 0;
+	if (chmod(dir, root ? 0755 : 0555) || (root && (setegid(65534) || seteuid(65534))))
 		_exit(9);
 }
 
