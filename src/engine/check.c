@@ -14,6 +14,12 @@ int dray_vol_leg_region(const struct dray_vol *v, int leg_no, uint64_t region)
 	return l->map.durable && dray_map_may_be_clean(&l->map, region) ? DRAY_REGION_RECORDED : DRAY_REGION_CLEAN;
 }
 
+bool dray_vol_leg_lacks(const struct dray_vol *v, int leg_no, uint64_t region)
+{
+	int state = dray_vol_leg_region(v, leg_no, region);
+	return state == DRAY_REGION_DIRTY || state == DRAY_REGION_DOUBT;
+}
+
 static void check_link(const struct dray_vol *v, const struct leg *leg)
 {
 	const struct link *l = leg->link;

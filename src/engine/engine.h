@@ -295,8 +295,8 @@ int dray_vol_verify_stop(struct dray_vol *vol, int leg);
 /* What becomes of the primary at the next switch: it is kept in sync as the way back (true, as it is at first), or let go at that
  * instant as an image of it, like the copies: LEG_DETACHED follows, and there is no undo. For a commit with the switch. */
 void dray_vol_switch_keep(struct dray_vol *vol, bool keep);
-/* Whether the next switch may go to a leg that lacks some of what the primary has, because the primary is given up (H19): what is dirty then is
- * lost, dray_vol_leg_region tells which regions. Requests that fail on the old primary while it is drained are not answered with the
+/* Whether the next switch may go to a leg that lacks some of what the primary has, because the primary is given up (H19): what it lacks then is
+ * lost, dray_vol_leg_lacks tells which regions, right before dray_vol_switch_apply. Requests that fail on the old primary while it is drained are not answered with the
  * error, but begun again on the side that goes on. false at first; stays until it is set again. */
 void dray_vol_switch_force(struct dray_vol *vol, bool force);
 /* How many bytes of bad ranges the next switch or split may leave behind: more than that, and it is refused with -EUCLEAN (H17). 0 at
@@ -408,6 +408,8 @@ enum dray_region_state {
 	DRAY_REGION_RECORDED, /* and the map says so */
 };
 int dray_vol_leg_region(const struct dray_vol *vol, int leg, uint64_t region);
+/* Whether the leg may hold anything else there than the primary: what a forced switch to it would lose. */
+bool dray_vol_leg_lacks(const struct dray_vol *vol, int leg, uint64_t region);
 
 /* For assertions in tests and the simulator: walks everything, aborts on a broken invariant. */
 void dray_vol_check(const struct dray_vol *vol);

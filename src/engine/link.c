@@ -134,6 +134,9 @@ bool dray_link_mirrored(const struct dray_vol *v, const struct leg *leg, uint64_
 	struct link *l = leg->link;
 	if (!leg_active(leg))
 		return false;
+	/* What is answered in doubt is on both, whatever else a leg lacks that was to take over by force (H8). */
+	if (dray_in_doubt(v) && leg_index(v, leg) == v->takeover.leg && !PLANT(H8_FORCED_DOUBT_ONE_SIDED))
+		return true;
 	uint64_t r = region_of(v, offset), end = offset + *length, at;
 	bool mirrored;
 	struct open_region *o = NULL;

@@ -23,6 +23,7 @@
 	X(H7_DEGRADED_STAYS_CLEAN, "a write answered without a stalled leg leaves its region clean") \
 	X(H8_RESUME_WHILE_RECORDING, "past the deadline a sealed volume resumes without strict mirroring") \
 	X(H8_NO_SUPERSEDE, "after a failed record the volumes resume without a superseding record") \
+	X(H8_FORCED_DOUBT_ONE_SIDED, "in doubt of a forced undo a write to a dirty region goes to the old primary only") \
 	X(H10_RESUME_BEFORE_OUTCOME, "a volume resumes on the target before the record is durable") \
 	X(H12_DIRTY_IN_MEMORY_ONLY, "a clean region is dirtied while paused without a durable trace") \
 	X(H12_NO_RECHECK_BEFORE_CLEAN, "clean is recorded without looking again after the flush") \
@@ -43,6 +44,9 @@
 	X(H17_DROPPED_BEFORE_DURABLE, "a bad range that is dropped for another look counts as good before the list on disk is without it") \
 	X(H18_OLD_LEG_FLUSH_DECIDES, "a failed flush of the old leg at the switch is fatal for the switch") \
 	X(H19_UNDO_WITH_DIRTY_LEG, "an undo goes to a leg that has dirty regions") \
+	X(H19_FORCED_TO_UNSETTLED, "a forced undo goes to a leg on which an old write may still land") \
+	X(H19_FORCED_CALLED_EQUAL, "after a forced undo the old primary counts as equal") \
+	X(H19_FORCED_ANSWERS_ERRORS, "a forced undo answers with the errors of the dying primary while it is drained") \
 	X(INTENT_AFTER_WRITE, "the intent is written after the mirrored write was sent") \
 	X(OVERLAP_NOT_ORDERED, "two overlapping mirrored writes are in flight together") \
 	X(SWITCH_WITHOUT_RECOUNT, "the switch does not recount what is dirty after the drain") \

@@ -14,9 +14,9 @@
  *  - nothing is copied, verified or recorded.
  *
  * A forced one (H19) goes to a leg that lacks something, because the primary is dead or dying: it counts as fit if it is there and nothing is unsettled
- * on it. The dead one's requests come back with errors; while it is drained they are put to those that wait, and begin again
- * where the volume goes on, so that the application sees a pause. A flush that failed is owed to it all the same: what it wrote before
- * may be lost.
+ * on it, nor can land late: it will serve, and nobody would compare it with anything any more. The dead one's requests come back with
+ * errors; while it is drained they are put to those that wait, and begin again where the volume goes on, so that the application sees a
+ * pause. A flush that failed is owed to it all the same: what it wrote before may be lost.
  *
  * What can take long is done in PREPARING, with the application running: so the flush under the suspend is short. A failure of the
  * old primary's flush decides nothing (H18).
@@ -42,7 +42,8 @@ static bool fit(const struct dray_vol *v, int leg_no)
 {
 	const struct leg *to = leg_no == DRAY_NO_LEG ? NULL : &v->legs[leg_no];
 	if (to && v->force)
-		return to->link && leg_active(to) && !to->unsettled;
+		return to->link && leg_active(to) && !to->unsettled &&
+			(!to->link->doubt.nset || to->link->doubt_until_ns <= v->now_ns || PLANT(H19_FORCED_TO_UNSETTLED));
 	if (to)
 		return dray_leg_ready(v, to);
 	bool any = false;
@@ -70,7 +71,7 @@ void dray_vol_switch_force(struct dray_vol *v, bool force)
 
 bool dray_takeover_keeps_failed(const struct dray_vol *v)
 {
-	return v->force && v->takeover.phase == TK_DRAINING && v->takeover.leg != DRAY_NO_LEG;
+	return v->force && v->takeover.phase == TK_DRAINING && v->takeover.leg != DRAY_NO_LEG && !PLANT(H19_FORCED_ANSWERS_ERRORS);
 }
 
 void dray_vol_switch_accept_bad(struct dray_vol *v, uint64_t bytes)
@@ -347,6 +348,8 @@ static void exchange(struct dray_vol *v, int leg_no)
 	from->paused = from->held = from->set_aside = false;
 	from->failing_since_ns = from->backoff_ns = 0;
 	from->state = DRAY_LEG_MIRROR;
+	for (uint64_t r = 0; PLANT(H19_FORCED_CALLED_EQUAL) && v->force && r < v->n_regions; r++)
+		dray_bitmap_set(&from->link->clean, r);
 	to->state = DRAY_LEG_PRIMARY;
 	dray_bitmap_clear_all(&from->known_zero);
 	dray_bitmap_clear_all(&to->known_zero);
@@ -387,7 +390,7 @@ int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)
 	if (!split) {
 		if (keep)
 			v->legs[old].link->was_synced = dray_leg_ready(v, &v->legs[old]);
-		if (keep && v->legs[old].link->clean.nset < v->n_regions)
+		if (keep && v->legs[old].state == DRAY_LEG_MIRROR && v->legs[old].link->clean.nset < v->n_regions)
 			v->legs[old].state = DRAY_LEG_COPYING; /* forced */
 		dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = v->primary, .leg_state = DRAY_LEG_PRIMARY });
 		if (keep)

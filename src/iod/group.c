@@ -172,7 +172,7 @@ static void note_lost(struct iod_member *m)
 	const struct dray_vol *vol = m->v->vio.vol;
 	uint64_t size = m->v->def.size_bytes, region = m->v->def.region_bytes;
 	for (uint64_t r = 0; r * region < size; r++) {
-		if (dray_vol_leg_region(vol, m->leg->index, r) != DRAY_REGION_DIRTY)
+		if (!dray_vol_leg_lacks(vol, m->leg->index, r))
 			continue;
 		uint64_t offset = r * region, length = size - offset < region ? size - offset : region;
 		m->lost_bytes += length;

@@ -222,6 +222,9 @@ static void check_error(struct sim_vol *v, const struct sim_req *r, int error)
 		v->flush_owed = false;
 		return;
 	}
+	if (v->force && v->suspended && !v->drained && (r->req.op != DRAY_OP_READ || !memchr(v->lost_ok + r->first, 1, r->n)))
+		sim_fail(s, "forced-error", "volume %u: operation %d on blocks %u+%u got %d of the primary that is given up while it was drained",
+			v->no, r->req.op, r->first, r->n, error);
 	if (error == -ENOTSUP && (r->req.flags & DRAY_F_FAST))
 		return;
 	if (r->req.op == DRAY_OP_READ && memchr(v->lost_ok + r->first, 1, r->n)) {
@@ -243,6 +246,9 @@ void app_reply(struct sim_vol *v, struct sim_req *r, int error)
 	check_error(v, r, error);
 	if (!r->bad) {
 		bool changes = r->recs;
+		/* Under way when the volume was drained, and answered on the other side. */
+		if (!error && r->primary != v->primary && r->at_ns < v->suspended_at && s->now > v->suspended_at)
+			sim_cover(s, COVER_H19_FORCED_KEPT);
 		oracle_reply(v, r, error);
 		/* A long zero is carried out in chunks: what was written first can go bad before all of it is answered. */
 		for (unsigned b = r->first; changes && !error && b < r->first + r->n; b++)

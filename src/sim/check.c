@@ -124,12 +124,24 @@ void check_clean(struct sim_vol *v)
 				check_region(v, &v->legs[i], i, r);
 }
 
+bool check_given_up(const struct sim_vol *v, const struct sim_disk *d, unsigned block)
+{
+	if (!v->force || d != v->next_primary || d == v->primary)
+		return false;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++)
+		if (v->legs[i].used && v->legs[i].disk == d)
+			return dray_vol_leg_lacks(v->eng, i, block / v->region_blocks);
+	return false;
+}
+
 void check_takeover(struct sim_vol *v, const struct sim_disk *d, bool durable, const char *what)
 {
 	struct sim *s = v->s;
 	uint64_t now = ++s->oracle_time;
 	for (unsigned b = 0; b < v->n_blocks; b++) {
 		bool lost, bad = check_bad(v, b, &lost);
+		if (check_given_up(v, d, b))
+			continue;
 		if (bad && d == v->primary && lost)
 			continue; /* reads fail */
 		if (bad && d != v->primary && !oracle_readable(v, b, d->cache[b], now, now + 1)) {
@@ -156,7 +168,7 @@ void check_drained(struct sim_vol *v)
 	struct dray_leg_info info;
 	if (!leg || dray_vol_leg_info(v->eng, (int)(leg - v->legs), &info))
 		sim_fail(s, "drained", "volume %u: ready to switch to a leg that is not there", v->no);
-	if (info.dirty_bytes || info.doubt_bytes || info.unsettled)
+	if (((info.dirty_bytes || info.doubt_bytes) && !v->force) || info.unsettled)
 		sim_fail(s, "switch-to-dirty", "volume %u: ready to switch to leg %d with %" PRIu64 " bytes dirty, %" PRIu64
 			" in doubt, %u operations unsettled", v->no, (int)(leg - v->legs), info.dirty_bytes, info.doubt_bytes, info.unsettled);
 	check_takeover(v, v->next_primary, true, "the new primary after the drain");
@@ -191,7 +203,7 @@ void check_answered(struct sim_vol *v, struct sim_req *r, int error)
 			if (!oracle_survives(v, b, v->primary->durable[b]) && !lost)
 				sim_fail(s, "flush-lied", "volume %u: a flush was answered, and block %u is %s on the platter; its history: %s",
 					v->no, b, stamp_text(v->primary->durable[b]), oracle_history(v, b));
-			if (doubt && !bad && !oracle_survives(v, b, v->next_primary->durable[b]))
+			if (doubt && !bad && !check_given_up(v, v->next_primary, b) && !oracle_survives(v, b, v->next_primary->durable[b]))
 				sim_fail(s, "doubt-flush", "volume %u: in doubt, a flush was answered, and block %u is %s on the new side; its history: %s",
 					v->no, b, stamp_text(v->next_primary->durable[b]), oracle_history(v, b));
 		}

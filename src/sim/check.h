@@ -13,6 +13,8 @@ void check_step(struct sim_vol *v);
 void check_clean(struct sim_vol *v);
 /* What `d` holds is what applications may read now; `durable`: and a power loss now would lose nothing flushed. */
 void check_takeover(struct sim_vol *v, const struct sim_disk *d, bool durable, const char *what);
+/* The switch under way to `d` is forced, and the engine says that what the block holds is lost with it. */
+bool check_given_up(const struct sim_vol *v, const struct sim_disk *d, unsigned block);
 /* DRAINED without an error: the new primary is ready, and by the engine's own figures, too. */
 void check_drained(struct sim_vol *v);
 /* A request was answered (inside the engine: nothing is called there). */

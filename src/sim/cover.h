@@ -39,6 +39,9 @@
 	X(H18_OLD_FLUSH_FAILED, "H18: the old leg's flush failed during a switch") \
 	X(H19_SWITCH_TO_DIRTY, "H19: a switch to a leg with dirty regions was asked for") \
 	X(H19_UNDONE, "H19: a switch was undone") \
+	X(H19_FORCED, "H19: a switch was forced, and something was lost") \
+	X(H19_FORCED_KEPT, "H19: a request that the given-up primary had failed was carried out by the other") \
+	X(H19_FORCED_CRASH, "H19: a recovery found a forced switch done") \
 	X(H22_SWITCH_ONE_OF_MANY, "H22: a switch with another target beside the successor") \
 	X(SPLIT_DONE, "a split was done") \
 	X(COMMITTED, "the reverse leg was let go after a switch") \

@@ -106,7 +106,7 @@ void crash_what_if_power(struct sim_vol *v, const struct sim_disk *d, const char
 	guess_list(v, slots);
 	struct dray_vol *eng = read_list(v, d, slots);
 	for (unsigned b = 0; b < v->n_blocks; b++) {
-		if (excused(v, eng, b, rule))
+		if (check_given_up(v, d, b) || excused(v, eng, b, rule))
 			continue;
 		uint64_t bad = d->durable[b];
 		if (oracle_survives(v, b, bad)) {
@@ -188,6 +188,15 @@ void crash_what_if(struct sim_vol *v)
 
 /* ---- real ---- */
 
+/* Nobody is told the figures of a forced switch that a crash cut off; but what may be lost is what the engine held for lacking then. */
+static void note_forced(struct sim_vol *v)
+{
+	v->forced_to = v->force && v->group && v->next_primary != v->primary ? v->next_primary : NULL;
+	for (unsigned r = 0; v->forced_to && r < v->n_regions; r++)
+		v->lacked[r] = check_given_up(v, v->next_primary, r * v->region_blocks);
+	v->force = false;
+}
+
 static void on_recover(struct sim *s, void *arg, uint32_t gen);
 
 static void lose(struct sim *s, bool power)
@@ -218,6 +227,8 @@ void crash_now(struct sim *s, bool power)
 	sim_cover(s, power ? COVER_CRASH_POWER : COVER_CRASH_KILL);
 	s->incarnation++;
 	s->down = true;
+	for (unsigned i = 0; i < s->n_vols; i++)
+		note_forced(s->vols[i]);
 	group_crash(s);
 	for (unsigned i = 0; i < s->n_vols; i++) {
 		struct sim_vol *v = s->vols[i];
@@ -256,11 +267,16 @@ static void check_found(struct sim_vol *v)
 	const struct sim_disk *d = v->primary;
 	uint64_t now = ++s->oracle_time;
 	struct dray_vol *eng = read_list(v, d, v->bad->cache);
-	bool any = false;
+	bool any = false, forced = v->forced_to == d;
 	for (unsigned b = 0; b < v->n_blocks; b++) {
 		uint64_t val = d->cache[b];
 		if (excused(v, eng, b, "acknowledged-lost")) {
 			any = true;
+			continue;
+		}
+		if (forced && v->lacked[b / v->region_blocks]) {
+			oracle_given_up(v, b, val, d->durable[b]);
+			sim_cover(s, COVER_H19_FORCED_CRASH);
 			continue;
 		}
 		bool right = d->was_dark ? oracle_survives(v, b, val) : oracle_readable(v, b, val, now, now + 1);
@@ -273,10 +289,11 @@ static void check_found(struct sim_vol *v)
 	for (unsigned b = 0; b < v->n_blocks; b++) {
 		bool lost;
 		listed(v, eng, b, &lost);
-		if (!lost)
+		if (!lost && !(forced && v->lacked[b / v->region_blocks]))
 			oracle_settle(v, b, d->cache[b], d->was_dark);
 	}
 	dray_vol_free(eng, true);
+	v->forced_to = NULL;
 	if (any)
 		sim_cover(s, COVER_H17_CRASH);
 }

@@ -52,7 +52,7 @@ struct sim_disk *disk_new(struct sim_vol *v, unsigned no, bool net)
 
 void disk_heal(struct sim_disk *d)
 {
-	d->stall_until = d->errors_until = d->no_space_until = d->flush_errors_until = 0;
+	d->stall_until = d->errors_until = d->no_space_until = d->flush_errors_until = d->dead_until = 0;
 	d->bad_n = 0;
 }
 
@@ -404,6 +404,8 @@ static int draw_error(struct sim_disk *d, const struct dop *o)
 		return 0;
 	if (op_is_map(o->op))
 		return o->map->errors_until > s->now && rng_one_in(&s->rng, 2) ? -EIO : 0;
+	if (d->dead_until > s->now)
+		return -EIO;
 	if (o->op == DRAY_OP_FLUSH)
 		return d->flush_errors_until > s->now && rng_one_in(&s->rng, 2) ? -EIO : 0;
 	if (d->bad_n && o->first < d->bad_first + d->bad_n && d->bad_first < o->first + o->n &&

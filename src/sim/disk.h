@@ -31,7 +31,7 @@ struct sim_disk {
 	unsigned late;           /* answered with MAY_LAND_LATE, not settled yet */
 	uint64_t attached_written;  /* bytes successfully written, zeroed, discarded since the leg was attached */
 	/* faults */
-	uint64_t stall_until, errors_until, no_space_until, flush_errors_until;
+	uint64_t stall_until, errors_until, no_space_until, flush_errors_until, dead_until;
 	unsigned bad_first, bad_n;
 	bool bad_reads, bad_writes;
 	uint8_t *latent;         /* by block: can't be read until it is written (or, now and then, by itself) */

@@ -17,6 +17,7 @@
 #include "sim/disk.h"
 #include "sim/host.h"
 #include "sim/meta.h"
+#include "sim/oracle.h"
 #include "sim/sched.h"
 
 #include <errno.h>
@@ -224,6 +225,24 @@ static void note_images(struct sim_group *g, struct sim_vol *v)
 	}
 }
 
+/* What a forced switch loses, as the host tells it: the oracle expects what is there instead. */
+static void give_up(struct sim_vol *v)
+{
+	bool any = false;
+	for (unsigned b = 0; b < v->n_blocks; b++) {
+		bool elsewhere;
+		if (!check_given_up(v, v->next_primary, b))
+			continue;
+		any = true;
+		/* What is bad can't be read afterwards, and on the old primary, which alone may have it, it is what it was. */
+		if (!check_bad(v, b, &elsewhere) || elsewhere)
+			oracle_given_up(v, b, v->next_primary->cache[b], v->next_primary->durable[b]);
+	}
+	if (any)
+		sim_cover(v->s, COVER_H19_FORCED);
+	v->force = false;
+}
+
 static void apply(struct sim_group *g, unsigned i)
 {
 	struct sim *s = g->s;
@@ -242,6 +261,7 @@ static void apply(struct sim_group *g, unsigned i)
 			break;
 		}
 	}
+	give_up(v);
 	/* The host's books change with the engine's: a map operation from inside the call is about the new pair. */
 	struct sim_disk *old = v->primary;
 	if (!g->split)
@@ -277,6 +297,8 @@ static void do_abort(struct sim_group *g, unsigned i)
 	if (g->applied)
 		sim_fail(s, "half-a-group", "volume %u is to go back while another of its group has switched", v->no);
 	vol_enter(v);
+	if (v->judgement_open || v->doubt) /* what failed meanwhile is judged now */
+		check_excuse_all(v);
 	v->doubt = v->judgement_open = false;
 	int rc = dray_vol_switch_abort(v->eng, v->token);
 	sim_trace(s, "volume %u: abort -> %d", v->no, rc);
@@ -295,17 +317,20 @@ static void do_abort(struct sim_group *g, unsigned i)
 
 static void to_volume(struct sim_group *g, const struct letter *l)
 {
+	struct sim *s = g->s;
 	struct sim_vol *v = g->vols[l->i];
 	switch (l->what) {
 	case TO_PREPARE:
 		vol_enter(v);
 		dray_vol_switch_accept_bad(v->eng, v->accept_bad ? UINT64_MAX : 0);
+		dray_vol_switch_force(v->eng, v->force);
 		dray_vol_switch_prepare(v->eng, target_leg(g, l->i), v->token);
 		vol_leave(v);
 		break;
 	case TO_SUSPEND:
 		vol_enter(v);
 		v->suspended = true;
+		v->suspended_at = s->now;
 		v->deadline = l->deadline;
 		dray_vol_switch_suspend(v->eng, v->token, l->deadline);
 		vol_leave(v);
@@ -328,7 +353,7 @@ static void finish(struct sim_group *g)
 		v->group = NULL;
 		v->next_primary = NULL;
 		v->old_token = v->token;
-		v->sealed = v->doubt = v->drained = v->judgement_open = false;
+		v->sealed = v->doubt = v->drained = v->judgement_open = v->force = false;
 	}
 	dray_switch_free(g->sw);
 	g->sw = NULL;
@@ -375,6 +400,8 @@ void group_event(struct sim_vol *v, const struct dray_event *ev)
 	struct sim *s = v->s;
 	struct sim_group *g = v->group;
 	unsigned i = g ? member(g, v) : 0;
+	if (v->judgement_open) /* it may have been judged just now */
+		check_excuse_all(v);
 	if (ev->kind == DRAY_EV_RESUMED) {
 		const struct sim_leg *leg = ev->primary >= 0 && ev->primary < DRAY_MAX_LEGS ? &v->legs[ev->primary] : NULL;
 		if (!leg || !leg->used || leg->disk != v->primary)

@@ -153,6 +153,7 @@ static struct wrec *base(struct sim_vol *v, unsigned block, uint64_t val, bool d
 void oracle_init(struct sim_vol *v, const uint64_t *initial)
 {
 	v->hist = sim_alloc(v->s, v->n_blocks * sizeof *v->hist);
+	v->junk = sim_alloc(v->s, v->n_blocks * sizeof *v->junk);
 	dray_list_init(&v->volatile_recs);
 	for (unsigned b = 0; b < v->n_blocks; b++)
 		base(v, b, initial[b], true);
@@ -172,7 +173,8 @@ static bool matches(const struct sim_vol *v, const struct wrec *x, uint64_t val)
 {
 	if (x->kind != REC_DISCARD)
 		return x->val == val;
-	return val == 0 || (stamp_vol(val) == v->no && stamp_block(val) == x->block && stamp_gen(val) < x->val);
+	return val == 0 || val == v->junk[x->block][0] || val == v->junk[x->block][1] ||
+		(stamp_vol(val) == v->no && stamp_block(val) == x->block && stamp_gen(val) < x->val);
 }
 
 bool oracle_readable(const struct sim_vol *v, unsigned block, uint64_t val, uint64_t from, uint64_t to)
@@ -369,4 +371,14 @@ void oracle_settle(struct sim_vol *v, unsigned block, uint64_t val, bool durable
 	base(v, block, val, durable);
 	if (durable)
 		prune(v, block);
+}
+
+void oracle_given_up(struct sim_vol *v, unsigned block, uint64_t val, uint64_t platter)
+{
+	v->junk[block][0] = val;
+	v->junk[block][1] = platter;
+	base(v, block, platter, true);
+	if (val != platter)
+		base(v, block, val, false);
+	prune(v, block);
 }

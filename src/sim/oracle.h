@@ -45,6 +45,8 @@ bool oracle_survives(const struct sim_vol *v, unsigned block, uint64_t val);
 void oracle_dropped(struct sim_vol *v, unsigned block, bool elsewhere);
 /* From now on the block holds exactly this: after recovery. */
 void oracle_settle(struct sim_vol *v, unsigned block, uint64_t val, bool durable);
+/* What it held was given up, and somebody was told: from now on it holds `val`, and `platter` if the power fails. */
+void oracle_given_up(struct sim_vol *v, unsigned block, uint64_t val, uint64_t platter);
 
 /* "3.17 gen 42": for messages; a few buffers in turn. */
 const char *stamp_text(uint64_t stamp);

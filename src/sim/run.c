@@ -111,6 +111,9 @@ static void draw_mix(struct sim *s)
 	m->slow_messages = rng_one_in(g, 2);
 	m->no_buffers = rng_one_in(g, 3);
 	m->unmapped = rng_one_in(g, 4);
+	m->forced = m->switches && rng_one_in(g, 4);
+	if (m->forced && rng_one_in(g, 2))
+		m->net_targets = m->lost = true;
 }
 
 static void draw_disk(struct sim_vol *v, unsigned i)
@@ -179,6 +182,7 @@ static void draw_volume(struct sim *s, unsigned no)
 	v->bad = bad_list_new(v);
 	memcpy(v->config.bad_id, v->bad->id, sizeof v->config.bad_id);
 	v->lost_ok = sim_alloc(s, v->n_blocks);
+	v->lacked = sim_alloc(s, v->n_regions);
 	v->lost_at = sim_alloc(s, v->n_blocks * sizeof *v->lost_at);
 	v->primary = v->disks[0];
 	v->primary->leg_id = v->next_leg_id = 1;

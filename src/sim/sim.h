@@ -54,7 +54,7 @@ struct wrec;
 struct sim_mix {
 	bool errors, latent, stalls, flush_errors, lost, no_space, map_errors, record_errors;
 	bool kills, power, switches, splits, verifies, pauses, aside, detaches, limits, discards, slow_messages, no_buffers, unmapped;
-	bool net_targets, net_source;
+	bool net_targets, net_source, forced;
 };
 
 /* A leg as the host knows it, indexed as the engine numbers it. */
@@ -133,13 +133,18 @@ struct sim_vol {
 	/* the oracle */
 	struct wrec **hist;          /* by block, newest first */
 	struct dray_list volatile_recs;
+	uint64_t (*junk)[2];         /* by block: what a forced switch left there, which no application need have written */
 	/* the switch, from the volume's side */
 	struct sim_group *group;
-	uint64_t token, old_token, deadline;
+	uint64_t token, old_token, deadline, suspended_at;
 	bool token_void, suspended, sealed, doubt, drained;
 	bool judgement_open;         /* a flush failed during the switch: what that means is judged when it is over (H18) */
 	bool flush_owed;             /* the primary's flush failed and no application has heard of it */
 	struct sim_disk *next_primary, *undo_to;
+	bool force;                  /* of the switch under way: the primary is given up, whatever the next one lacks */
+	/* A crash came in the middle of a forced switch to that disk: by region, whether it lacked something. */
+	struct sim_disk *forced_to;
+	uint8_t *lacked;
 	uint64_t suspend_errors_new, suspend_errors_old;
 	/* figures for the checks */
 	uint64_t excused_ns, excuse_mark;

@@ -89,15 +89,20 @@ static void attach(struct sim_vol *v)
 		d->known_zero = false;
 }
 
-static void pause_or_resume(struct sim_vol *v, struct sim_leg *leg)
+static void set_paused(struct sim_vol *v, struct sim_leg *leg, bool paused)
 {
-	leg->paused = leg->paused ? false : chance(v->s, 40);
+	leg->paused = paused;
 	vol_enter(v);
 	int rc = dray_vol_leg_pause(v->eng, leg_index(v, leg), leg->paused);
 	sim_trace(v->s, "volume %u: leg %d %s -> %d", v->no, leg_index(v, leg), leg->paused ? "paused" : "resumed", rc);
 	if (rc)
 		sim_fail(v->s, "pause", "volume %u: pause of leg %d gave %d", v->no, leg_index(v, leg), rc);
 	vol_leave(v);
+}
+
+static void pause_or_resume(struct sim_vol *v, struct sim_leg *leg)
+{
+	set_paused(v, leg, leg->paused ? false : chance(v->s, 40));
 }
 
 static void set_aside(struct sim_vol *v, struct sim_leg *leg)
@@ -187,21 +192,34 @@ static struct sim_leg *switch_target(struct sim_vol *v)
 	return leg;
 }
 
-static void change_over(struct sim *s, struct sim_vol *v, bool split)
+/* A forced switch leaves a primary behind, whatever the leg lacks. */
+static struct sim_leg *forced_target(struct sim_vol *v)
+{
+	struct sim_leg *leg = any_leg(v);
+	if (!leg || v->corrupt)
+		return NULL;
+	struct dray_leg_info info;
+	info_of(v, leg, &info);
+	return info.state == DRAY_LEG_MIRROR || info.state == DRAY_LEG_COPYING || chance(v->s, 6) ? leg : NULL;
+}
+
+static void change_over(struct sim *s, struct sim_vol *v, bool split, bool force)
 {
 	static const uint64_t deadlines[] = { 1 * MS, 3 * MS, 10 * MS, 40 * MS, 200 * MS };
 	struct sim_vol *vols[SIM_VOLS];
 	struct sim_disk *targets[SIM_VOLS];
 	unsigned n = 0;
 	bool all = chance(s, 60);
+	force &= !split;
 	for (unsigned i = 0; i < s->n_vols; i++) {
 		if (s->vols[i] != v && !all)
 			continue;
-		struct sim_leg *leg = switch_target(s->vols[i]);
+		struct sim_leg *leg = force ? forced_target(s->vols[i]) : switch_target(s->vols[i]);
 		if (!leg && s->vols[i] == v)
 			return;
 		if (!leg)
 			continue;
+		s->vols[i]->force = force;
 		vols[n] = s->vols[i];
 		targets[n++] = leg->disk;
 	}
@@ -228,6 +246,22 @@ static void late_token(struct sim_vol *v)
 	vol_leave(v);
 }
 
+/* In need, or when it is the most delicate: while old writes may still land on the leg, or have landed and were not looked for yet, for which
+ * the leg is kept from looking. Returns whether anything was done. */
+static bool forced(struct sim_vol *v, struct sim_leg *leg, const struct dray_leg_info *info)
+{
+	struct sim *s = v->s;
+	bool dead = v->primary->dead_until > s->now;
+	if (info->doubt_bytes && !info->dirty_bytes && !leg->paused && chance(s, 60)) {
+		set_paused(v, leg, true);
+		return true;
+	}
+	if (s->group || !(dead || info->doubt_bytes) || !chance(s, dead ? 50 : 40))
+		return info->doubt_bytes && leg->paused && chance(s, 80);
+	change_over(s, v, false, true);
+	return true;
+}
+
 static void one_verb(struct sim *s)
 {
 	struct sim_vol *v = any_volume(s);
@@ -243,13 +277,15 @@ static void one_verb(struct sim *s)
 	}
 	struct dray_leg_info info;
 	info_of(v, leg, &info);
+	if (s->mix.forced && forced(v, leg, &info))
+		return;
 	bool corrupted = false;
 	for (unsigned i = 0; i < s->n_vols; i++)
 		corrupted |= s->vols[i]->corrupt != NULL;
 	unsigned x = (unsigned)rng_below(&s->rng, 100);
 	if (x < 20) {
 		if (s->mix.switches && !s->group)
-			change_over(s, v, s->mix.splits && chance(s, 10));
+			change_over(s, v, s->mix.splits && chance(s, 10), s->mix.forced && chance(s, 10));
 	} else if (x < 26) {
 		if (s->mix.kills && !corrupted && chance(s, s->group ? 60 : 25))
 			crash_now(s, false);
@@ -312,6 +348,13 @@ static void break_something(struct sim *s)
 	if (leg && !rng_one_in(&s->rng, 3))
 		d = leg->disk; /* the primary breaks less often than a target */
 	uint64_t until = s->now + rng_range(&s->rng, MS, 40 * MS);
+	if (m->forced && rng_one_in(&s->rng, 6)) {
+		/* The primary dies, and it is not known whether it comes back. Or it may: then its connections are lost, too. */
+		v->primary->dead_until = s->now + rng_range(&s->rng, 5 * MS, 60 * MS);
+		if (v->primary->net && rng_one_in(&s->rng, 2))
+			disk_lose_connections(v->primary);
+		return;
+	}
 	switch (rng_below(&s->rng, 11)) {
 	case 0:
 		if (m->errors)
