@@ -24,7 +24,8 @@
  *     then the request fails, and the range stays.)
  *   - looked at once more (dray_vol_leg_retry): every leg is dirtied there, durably; then it is taken off the list, on disk first, so that
  *     a write that comes meanwhile still knows what it clears; then the copy goes there again. The other order could leave zeroes that
- *     count as clean.
+ *     count as clean. (A forced switch may find it half-way, with its ranges dirty: it does not begin while they are being dropped from
+ *     the list on disk, and what was not begun by then is off.)
  *   - the last secondary is let go: what was only unread on the primary concerns nobody any more.
  *
  * The list is durable before it counts: zeroes are sent to a leg only when the list on disk names the range (ST_BAD in step.c), for
@@ -506,7 +507,7 @@ static bool may_be_clean(const struct dray_vol *v, const struct bad_range *range
 static bool look_again(struct dray_vol *v)
 {
 	struct bad_list *b = &v->bad;
-	if (!b->again_gen || b->dropping)
+	if (!b->again_gen || b->dropping || v->takeover.phase != TK_NONE)
 		return false;
 	bool any = false;
 	for (unsigned i = 0; i < b->set.n; i++) {

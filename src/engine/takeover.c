@@ -42,7 +42,8 @@ static bool fit(const struct dray_vol *v, int leg_no)
 {
 	const struct leg *to = leg_no == DRAY_NO_LEG ? NULL : &v->legs[leg_no];
 	if (to && v->force)
-		return to->link && leg_active(to) && !to->unsettled &&
+		/* (While ranges are dropped for another look, the list on disk may be without them, or not yet.) */
+		return to->link && leg_active(to) && !to->unsettled && !v->bad.dropping &&
 			(!to->link->doubt.nset || to->link->doubt_until_ns <= v->now_ns || PLANT(H19_FORCED_TO_UNSETTLED));
 	if (to)
 		return dray_leg_ready(v, to);
