@@ -138,14 +138,20 @@ static void prepare_on_thread(struct dray_loop_msg *msg)
 		dray_vol_switch_prepare(vio->vol, m->leg ? m->leg->index : DRAY_NO_LEG, vio->switch_token);
 }
 
-/* Whether requests wait for a primary whose server is gone. */
+/* Whether requests wait for a primary whose server is gone, or does not answer. */
 static void wait_for_primary(struct iod_member *m, bool wait)
 {
 	struct iod_vio *vio = &m->v->vio;
 	struct dray_vol_info info;
+	struct dray_copy_limits limits;
 	dray_vol_info(vio->vol, &info);
-	if (vio->legs[info.primary] && vio->legs[info.primary]->io)
-		dray_storage_set_retry(vio->legs[info.primary]->io, wait);
+	dray_vol_get_limits(vio->vol, &limits);
+	if (!vio->legs[info.primary] || !vio->legs[info.primary]->io)
+		return;
+	if (wait)
+		dray_storage_set_retry(vio->legs[info.primary]->io, true);
+	else
+		dray_storage_give_up(vio->legs[info.primary]->io, limits.leg_timeout_ns);
 }
 
 static void suspend_on_thread(struct dray_loop_msg *msg)

@@ -355,6 +355,12 @@ static void set_retry(struct dray_storage *st, bool retry_primary)
 	dray_storage_set_retry(f->inner, retry_primary);
 }
 
+static void give_up(struct dray_storage *st, uint64_t after_ns)
+{
+	struct fault *f = st->priv;
+	dray_storage_give_up(f->inner, after_ns);
+}
+
 static bool gone(const struct dray_storage *st)
 {
 	return dray_storage_gone(((const struct fault *)st->priv)->inner);
@@ -369,5 +375,6 @@ const struct dray_storage_driver dray_storage_fault = {
 	.attach = attach,
 	.detach = detach,
 	.set_retry = set_retry,
+	.give_up = give_up,
 	.gone = gone,
 };

@@ -24,7 +24,8 @@
  * size, read-only, or unable to do what it could, is another storage: everything fails with -ESTALE, and nothing is sent to it, for as long as
  * that is so. It is still looked for: when the right one is back, it goes on.
  *
- * A server that stops answering leaves its requests under way. How long to wait is the engine's to say (leg_timeout).
+ * A server that stops answering leaves its requests under way. How long to wait is the engine's to say (leg_timeout). When it is given up
+ * (give_up), what is still under way after the time named there is ended by cutting its connections: as far as anyone can know, lost.
  */
 #include "storage/nbd.h"
 
@@ -33,6 +34,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define MOST_CONNECTIONS 4
 #define BACKOFF_FIRST_NS UINT64_C(100000000)
@@ -77,7 +79,7 @@ struct nbd {
 	bool retry, quit, broken, unflushed, flush_lost, can_flush;
 	uint64_t retry_ns;
 	struct dray_list queue; /* of dray_sio: wait for a connection */
-	struct dray_loop_timer expiry;
+	struct dray_loop_timer expiry, cut;
 	void (*left)(void *arg);
 	void *left_arg;
 };
@@ -490,6 +492,17 @@ static void nbd_driver_close(struct dray_storage *st)
 	free(n);
 }
 
+static void cut(struct dray_loop_timer *timer)
+{
+	struct nbd *n = dray_container(timer, struct nbd, cut);
+	for (unsigned i = 0; i < n->n; i++) {
+		struct conn *c = &n->conns[i];
+		/* From there it is a connection as lost as any: libnbd ends its requests when it reads the end, and not when it is closed. */
+		if (c->state == CONNECTED && c->under_way)
+			shutdown(nbd_aio_get_fd(c->h), SHUT_RDWR);
+	}
+}
+
 static int nbd_open(struct dray_storage *st, const char *resource, const struct dray_storage_options *o,
 	struct dray_error *err)
 {
@@ -501,6 +514,7 @@ static int nbd_open(struct dray_storage *st, const char *resource, const struct 
 	n->retry_ns = o->retry_ns ? o->retry_ns : RETRY_DEFAULT_NS;
 	dray_list_init(&n->queue);
 	dray_loop_timer_init(&n->expiry, expired);
+	dray_loop_timer_init(&n->cut, cut);
 	int rc = dray_nbd_connect(&n->conns[0].h, resource, &n->quit, &st->info, err);
 	if (!rc && st->info.read_only && !o->read_only) {
 		nbd_close(n->conns[0].h);
@@ -555,6 +569,7 @@ static void detach(struct dray_storage *st, void (*done)(void *arg), void *arg)
 	n->left_arg = arg;
 	__atomic_store_n(&n->quit, true, __ATOMIC_RELEASE);
 	dray_loop_timer_cancel(st->loop, &n->expiry);
+	dray_loop_timer_cancel(st->loop, &n->cut);
 	for (unsigned i = 0; i < n->n; i++) {
 		struct conn *c = &n->conns[i];
 		switch (c->state) {
@@ -576,11 +591,20 @@ static void set_retry(struct dray_storage *st, bool retry_primary)
 {
 	struct nbd *n = st->priv;
 	n->retry = retry_primary;
+	if (n->st->loop)
+		dray_loop_timer_cancel(n->st->loop, &n->cut);
 	/* Nobody waits for the server any more. */
 	while (!retry_primary && !dray_list_empty(&n->queue))
 		finish(n, dray_container(dray_list_pop(&n->queue), struct dray_sio, node), -ENOTCONN);
 	if (!retry_primary && n->st->loop)
 		set_expiry(n);
+}
+
+static void nbd_give_up(struct dray_storage *st, uint64_t after_ns)
+{
+	struct nbd *n = st->priv;
+	set_retry(st, false);
+	dray_loop_timer_set(st->loop, &n->cut, dray_loop_now(st->loop) + after_ns);
 }
 
 const struct dray_storage_driver dray_storage_nbd = {
@@ -592,4 +616,5 @@ const struct dray_storage_driver dray_storage_nbd = {
 	.attach = attach,
 	.detach = detach,
 	.set_retry = set_retry,
+	.give_up = nbd_give_up,
 };

@@ -126,6 +126,14 @@ void dray_storage_set_retry(struct dray_storage *st, bool retry_primary)
 		st->driver->set_retry(st, retry_primary);
 }
 
+void dray_storage_give_up(struct dray_storage *st, uint64_t after_ns)
+{
+	if (st->driver->give_up)
+		st->driver->give_up(st, after_ns);
+	else
+		dray_storage_set_retry(st, false);
+}
+
 bool dray_storage_gone(const struct dray_storage *st)
 {
 	return st->driver->gone && st->driver->gone(st);

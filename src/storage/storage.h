@@ -100,6 +100,9 @@ struct dray_storage_driver {
 	void (*detach)(struct dray_storage *st, void (*done)(void *arg), void *arg);
 	/* Optional. The loop's thread: `retry_primary` changes, for requests that fail or come from now on. */
 	void (*set_retry)(struct dray_storage *st, bool retry_primary);
+	/* Optional. The loop's thread: set_retry(false), and what is still under way after that time is to end, with an error. The next
+	 * set_retry takes it back. */
+	void (*give_up)(struct dray_storage *st, uint64_t after_ns);
 	/* Optional. Any thread. What is written there is lost when it is closed: a file that was removed. */
 	bool (*gone)(const struct dray_storage *st);
 };
@@ -123,6 +126,9 @@ void dray_storage_detach(struct dray_storage *st, void (*done)(void *arg), void 
 /* Attached, on the loop's thread: the storage becomes, or stops being, a volume's primary (a switch). What waits for a connection
  * already goes on waiting. */
 void dray_storage_set_retry(struct dray_storage *st, bool retry_primary);
+/* Attached, on the loop's thread: a primary is given up. Nothing waits for a connection any more, and what its server has not answered after
+ * that time ends with an error, if the driver can end it (an operation that is in the kernel can't be ended). Until set_retry. */
+void dray_storage_give_up(struct dray_storage *st, uint64_t after_ns);
 void dray_storage_close(struct dray_storage *st);
 /* It has no name any more: nobody could open it again, and what it holds goes with its last user. Any thread; does not block. */
 bool dray_storage_gone(const struct dray_storage *st);
