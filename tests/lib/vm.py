@@ -230,11 +230,14 @@ class Machine:
         wait_for(what, lambda: self.exec("bash", "-c", script, status=None)["status"] == 0, timeout, every)
 
     # ---- dray ----
-    def agent(self, env=None, timeout=60, crash_at=None):
-        """Starts drayd (and by it dray-iod, which gets `env` too). crash_at: a point of base/crash.h at which the whole machine stops."""
+    def agent(self, env=None, timeout=60, crash_at=None, unarmed=False):
+        """Starts drayd (and by it dray-iod, which gets `env` too). crash_at: a point of base/crash.h at which the whole machine stops; unarmed:
+        what comes before arm() is not counted."""
         env = dict(env or {})
         if crash_at:
             env.update(DRAY_CRASH_AT=crash_at, DRAY_CRASH_INTO="/proc/sysrq-trigger")
+        if unarmed:
+            env["DRAY_CRASH_IF"] = "/run/armed"
         if self.tcp:
             self.sh("printf '#!/bin/sh\\nexec dray-iod --tcp 0.0.0.0:10809 \"$@\"\\n' >/run/iod-tcp; chmod +x /run/iod-tcp")
             env["DRAY_IOD"] = "/run/iod-tcp"
@@ -242,6 +245,10 @@ class Machine:
         self.drayd = self.start(f"env {words} drayd --state-dir {STATE} --run-dir {RUN}", "drayd")
         wait_for("drayd and dray-iod", lambda: self.connected(), timeout, 0.2)
         return self
+
+    def arm(self):
+        """From now on the point of agent(crash_at=..., unarmed=True) counts, until the next boot."""
+        self.sh(": >/run/armed")
 
     def connected(self):
         got = self.exec("dray", "status", "-o", "json", status=None, env=self.env)

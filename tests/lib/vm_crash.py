@@ -22,7 +22,7 @@ class Crashes:
         m.disk("disk-b", SIZE, bus="scsi", wwn=WWN["disk-b"])
         m.disk("lvs", "32M", bus="scsi", wwn=WWN["lvs"])
 
-    def boot(self, crash_at=None):
+    def boot(self, crash_at=None, unarmed=False):
         """The next boot, with the names in another order."""
         self.m.boot(order=ORDERS[self.n % len(ORDERS)])
         self.n += 1
@@ -31,7 +31,7 @@ class Crashes:
         else:
             self.m.sh("vgchange -q -ay vg; udevadm settle; [ -b /dev/vg/a ] && [ -b /dev/vg/b ]")
         self.names.add(self.m.sh(f"readlink -f {NEW['a']}"))
-        self.m.agent(crash_at=crash_at)
+        self.m.agent(crash_at=crash_at, unarmed=unarmed)
 
     def begin(self):
         for v in "ab":
@@ -40,6 +40,8 @@ class Crashes:
                                    "--busy", str(SIZE // 2)) for v in "ab"}
         for app in self.apps.values():
             app.wait_writes(30, timeout=120)
+
+    def move(self):
         self.m.spec({"name": "move", "switch": {"when": "manual"}, "pairs": [{"source": f"volume:{v}", "target": NEW[v]} for v in "ab"]})
 
     def side(self):
@@ -58,9 +60,10 @@ class Crashes:
         for app in self.apps.values():
             app.wait_writes(10, timeout=180)
 
-    def crash(self, verb, point):
+    def crash(self, verb, point, session="move"):
         """The verb, in the middle of which the machine stops."""
-        self.m.start(f"DRAY_SOCKET={self.m.env['DRAY_SOCKET']} dray {verb} move", verb)
+        self.m.arm()  # where it was not from the start
+        self.m.start(f"DRAY_SOCKET={self.m.env['DRAY_SOCKET']} dray {verb} {session}", verb.split()[0])
         self.m.wait_crash()
         print(f"{verb}: the machine stopped at {point}", flush=True)
 
@@ -79,6 +82,7 @@ def switch_crashes(verb, points, start, other):
         c = Crashes(m)
         c.boot()
         c.begin()
+        c.move()
         c.settle("synced")
         if start == "switched":
             m.dray("switch", "move")
