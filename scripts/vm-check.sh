@@ -10,7 +10,14 @@ cd "$(dirname "$0")/.." || exit 1
 case ${1:-} in -h | --help | '') sed -n '2,8s/^# \{0,1\}//p' scripts/vm-check.sh; [ -n "${1:-}" ] && exit 0; exit 2 ;; esac
 dir=$1
 shift
-scripts/vm-guest.sh "$dir" || exit 1
+command -v qemu-system-x86_64 >/dev/null || {
+  echo "vm-check.sh: there is no qemu-system-x86_64: it comes with Debian's package qemu-system-x86 (scripts/packages.sh vm installs it)" >&2
+  exit 1
+}
+scripts/vm-guest.sh "$dir" || {
+  echo "vm-check.sh: there is no machine to test on: see above" >&2
+  exit 1
+}
 DRAY_BUILD=$(cd "$dir" && pwd)
 export DRAY_BUILD
 logs=$DRAY_BUILD/vm/logs

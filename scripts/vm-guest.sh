@@ -30,6 +30,7 @@ unpack() {
   # shellcheck disable=SC2086
   fetch -o APT::Sandbox::User= >"$vm/fetch.log" 2>&1 || { rm -f "$vm"/debs/* && apt-get $apt_own -q update && fetch $apt_own; } >"$vm/fetch.log" 2>&1 || {
     cat "$vm/fetch.log" >&2
+    echo "vm-guest.sh: apt-get could not fetch what the machine is made of ($kernel and what packages.sh guest lists): see above" >&2
     exit 1
   }
   dpkg-deb -x "$vm"/debs/linux-image-*.deb "$vm/kernel"
