@@ -30,6 +30,8 @@
  * Crash points of drayd:
  *   submit-before       a new session with its locks is about to be recorded
  *   submit-after        it is durable, and not answered yet
+ *   answers-before      what verbs were asked and answered is about to be recorded
+ *   answers-after       it is durable, and not answered yet
  *   record-before       a change of a session is about to be recorded
  *   record-after        it is durable, and nothing that it allows has been done yet
  * Crash and stall points of drayd that a retire passes, in this order (not every way passes all):

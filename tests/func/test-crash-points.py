@@ -38,7 +38,9 @@ class Words(ast.NodeVisitor):
         self.words = set()
 
     def visit_Compare(self, node):
-        pass
+        for side in [node.left, *node.comparators]:
+            if isinstance(side, ast.Call):  # what is compared is its answer
+                self.visit(side)
 
     def visit_JoinedStr(self, node):
         pass
