@@ -411,6 +411,7 @@ static void flush_fails_at_switch(void **state)
 		}
 		assert_int_equal(do_request(m, DRAY_OP_FLUSH, 0, 0, NULL), -EIO);
 		assert_int_equal(do_request(m, DRAY_OP_FLUSH, 0, 0, NULL), 0);
+		run(m, 1000); /* no step is under way */
 		end(m);
 	}
 }
