@@ -66,9 +66,9 @@ with Scratch() as s:
             if state in ("paused", "switching", "switched", "committed", "canceled"):
                 a.wait(self.name, "synced")
             if state == "switching":
-                disk.faults("delay flush 3000")
+                disk.faults(f"delay flush {3000 * SLOW}")
                 self.let_go = lambda: disk.faults()
-                self.caller = threading.Thread(target=lambda: a.run("switch", self.name))
+                self.caller = threading.Thread(target=lambda: a.run("switch", self.name, status=None))
                 self.caller.start()
             if state in ("switched", "committed"):
                 a.run("switch", self.name)
@@ -93,7 +93,7 @@ with Scratch() as s:
             self.let_go()
             if self.state == "switching":
                 self.caller.join()
-                self.wait({"switched"})
+                self.wait({"switched", "synced"})  # its deadline may have passed
             doc = a.show(self.name)
             if not doc["finished"]:
                 if self.now()["state"] == "switched":
