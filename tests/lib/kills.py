@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from dray import SEED, MiB, SLOW, Scratch, same, size, wait_for
+from dray import SEED, Failed, MiB, SLOW, Scratch, same, size, wait_for
 
 N = 96 * MiB
 RATE = "16MiB"
@@ -140,7 +140,11 @@ class Campaign:
             if self.state() == "copying":
                 self.kill("copying")
         self.a.run("set", "move", "limits.rate=none")
-        self.a.wait("move", "synced", timeout=120)
+        try:
+            self.a.wait("move", "synced", timeout=120)
+        except Failed:
+            print(json.dumps(self.a.json("volume", "show", "v")), json.dumps(self.a.show("move")), self.app.status(), sep="\n", flush=True)
+            raise
         again = self.copied + self.leg()["copied"] - N
         print(f"in sync after {self.in_copy} restarts: {N >> 20} MiB, copied again {max(0, again) >> 10} KiB", flush=True)
         assert again <= self.may_repeat, (again, self.may_repeat)
