@@ -461,8 +461,9 @@ static void open_over(struct iod_attempt *at)
 
 bool iod_leg_hopeful(const struct iod_leg *leg)
 {
-	bool trying = leg->opening ? iod_now() < leg->opening_since_ns + GIVE_UP : !leg->volume->served;
-	return trying && !leg->storage && !leg->mistaken && !leg->def->set_aside && vouched(leg);
+	/* (An attempt is over when the engine was told to go on, not when the storage is open.) */
+	bool trying = leg->opening ? iod_now() < leg->opening_since_ns + GIVE_UP : !leg->volume->served && !leg->storage;
+	return trying && !leg->mistaken && !leg->def->set_aside && vouched(leg);
 }
 
 void iod_leg_try(struct iod_leg *leg, bool (*run)(struct iod_attempt *at), uint64_t pause_ns, uint64_t pause_most_ns)

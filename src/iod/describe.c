@@ -22,7 +22,29 @@ struct snapshot {
 		unsigned id;
 		struct dray_leg_info info;
 	} leg[DRAY_MAX_LEGS];
+	unsigned n_hopeful;
+	unsigned hopeful[DRAY_MAX_LEGS]; /* ids */
 };
+
+/* Before the engine is asked: it calls a leg held until the attempt that opens it has said so, and is done. The other way round, one that was
+ * opened in between would be told as given up. */
+static void take_hopeful(struct snapshot *s)
+{
+	struct iod_volume *v = s->v;
+	pthread_mutex_lock(&v->iod->lock);
+	for (unsigned i = 0; i < v->n_legs && s->n_hopeful < DRAY_MAX_LEGS; i++)
+		if (iod_leg_hopeful(v->legs[i]))
+			s->hopeful[s->n_hopeful++] = v->legs[i]->def->id;
+	pthread_mutex_unlock(&v->iod->lock);
+}
+
+static bool hopeful(const struct snapshot *s, unsigned id)
+{
+	for (unsigned i = 0; i < s->n_hopeful; i++)
+		if (s->hopeful[i] == id)
+			return true;
+	return false;
+}
 
 static void take(void *arg)
 {
@@ -108,7 +130,7 @@ static json_t *leg_json(const struct snapshot *s, const struct iod_leg *leg)
 	const char *state = live ? iod_leg_state_name(i.state) : primary ? "primary" : leg->forgotten ? "detached" : "degraded";
 	json_t *o = json_pack("{s:i s:s s:o s:s s:s s:s s:b s:b s:b}", "id", (int)d->id, "tag", d->tag, "resource",
 		resource_json(d), "identity", d->identity, "role", iod_role_name(d->role), "state", state, "synced", i.synced,
-		"paused", i.paused || (!live && d->paused), "held", i.held && !iod_leg_hopeful(leg));
+		"paused", i.paused || (!live && d->paused), "held", i.held && !hopeful(s, d->id));
 	json_object_set_new(o, "path", leg->path[0] ? json_string(leg->path) : json_null());
 	json_object_set_new(o, "stable", json_boolean(d->stable));
 	put(o, "size_bytes", d->size_bytes);
@@ -177,6 +199,7 @@ json_t *iod_volume_json(struct iod_volume *v)
 	if (!s)
 		return NULL;
 	s->v = v;
+	take_hopeful(s);
 	iod_thread_call(v->thread, take, s);
 	uint64_t record_ns = iod_epochs_ewma_ns(v->iod->epochs);
 	char uuid[37];
