@@ -42,9 +42,6 @@ class Scene:
     def client(self):
         return Client(self.a.nbd_socket, self.name)
 
-    def undo(self, status=0):
-        return self.a.json("undo", self.name, "--force", "--yes", status=status)
-
     def settled(self):
         """The state, once the undo is over, whoever was killed."""
         def over():
@@ -109,8 +106,12 @@ def iod_dies(point, done):
         restart(a, point)
         a_new_iod(a)
         pid = a.iod_pid()
-        a.json("undo", "v", "--force", "--yes", status=None)
-        wait_for(f"{point} is reached", lambda: not os.path.exists(f"/proc/{pid}") or open(f"/proc/{pid}/stat").read().split()[2] == "Z")
+
+        def reached():
+            """It may be refused for a moment: what the restart left is still being looked at."""
+            a.run("undo", "v", "--force", "--yes", status=None)
+            return not os.path.exists(f"/proc/{pid}") or open(f"/proc/{pid}/stat").read().split()[2] == "Z"
+        wait_for(f"{point} is reached", reached, every=0.3)
         if done:
             restart(a)  # and a dray-iod that does not die
             os.kill(a.iod_pid(), signal.SIGKILL)
@@ -120,7 +121,7 @@ def iod_dies(point, done):
             assert a.json("volume", "show", "v")["primary"] == scene.target.uri
             restart(a)
             a_new_iod(a)
-            scene.undo()
+            wait_for("it is undone", lambda: a.run("undo", "v", "--force", "--yes", status=None).returncode == 0)
         scene.check_done(known=not done, iod_died=True)
         print(point, "done" if done else "not done", flush=True)
 
@@ -145,7 +146,7 @@ def agent_dies(points, arrivals):
                 died += 1
             restart(a)
             if scene.settled() == "switched":
-                scene.undo()
+                wait_for("it is undone", lambda scene=scene: a.run("undo", scene.name, "--force", "--yes", status=None).returncode == 0)
             scene.check_done(known=True, iod_died=False)
             print(point, "died" if crashed else "not reached", flush=True)
             if not crashed:
