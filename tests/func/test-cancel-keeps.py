@@ -49,7 +49,7 @@ with Scratch() as s:
     os.kill(iod, 19)
     asked = subprocess.Popen(["dray", "cancel", "p"], env=a.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     s.processes.append(asked)
-    wait_for("it is on record", lambda: not a.run("resume", "p", status=None).returncode == 0)
+    wait_for("it is on record", lambda: any(e["event"] == "asked" and e["detail"] == "cancel" for e in a.json("events", "p")))
     a.process.kill()
     a.process.wait()
     os.kill(iod, 9)
