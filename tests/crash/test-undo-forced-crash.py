@@ -71,7 +71,7 @@ class Scene:
         assert c.read(0, 4096) == KEPT and got in (LOST, self.was[OLD:OLD + 4096])
         c.close()
         # The target was left with what no one knows: it is behind there, and gets the source's.
-        assert pair["dirty_bytes"], pair
+        wait_for("the target is behind", lambda: self.a.pair(self.name)["dirty_bytes"])
         self.target.faults()
         self.a.run("retry", self.name, status=None)
         wait_for("the target is in sync", lambda: self.a.show(self.name)["state"] == "synced" and self.a.pair(self.name)["dirty_bytes"] == 0)
