@@ -388,7 +388,9 @@ static int change_limits(struct iod_call *call, struct iod_volume *v, struct lim
 	v->def.limits = asked;
 	pthread_mutex_unlock(&v->iod->lock);
 	int rc = iod_volume_save(v, &call->err);
+	pthread_mutex_lock(&v->iod->lock); /* its neighbours in memory are read under it */
 	v->limits_unsaved = rc;
+	pthread_mutex_unlock(&v->iod->lock);
 	return rc;
 }
 
