@@ -95,7 +95,7 @@ with Scratch() as s:
     a.spec({"name": "locker", "limits": {"rate": "64K"}, "pairs": [{"source": source, "target": s.file("t2-again", "1M")}]})
     got = a.json("retire", "again", "--how", "rename", "--yes", status=3)
     assert got["code"] == "locked" and os.path.exists(source), got
-    a.run("cancel", "locker")
+    wait_for("the locker is over", lambda: a.run("cancel", "locker", status=None).returncode == 0 or a.show("locker")["finished"])
     os.rename(source, source + ".old")
     new = s.file("again", "1M", True)
     mine = content(new)
