@@ -153,6 +153,20 @@ static bool worth_waiting(const struct dray_nego *n, const char *name)
 	return n->may_wait && n->ops->soon && n->ops->soon(n->ctx, name);
 }
 
+/* The export of an option that can be answered, and its name. *handle NULL: there is none, and that is the option's result. */
+static enum dray_nego_result find_export(struct dray_nego *n, uint32_t option, const uint8_t *bytes, uint32_t len,
+	char name[256], void **handle, struct dray_nbd_export_info *info, struct dray_loop **loop)
+{
+	bool fits = name_fits(bytes, len, name);
+	*handle = fits ? export_get(n, name, info, loop) : NULL;
+	if (*handle)
+		return DRAY_NEGO_AGAIN;
+	if (fits && worth_waiting(n, name))
+		return DRAY_NEGO_WAIT;
+	answer_error(n, option, NBD_REP_ERR_UNKNOWN, "no export of this name");
+	return DRAY_NEGO_AGAIN;
+}
+
 /* What one request may carry: the smaller of the export's and the server's limit, in whole blocks. */
 static uint32_t payload_limit(const struct dray_nego *n, const struct dray_nbd_export_info *info)
 {
@@ -295,14 +309,10 @@ static enum dray_nego_result opt_info_go(struct dray_nego *n, uint32_t option, s
 		want_name |= type == NBD_INFO_NAME;
 		want_description |= type == NBD_INFO_DESCRIPTION;
 	}
-	bool fits = name_fits(bytes, name_len, name);
-	void *handle = fits ? export_get(n, name, &info, &loop) : NULL;
-	if (!handle && fits && worth_waiting(n, name))
-		return DRAY_NEGO_WAIT;
-	if (!handle) {
-		answer_error(n, option, NBD_REP_ERR_UNKNOWN, "no export of this name");
-		return DRAY_NEGO_AGAIN;
-	}
+	void *handle;
+	enum dray_nego_result r = find_export(n, option, bytes, name_len, name, &handle, &info, &loop);
+	if (!handle)
+		return r;
 	info_export(n, option, &info);
 	/* Block sizes are told unasked: a client that reads them is spared EINVAL later, others skip them. */
 	info_block_size(n, option, &info);
@@ -373,14 +383,10 @@ static enum dray_nego_result opt_meta_context(struct dray_nego *n, uint32_t opti
 		answer_error(n, option, NBD_REP_ERR_INVALID, "the option is longer than its queries");
 		return DRAY_NEGO_AGAIN;
 	}
-	bool fits = name_fits(bytes, name_len, name);
-	void *handle = fits ? export_get(n, name, &info, &loop) : NULL;
-	if (!handle && fits && worth_waiting(n, name))
-		return DRAY_NEGO_WAIT;
-	if (!handle) {
-		answer_error(n, option, NBD_REP_ERR_UNKNOWN, "no export of this name");
-		return DRAY_NEGO_AGAIN;
-	}
+	void *handle;
+	enum dray_nego_result r = find_export(n, option, bytes, name_len, name, &handle, &info, &loop);
+	if (!handle)
+		return r;
 	n->ops->put(n->ctx, handle);
 	allocation = allocation && info.can_extents;
 	if (allocation) {
