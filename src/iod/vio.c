@@ -52,20 +52,13 @@ static void note_news(struct iod_volume *v)
 		dray_list_add_tail(&v->thread->news, &v->vio.news_node);
 }
 
-/* By the loop's clock. */
-static uint64_t wake_at(const struct iod_volume *v, uint64_t loop_ns)
-{
-	const struct iod_vio *vio = &v->vio;
-	return vio->wake_ns == DRAY_TIME_NEVER ? UINT64_MAX : vio->wake_ns > vio->ahead_ns ? vio->wake_ns - vio->ahead_ns : loop_ns;
-}
-
+/* When it wants the next one is wake_ns: whoever calls this has the volume entered, and tick_run says so (ticks.h). */
 static void tick(struct iod_volume *v, uint64_t now_ns)
 {
 	note_news(v);
 	v->vio.ticked_ns = now_ns;
 	v->vio.touched = false;
 	v->vio.wake_ns = dray_vol_tick(v->vio.vol, now_ns);
-	iod_tick_at(&v->thread->ticks, &v->vio.tick, wake_at(v, dray_loop_now(v->thread->loop)));
 }
 
 void iod_vio_enter(struct iod_volume *v)
@@ -246,7 +239,8 @@ static uint64_t tick_run(struct iod_tick *t, uint64_t loop_ns)
 	vio->in_hook = false;
 	if (!dray_list_empty(&vio->deferred))
 		return loop_ns;
-	return wake_at(v, loop_ns);
+	/* By the loop's clock. */
+	return vio->wake_ns == DRAY_TIME_NEVER ? UINT64_MAX : vio->wake_ns > vio->ahead_ns ? vio->wake_ns - vio->ahead_ns : loop_ns;
 }
 
 int iod_vio_new(struct iod_volume *v, const void *const *bad_slots)
@@ -263,6 +257,7 @@ int iod_vio_new(struct iod_volume *v, const void *const *bad_slots)
 		return rc;
 	v->vio.wake_ns = 0;
 	tick(v, vio_now(v));
+	iod_tick_enter(&v->thread->ticks, &v->vio.tick);
 	return dray_vol_set_limits(v->vio.vol, &v->def.limits);
 }
 
