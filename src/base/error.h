@@ -36,8 +36,8 @@ int dray_error_errno(struct dray_error *err, int code, const char *fmt, ...)
 int dray_error_kind(struct dray_error *err, int code, const char *kind, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* Puts "context: " in front of the text, unless it begins with just that: who found it may have said so already. Returns err->code (or -EIO if nothing was set). Too long a text is
- * cut at its end, never at its front. */
+/* Puts "context: " in front of the text, unless it begins with just that: who found it may have said so already.
+ * Returns err->code (or -EIO if nothing was set). Too long a text is cut at its end, never at its front. */
 int dray_error_prepend(struct dray_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 

@@ -296,8 +296,8 @@ int dray_vol_verify_stop(struct dray_vol *vol, int leg);
  * instant as an image of it, like the copies: LEG_DETACHED follows, and there is no undo. For a commit with the switch. */
 void dray_vol_switch_keep(struct dray_vol *vol, bool keep);
 /* Whether the next switch may go to a leg that lacks some of what the primary has, because the primary is given up (H19): what it lacks then is
- * lost, dray_vol_leg_lacks tells which regions, right before dray_vol_switch_apply. Requests that fail on the old primary while it is drained are not answered with the
- * error, but begun again on the side that goes on. false at first; stays until it is set again. */
+ * lost, dray_vol_leg_lacks tells which regions, right before dray_vol_switch_apply. Requests that fail on the old primary while it is
+ * drained are not answered with the error, but begun again on the side that goes on. false at first; stays until it is set again. */
 void dray_vol_switch_force(struct dray_vol *vol, bool force);
 /* How many bytes of bad ranges the next switch or split may leave behind: more than that, and it is refused with -EUCLEAN (H17). 0 at
  * first; stays until it is set again. See dray_vol_info.bad_behind_bytes. */

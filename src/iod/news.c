@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define PAGE      1000u /* volumes in one answer: some 2 MB */
 #define GONE_MOST 20000u
@@ -186,9 +187,7 @@ static uint64_t hash_of(json_t *volume)
 	json_array_foreach (json_object_get(copy, "legs"), k, leg)
 		json_object_del(leg, "degraded_ms");
 	char *text = json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-	for (const char *c = text; c && *c; c++)
-		hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+	uint64_t hash = text ? XXH64(text, strlen(text), 0) : 0;
 	free(text);
 	json_decref(copy);
 	return hash;

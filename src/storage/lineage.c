@@ -198,14 +198,13 @@ static void up_from_file(struct walk *w, const struct stat *st)
 /* ---- of a resource ---- */
 
 /* What a loop device shows is its file, and who uses that has it below or above. */
-static dev_t file_behind(dev_t dev, struct stat *st)
+static void file_behind(dev_t dev, struct stat *st)
 {
 	char backing[PATH_MAX];
 	dev_t disk = dev;
 	dray_sysfs_disk(dev, &disk);
 	if (dray_sysfs_text(disk, "loop/backing_file", backing, sizeof backing) || stat(backing, st))
 		st->st_mode = 0;
-	return disk;
 }
 
 void dray_lineage_find(struct dray_lineage *l, const char *resource, uint64_t offset, uint64_t length, const struct dray_loops *loops)
