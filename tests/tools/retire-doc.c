@@ -3,6 +3,8 @@
  * where none does); tests/func/test-retire-doc.sh compares. `retire-doc shown`: a line "TEST KIND WAY" for each of them, with dashes. */
 #include "storage/retire.h"
 
+#include "../words.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -38,16 +40,6 @@ static const struct shown {
 static const struct dray_retire_cell *cell(int kind, bool slice, int way)
 {
 	return dray_retire_cell((enum dray_retire_kind)kind, slice, (enum dray_retire_way)way);
-}
-
-/* Whether the word is in the list; '-' belongs to words. */
-static bool among(const char *list, const char *word)
-{
-	size_t n = strlen(word);
-	for (const char *p = list; (p = strstr(p, word)); p += n)
-		if ((p == list || p[-1] == ' ') && (p[n] == ' ' || !p[n]))
-			return true;
-	return false;
 }
 
 static const char *shown_by(int kind, bool slice, int way)

@@ -177,6 +177,16 @@ static struct dray_leg_info info(struct mock *m)
 	return i;
 }
 
+/* A volume whose target is in sync. */
+static struct mock *begin_synced(void)
+{
+	struct mock *m = begin();
+	attach(m);
+	run(m, 1000);
+	assert_true(info(m).synced);
+	return m;
+}
+
 static struct dray_vol_info vol_info(struct mock *m)
 {
 	struct dray_vol_info i;
@@ -351,10 +361,7 @@ static void overwritten(void **state)
 /* The target has what the source lost after it was copied: a read comes from there, and a verification has nothing to compare. */
 static void lost_later(void **state)
 {
-	struct mock *m = begin();
-	attach(m);
-	run(m, 1000);
-	assert_true(info(m).synced);
+	struct mock *m = begin_synced();
 	m->unreadable[40] = 1;
 	uint8_t r[512];
 	assert_int_equal(do_request(m, DRAY_OP_READ, 40 * BLOCK, sizeof r, r), 0);
@@ -386,12 +393,9 @@ static void flush_fails_at_switch(void **state)
 {
 	enum { DONE, NOT_DONE, DONE_LATER, VARIANTS };
 	for (int variant = 0; variant < VARIANTS; variant++) {
-		struct mock *m = begin();
+		struct mock *m = begin_synced();
 		uint8_t w[512];
 		memset(w, 0x33, sizeof w);
-		attach(m);
-		run(m, 1000);
-		assert_true(info(m).synced);
 		assert_int_equal(do_request(m, DRAY_OP_WRITE, 0, sizeof w, w), 0);
 		m->flush_error = -EIO;
 		seal(m, 7);
@@ -419,12 +423,9 @@ static void flush_fails_at_switch(void **state)
 /* A forced undo does not go to a leg on which an old write may still land: nobody would look for that any more. Where it may have landed is lost. */
 static void forced_past_late_writes(void **state)
 {
-	struct mock *m = begin();
+	struct mock *m = begin_synced();
 	uint8_t w[512];
 	memset(w, 0x33, sizeof w);
-	attach(m);
-	run(m, 1000);
-	assert_true(info(m).synced);
 	m->write_error = -ENOTCONN;
 	m->may_land = true;
 	assert_int_equal(do_request(m, DRAY_OP_WRITE, 0, sizeof w, w), 0);

@@ -3,6 +3,8 @@
 #include "session/schema.h"
 #include "storage/retire.h"
 
+#include "../words.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,15 +31,6 @@ static const struct {
 	{ "other block device", "none", "" },
 	{ "other storage", "none discard zero", "" },
 };
-
-static bool among(const char *list, const char *word)
-{
-	size_t n = strlen(word);
-	for (const char *p = list; (p = strstr(p, word)); p += n)
-		if ((p == list || p[-1] == ' ') && (p[n] == ' ' || !p[n]))
-			return true;
-	return false;
-}
 
 static void every_cell(void **state)
 {

@@ -2,6 +2,8 @@
 /* Every cell of the two tables of states, against expectations written apart from them: sentences, not matrices. */
 #include "session/state.h"
 
+#include "../words.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,16 +43,6 @@ static const struct {
 	{ "retire", "committed completed", "" },
 	{ "verify", "synced switched", "" },
 };
-
-/* Whether `word` is one of the words of `list`. */
-static bool among(const char *list, const char *word)
-{
-	size_t n = strlen(word);
-	for (const char *p = list; (p = strstr(p, word)); p += n)
-		if ((p == list || p[-1] == ' ') && (p[n] == ' ' || !p[n]))
-			return true;
-	return false;
-}
 
 static void every_transition(void **state)
 {
