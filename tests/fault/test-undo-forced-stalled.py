@@ -40,7 +40,11 @@ with Scratch() as s:
     app.wait_writes(200)
     server.send_signal(signal.SIGCONT)
     # It is a target like any other again: copied to, compared where late writes may have landed, and switched to.
-    wait_for("the target is in sync", lambda: a.show("m")["state"] == "synced" and a.pair("m")["dirty_bytes"] == 0)
+
+    def in_sync():
+        assert server.poll() is None, f"nbdkit ended with {server.returncode}"
+        return a.show("m")["state"] == "synced" and a.pair("m")["dirty_bytes"] == 0
+    wait_for("the target is in sync", in_sync)
     assert a.json("switch", "m")["state"] == "switched"
     app.wait_writes(50)
     got = app.end(good=False)

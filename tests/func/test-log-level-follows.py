@@ -31,8 +31,10 @@ with Scratch() as s:
     assert level() == "info"
     a.run("settings", "log_level=debug")
     wait_for("dray-iod follows", lambda: level() == "debug")
-    os.kill(a.iod_pid(), signal.SIGKILL)
-    wait_for("another one", lambda: a.json("status")["iod"]["connected"] and level() == "debug")
+    killed = a.iod_pid()
+    os.kill(killed, signal.SIGKILL)
+    wait_for("another one", lambda: a.iod_pid() not in (None, killed) and a.json("status")["iod"]["connected"])
+    wait_for("it is told", lambda: level() == "debug")
     a.process.kill()
     a.process.wait()
     ask(("log.level", {"level": "error"}))
