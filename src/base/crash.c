@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 struct point {
@@ -52,8 +53,10 @@ void dray_crash_point(const char *name)
 		return;
 	const char *into = getenv("DRAY_CRASH_INTO");
 	int fd = into ? open(into, O_WRONLY | O_CLOEXEC) : -1;
+	/* The bare system call: under a thread sanitizer _exit() first looks for threads nobody joined, while the others run on, and
+	 * ends with a status of its own. */
 	if (fd < 0 || write(fd, "c", 1) != 1)
-		_exit(137);
+		syscall(SYS_exit_group, 137);
 	for (;;)
 		pause();
 }

@@ -2,7 +2,7 @@
 /*
  * Named points at which the tests end the process, or make a write fail.
  *
- *   DRAY_CRASH_AT=NAME[:COUNT]  _exit(137) the COUNTth time (default 1) that NAME is reached
+ *   DRAY_CRASH_AT=NAME[:COUNT]  ends the process with 137, at once, the COUNTth time (default 1) that NAME is reached
  *   DRAY_CRASH_INTO=FILE        instead of that, writes "c" to FILE and waits for ever: with /proc/sysrq-trigger the whole
  *                               machine stops there
  *   DRAY_CRASH_IF=FILE          arrivals are counted for as long as FILE is there: a test makes it once what comes before is over
