@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * A window's beginnings and ends are worked out as local dates and times of the days around now, so that a day with 23 or 25
- * hours has its windows where the clock on the wall says.
- */
 #include "session/window.h"
+
+#include "session/local.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
 
-#define DAY (24 * 60)
+#define DAY DRAY_DAY_MINUTES
 
 static const char *const day_words[] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
 
@@ -52,27 +50,15 @@ static bool read_days(const char **s, unsigned *days)
 	return true;
 }
 
-/* "02:00" in minutes, or -1. */
-static int read_time(const char **s)
-{
-	const char *p = *s;
-	for (int i = 0; i < 5; i++)
-		if (i == 2 ? p[i] != ':' : !isdigit((unsigned char)p[i]))
-			return -1;
-	*s += 5;
-	int hour = (p[0] - '0') * 10 + p[1] - '0', minute = (p[3] - '0') * 10 + p[4] - '0';
-	return minute > 59 || hour > 24 || (hour == 24 && minute) ? -1 : hour * 60 + minute;
-}
-
 int dray_window_parse(const char *text, struct dray_window *w)
 {
 	w->days = 0x7f;
 	if (isalpha((unsigned char)*text) && !read_days(&text, &w->days))
 		return -EINVAL;
-	w->from = read_time(&text);
+	w->from = dray_local_time_read(&text);
 	if (w->from < 0 || w->from == DAY || *text++ != '-')
 		return -EINVAL;
-	w->to = read_time(&text);
+	w->to = dray_local_time_read(&text);
 	if (w->to < 0 || *text || w->to == w->from)
 		return -EINVAL;
 	if (w->to < w->from)
@@ -80,37 +66,70 @@ int dray_window_parse(const char *text, struct dray_window *w)
 	return 0;
 }
 
-/* The moment that is `minutes` into the day `days` from that of `now`, by the clock on the wall. */
-static time_t moment(const struct tm *now, int days, int minutes)
+/* The second of the week at which the window that begins on this day does so. */
+static int begins(const struct dray_window *w, int weekday)
 {
-	struct tm tm = { .tm_year = now->tm_year, .tm_mon = now->tm_mon, .tm_mday = now->tm_mday + days + minutes / DAY,
-		.tm_hour = minutes % DAY / 60, .tm_min = minutes % 60, .tm_isdst = -1 };
-	return mktime(&tm);
+	return weekday * DRAY_DAY_SECONDS + w->from * 60;
 }
 
-time_t dray_windows_opening(const struct dray_windows *windows, time_t now)
+/* How far `to` is ahead of `from` in a week that begins again. */
+static int ahead(int from, int to)
 {
-	struct tm tm;
-	time_t first = 0;
-	if (!windows->n || !localtime_r(&now, &tm))
-		return now;
+	return (to - from + 2 * DRAY_WEEK_SECONDS) % DRAY_WEEK_SECONDS;
+}
+
+static int is_open(const void *ctx, int second)
+{
+	const struct dray_windows *windows = ctx;
 	for (size_t i = 0; i < windows->n; i++) {
 		const struct dray_window *w = &windows->list[i];
-		/* One that began yesterday may still be open; within a week each has begun. */
-		for (int d = -1; d <= 7; d++) {
-			if (!(w->days >> ((tm.tm_wday + d + 7) % 7) & 1) || moment(&tm, d, w->to) <= now)
-				continue;
-			time_t opens = moment(&tm, d, w->from);
-			if (opens <= now)
-				return now;
-			if (!first || opens < first)
-				first = opens;
+		for (int d = 0; d < 7; d++)
+			if ((w->days >> d & 1) && ahead(begins(w, d), second) < (w->to - w->from) * 60)
+				return true;
+	}
+	return windows->n == 0;
+}
+
+static int until_edge(const void *ctx, int second)
+{
+	const struct dray_windows *windows = ctx;
+	int least = DRAY_WEEK_SECONDS;
+	for (size_t i = 0; i < windows->n; i++) {
+		const struct dray_window *w = &windows->list[i];
+		for (int d = 0; d < 7; d++) {
+			int edges[] = { begins(w, d), begins(w, d) + (w->to - w->from) * 60 };
+			for (int e = 0; e < 2; e++) {
+				int left = ahead(second, edges[e]);
+				if ((w->days >> d & 1) && left && left < least)
+					least = left;
+			}
 		}
 	}
-	return first ? first : now;
+	return least;
+}
+
+static struct dray_local_rule rule_of(const struct dray_windows *windows)
+{
+	return (struct dray_local_rule){ windows, is_open, until_edge };
 }
 
 bool dray_windows_open(const struct dray_windows *windows, time_t now)
 {
-	return dray_windows_opening(windows, now) == now;
+	struct dray_local_rule rule = rule_of(windows);
+	return dray_local_says(&rule, now);
+}
+
+time_t dray_windows_change(const struct dray_windows *windows, time_t now)
+{
+	struct dray_local_rule rule = rule_of(windows);
+	return windows->n ? dray_local_change(&rule, now) : 0;
+}
+
+time_t dray_windows_opening(const struct dray_windows *windows, time_t now)
+{
+	if (dray_windows_open(windows, now))
+		return now;
+	/* Each comes once a week at least, and misses its turn only where the clock is put forward over it. */
+	time_t opens = dray_windows_change(windows, now);
+	return opens ? opens : now + DRAY_WEEK_SECONDS;
 }
