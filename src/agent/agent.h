@@ -18,6 +18,7 @@
  *   lists.c     what dray-iod says of its volumes
  *   observe.c   that -> copying, synced, failed, progress
  *   places.c    who may run -> queued, starting (pure)
+ *   schedule.c  when a session may begin -> scheduled, queued
  *   pair.c      the next call of one pair
  *   switch.c    switch, undo and split of several pairs: an intent, one call, an outcome
  *   change.c    the checked setter: every change of state is one transaction with its event, recorded before it is acted on
@@ -28,6 +29,7 @@
 #ifndef DRAY_AGENT_AGENT_H
 #define DRAY_AGENT_AGENT_H
 
+#include "agent/clock.h"
 #include "agent/config.h"
 #include "agent/iod_client.h"
 #include "agent/rate.h"
@@ -178,6 +180,7 @@ struct agent {
 	struct dray_repo *repo;
 	struct iod *iod;
 	struct supervisor *supervisor;
+	struct clock *clock;
 	struct dray_rpc rpc;
 	struct dray_table jobs_by_id, jobs_by_name; /* name: the newest of them that is in memory */
 	struct dray_list jobs, waiters, parked; /* parked: calls answered with their session after the next wake-up */
@@ -237,8 +240,6 @@ struct agent {
 /* ---- core.c ---- */
 /* Runs until told to end. `a` has its config. Returns the exit status; err is set where it is not 0. */
 int agent_run(struct agent *a, struct dray_error *err);
-uint64_t mono_now(void);
-int64_t wall_ms(void);
 /* dray-iod logs what the agent logs: told where it is connected and has another level. */
 void agent_push_log_level(struct agent *a);
 
@@ -433,6 +434,22 @@ void commit_due(struct job *job);
 bool switch_in_window(const struct job *job, time_t *opens);
 /* What a synchronized session waits for: false if for nothing but a person. */
 bool switch_waits(const struct job *job, char *why, size_t size);
+
+/* ---- schedule.c ---- */
+/* A job is looked at: may it begin? */
+void schedule_look(struct job *job);
+/* It is submitted, or its start is another one now: from when on it may begin. */
+void schedule_anew(struct dray_session *s);
+/* Whether it may begin now. */
+bool schedule_may_begin(const struct dray_session *s);
+/* At the agent's start: those that were to begin while it was away say so. */
+void schedule_missed(struct agent *a);
+/* What it waits for before it begins. false: for nothing. */
+bool schedule_waits(const struct job *job, char *why, size_t size);
+/* When it will begin, as far as that is known; 0: it is not, or it has begun. */
+time_t schedule_due(const struct job *job);
+/* Has it looked at again at that moment by the clock on the wall, or before. */
+void job_wake_at_wall(struct job *job, time_t when);
 
 /* ---- raise.c ---- */
 void raise_call(struct agent *a, struct api_call *call);

@@ -11,6 +11,7 @@
 
 #include "agent/api.h"
 #include "agent/audit.h"
+#include "agent/clock.h"
 #include "agent/hooks.h"
 #include "agent/metrics.h"
 #include "agent/queue.h"
@@ -38,20 +39,6 @@
 #define LOCK_PAUSE_MS 50
 #define LIST_PATIENCE (5 * SECOND) /* a request waits so long for dray-iod, which may be starting */
 #define TURN_PATIENCE (60 * SECOND) /* a submit waits so long for an earlier one whose resources don't answer */
-
-uint64_t mono_now(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
-}
-
-int64_t wall_ms(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* ---- dray-iod ---- */
 
@@ -148,6 +135,7 @@ static void take_looks(struct agent *a, struct dray_list *jobs)
 	while ((n = dray_list_pop(&a->looks))) {
 		struct job *job = dray_container(n, struct job, look_node);
 		dray_list_add_tail(jobs, n);
+		schedule_look(job); /* first: it may pause all its pairs */
 		if (job->pause_seen != job->s->pause_reasons)
 			for (size_t i = 0; i < job->s->n_pairs; i++)
 				dray_bitmap_set(&job->look, i);
@@ -308,6 +296,16 @@ static void signals(struct agent *a, int fd)
 		}
 }
 
+/* What waits for an hour looks at the clock again. */
+static void look_at_clock(struct agent *a)
+{
+	int64_t by_ms;
+	if (!clock_was_set(a->clock, &by_ms))
+		return;
+	agent_event(a, ACTOR_SELF, "clock-set", "by %lld s", (long long)(by_ms / 1000));
+	a->sweep_at = a->now;
+}
+
 static uint64_t least(uint64_t x, uint64_t y)
 {
 	return x < y ? x : y;
@@ -321,12 +319,13 @@ static void turn(struct agent *a, int signal_fd)
 	a->now = mono_now();
 	uint64_t wait = a->wake_wanted || due <= a->now ? 0 : due - a->now;
 	int ms = wait > 10 * SECOND ? 10000 : (int)((wait + MS - 1) / MS);
-	struct pollfd fds[4] = { { signal_fd, POLLIN, 0 }, { queue_fd(a->queue), POLLIN, 0 },
-		{ iod_fd(a->iod), iod_events(a->iod), 0 }, { hooks_fd(a), POLLIN, 0 } };
-	if (poll(fds, 4, ms) < 0 && errno != EINTR)
+	struct pollfd fds[] = { { signal_fd, POLLIN, 0 }, { queue_fd(a->queue), POLLIN, 0 },
+		{ iod_fd(a->iod), iod_events(a->iod), 0 }, { hooks_fd(a), POLLIN, 0 }, { clock_fd(a->clock), POLLIN, 0 } };
+	if (poll(fds, sizeof fds / sizeof fds[0], ms < clock_sleep_ms() ? ms : clock_sleep_ms()) < 0 && errno != EINTR)
 		abort();
 	a->now = mono_now();
 	signals(a, signal_fd);
+	look_at_clock(a);
 	struct api_call *call;
 	while ((call = queue_take(a->queue)))
 		api_dispatch(a, call);
@@ -417,6 +416,8 @@ static int open_all(struct agent *a, int *lock_fd, int *signal_fd, struct dray_e
 	if (rc)
 		return rc;
 	snprintf(path, sizeof path, "%s/iod.sock", a->config->run_dir);
+	if ((rc = clock_watch(&a->clock, err)))
+		return rc;
 	a->queue = queue_new();
 	a->audit = audit_new();
 	a->supervisor = supervisor_new(a->config);
@@ -466,6 +467,7 @@ static void close_all(struct agent *a, int lock_fd, int signal_fd)
 	dray_table_free(&a->watchers);
 	free(a->moments);
 	queue_free(a->queue);
+	clock_free(a->clock);
 	supervisor_free(a->supervisor);
 	json_decref(a->volumes);
 	json_decref(a->seen);
@@ -488,6 +490,7 @@ int agent_run(struct agent *a, struct dray_error *err)
 	dray_list_init(&a->over);
 	dray_list_init(&a->soon);
 	dray_list_init(&a->unlisted);
+	clock_init(a->config->allow_faults);
 	places_init(&a->places, a->config->active_pairs);
 	a->seen = json_object();
 	a->started = wall_ms() / 1000;

@@ -21,15 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A wait by the clock on the wall, which may be set: looked at again after this. */
-#define LOOK_AGAIN (10 * SECOND)
-#define TOGETHER   64 /* offline pairs in one call */
-
-static void wake_at_wall(struct job *job, time_t when, time_t now)
-{
-	uint64_t left = when > now ? (uint64_t)(when - now) * SECOND : 0;
-	job_wake_by(job, job->agent->now + (left < LOOK_AGAIN ? left : LOOK_AGAIN));
-}
+#define TOGETHER 64 /* offline pairs in one call */
 
 static time_t wall(void)
 {
@@ -168,9 +160,9 @@ void switch_due(struct job *job)
 	enum dray_when when = when_now(job, now);
 	bool open = switch_in_window(job, &opens);
 	if (job_when(job) == DRAY_WHEN_TIME && when == DRAY_WHEN_MANUAL)
-		wake_at_wall(job, s->when_time, now);
+		job_wake_at_wall(job, s->when_time);
 	if (!open)
-		wake_at_wall(job, opens, now);
+		job_wake_at_wall(job, opens);
 	if (!job_count(job, DRAY_PAIR_SYNCED) || offline_due(job) || single_due(job, when, open) || when != DRAY_WHEN_SYNCED || !open)
 		return;
 	if (pick_group(job, job->pick, &late, &left_out) && !late && (!left_out || s->partial))
@@ -220,7 +212,7 @@ void commit_due(struct job *job)
 		time_t when = dray_pair_commit_due(s, &s->pairs[i]);
 		pairs[i] = job->runs[i].goal == GOAL_NONE;
 		if (pairs[i] && when > now) {
-			wake_at_wall(job, when, now);
+			job_wake_at_wall(job, when);
 			pairs[i] = false;
 		}
 		any |= pairs[i];

@@ -2,6 +2,8 @@
 /* A session in memory: its document and what the agent keeps beside it. */
 #include "agent/agent.h"
 
+#include "base/instant.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -225,6 +227,13 @@ static void put_phase(json_t *doc, const char *phase)
 	json_object_set_new(doc, "phase", phase ? json_string(phase) : json_null());
 }
 
+static void put_due(json_t *doc, time_t due)
+{
+	char at[40];
+	if (due)
+		json_object_set_new(doc, "start_due", json_string(dray_instant_format(due, at, sizeof at)));
+}
+
 static uint64_t verified_bytes(const struct pair_run *run)
 {
 	if (!run->view_valid || !run->view.n_targets)
@@ -246,6 +255,11 @@ json_t *job_document(const struct job *job, bool details)
 		const char *reason = json_string_value(json_object_get(doc, "reason"));
 		json_object_set_new(doc, "reason", reason ? json_sprintf("%s; %s", reason, waits) : json_string(waits));
 	}
+	if (schedule_waits(job, waits, sizeof waits))
+		json_object_set_new(doc, "reason", json_string(waits));
+	else
+		waits[0] = 0;
+	put_due(doc, schedule_due(job));
 	put_phase(doc, job_phase(job));
 	json_t *pairs = json_object_get(doc, "pairs");
 	for (size_t i = 0; details && i < job->s->n_pairs; i++) {
@@ -256,6 +270,8 @@ json_t *job_document(const struct job *job, bool details)
 		char why[300];
 		if (run_waits(run, why, sizeof why))
 			json_object_set_new(p, "reason", json_string(why));
+		if (waits[0] && job->s->pairs[i].state == DRAY_PAIR_SCHEDULED)
+			json_object_set_new(p, "reason", json_string(waits));
 		put_phase(p, pair_phase(run));
 		if (run->verifying)
 			json_object_set_new(json_object_get(p, "progress"), "bytes_verified",

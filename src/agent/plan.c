@@ -2,6 +2,7 @@
 #include "agent/plan.h"
 
 #include "base/format.h"
+#include "base/instant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +45,7 @@ static void put_order(struct agent *a, struct job *job, json_t *pairs)
 		places_pair_set(&a->places, &job->places, i, PLACES_WAITING);
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
 		json_t *pair = json_array_get(pairs, i);
-		bool waits = places_reason(&a->places, &job->places, i, why, sizeof why);
+		bool waits = schedule_waits(job, why, sizeof why) || places_reason(&a->places, &job->places, i, why, sizeof why);
 		json_object_set_new(pair, "order", json_integer((json_int_t)i + 1));
 		json_object_set_new(pair, "waits", waits ? json_string(why) : json_null());
 	}
@@ -67,6 +68,20 @@ static json_t *target_of(const struct dray_pair *p, size_t t, const struct probe
 	json_object_set_new(o, "create", probe->missing ? json_string(p->create == DRAY_CREATE_FULL ? "full" : "thin") : json_null());
 	json_object_set_new(o, "overwrites", *overwritten ? json_string(overwritten) : json_null());
 	return o;
+}
+
+/* ---- the start ---- */
+
+static json_t *start_of(const struct job *job)
+{
+	char at[40], waits[300];
+	time_t due = schedule_due(job);
+	bool event = !due && job_count(job, DRAY_PAIR_SCHEDULED);
+	const char *when = due || event ? NULL : dray_instant_format(job->s->created, at, sizeof at);
+	if (due)
+		when = dray_instant_format(due, at, sizeof at);
+	return json_pack("{s:s?, s:s?, s:s?}", "at", when, "event", event ? job->s->start_event : NULL, "waits",
+		schedule_waits(job, waits, sizeof waits) ? waits : NULL);
 }
 
 static json_t *pairs_of(struct agent *a, struct job *job, const struct probe_set *probes)
@@ -195,5 +210,5 @@ static json_t *switch_of(const struct job *job)
 
 json_t *plan_make(struct agent *a, struct job *job, const struct probe_set *probes, const struct lock_list *locks)
 {
-	return json_pack("{s:o, s:o, s:o}", "pairs", pairs_of(a, job, probes), "locks", locks_of(locks), "switch", switch_of(job));
+	return json_pack("{s:o, s:o, s:o, s:o}", "start", start_of(job), "pairs", pairs_of(a, job, probes), "locks", locks_of(locks), "switch", switch_of(job));
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Named events: something outside of dray happened, and sessions that wait for it go on. Nothing is kept of an event that nobody
+ * Named events: something outside of dray happened, and sessions that wait for it begin, or are switched. Nothing is kept of an event that nobody
  * waits for: it is for the sessions that are there when it comes.
  */
 #include "agent/agent.h"
@@ -9,7 +9,14 @@
 
 #include <string.h>
 
-static bool waits_for(const struct job *job, const char *name)
+/* One telling is for one thing: where the switch waits for an event of the same name, it waits for the next one. */
+static bool start_waits_for(const struct job *job, const char *name)
+{
+	const struct dray_session *s = job->s;
+	return job_live(job) && !s->started && s->start == DRAY_START_EVENT && !s->start_event_seen && !strcmp(s->start_event, name);
+}
+
+static bool switch_waits_for(const struct job *job, const char *name)
 {
 	const struct dray_session *s = job->s;
 	return job_live(job) && job_when(job) == DRAY_WHEN_EVENT && !s->event_seen && !strcmp(s->when_event, name);
@@ -33,10 +40,16 @@ void raise_call(struct agent *a, struct api_call *call)
 	dray_list_for_each (n, &a->jobs) {
 		struct job *job = dray_container(n, struct job, node);
 		struct change c;
-		if (!waits_for(job, name))
+		bool start = start_waits_for(job, name);
+		if (!start && !switch_waits_for(job, name))
 			continue;
 		change_begin(&c, a, job, call->actor);
-		job->s->event_seen = true;
+		if (start) {
+			job->s->start_event_seen = true;
+			job->s->scheduled_at = (time_t)(wall_ms() / 1000);
+		} else {
+			job->s->event_seen = true;
+		}
 		change_event(&c, 0, "event", NULL, NULL, "%s", name);
 		if (change_end(&c)) {
 			json_decref(sessions);

@@ -212,6 +212,7 @@ int agent_load(struct agent *a, struct dray_error *err)
 		return rc;
 	agent_event(a, ACTOR_SELF, "agent-started", "version %s, incarnation %.8s%s", DRAY_VERSION, a->incarnation,
 		rebooted ? ", after a restart of the host" : "");
+	schedule_missed(a);
 	seen_write(a); /* before dray-iod is started, which looks at it */
 	if (rebooted)
 		begin_again(a);

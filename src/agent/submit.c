@@ -18,6 +18,7 @@
 #include "agent/validate.h"
 #include "agent/metrics.h"
 #include "base/crash.h"
+#include "base/instant.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -141,8 +142,9 @@ static void submit_listed(struct agent *a, struct api_call *call)
 		lock_list_free(&locks);
 		return;
 	}
+	schedule_anew(s);
 	for (size_t i = 0; i < s->n_pairs; i++)
-		s->pairs[i].state = DRAY_PAIR_QUEUED;
+		s->pairs[i].state = schedule_may_begin(s) ? DRAY_PAIR_QUEUED : DRAY_PAIR_SCHEDULED;
 	s->created = wall_ms() / 1000;
 	s->state = dray_session_aggregate(s);
 	struct job *job = job_new(a, s);
@@ -209,6 +211,14 @@ static bool try_all(struct job *job, struct api_call *call, enum dray_retire_way
 	return !call->problems.n;
 }
 
+static void begun_already(const struct job *job, struct api_call *call)
+{
+	char at[40], *text = value_text(json_object_get(call->body, "start"));
+	dray_problems_add(&call->problems, "/start", 0, "not_settable", text, "leave it out", "session %s began at %s: its start can't be changed any more",
+		job->s->name, dray_instant_format(job->s->started, at, sizeof at));
+	free(text);
+}
+
 void set_call(struct agent *a, struct job *job, struct api_call *call)
 {
 	enum dray_pair_state state = (enum dray_pair_state)job->s->state;
@@ -228,6 +238,10 @@ void set_call(struct agent *a, struct job *job, struct api_call *call)
 			return;
 		good = !call->problems.n;
 	}
+	if (good && json_object_get(call->body, "start") && job->s->started) {
+		begun_already(job, call);
+		good = false;
+	}
 	if (!good) {
 		api_problems(call, &call->problems);
 		return;
@@ -246,6 +260,8 @@ void set_call(struct agent *a, struct job *job, struct api_call *call)
 			change_touch(&c, &job->runs[i]);
 			job->s->pairs[i].switch_attempts = 0;
 		}
+		if (!strcmp(key, "start"))
+			schedule_anew(job->s);
 		change_event(&c, 0, "set", NULL, NULL, "%s=%s", key, text ? text : "");
 		free(text);
 	}

@@ -14,12 +14,13 @@
  *   dray-iod came back                      core.c, all that have something there
  *
  * Beside that all live pairs are looked at now and then (SWEEP): a wake-up is harmless at any time, and the timer of old is still
- * the answer to what nobody thought of. What was looked at is counted (a->work, shown in /v1/status).
+ * the answer to what nobody thought of; and to a clock that was set, or a zone that was changed. What was looked at is counted (a->work, shown in /v1/status).
  */
 #include "agent/agent.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SWEEP (15 * SECOND)
 
@@ -147,6 +148,7 @@ void wake_due(struct agent *a)
 	if (a->now < a->sweep_at)
 		return;
 	a->sweep_at = a->now + SWEEP;
+	tzset(); /* the zone may be another one */
 	a->work.sweeps++;
 	dray_list_for_each (n, &a->jobs)
 		job_wake_pairs(dray_container(n, struct job, node));

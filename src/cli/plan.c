@@ -16,7 +16,7 @@ static void print_vehicles(const json_t *pair)
 	}
 }
 
-static void print_pair(const json_t *pair)
+static void print_pair(const json_t *pair, const json_t *start)
 {
 	char buf[32];
 	size_t i;
@@ -36,7 +36,9 @@ static void print_pair(const json_t *pair)
 		putchar('\n');
 	}
 	print_vehicles(pair);
-	printf("      starts %s%s\n", *text_of(pair, "waits") ? "later: " : "at once", text_of(pair, "waits"));
+	const char *waits = text_of(pair, "waits");
+	bool scheduled = *waits && !strcmp(waits, text_of(start, "waits")); /* which was told of all */
+	printf("      starts %s%s\n", scheduled ? "then" : *waits ? "later: " : "at once", scheduled ? "" : waits);
 }
 
 static json_int_t order_of(const json_t *pair)
@@ -49,12 +51,15 @@ void print_plan(const json_t *doc)
 	const json_t *plan = json_object_get(doc, "plan"), *pairs = json_object_get(plan, "pairs");
 	size_t i, n = json_array_size(pairs);
 	json_t *item;
-	printf("%s: nothing is wrong with it. It would do this; nothing was started or locked.\n\nPairs, in the order in which they start:\n",
-		session_name(doc));
+	const char *waits = text_of(json_object_get(plan, "start"), "waits");
+	printf("%s: nothing is wrong with it. It would do this; nothing was started or locked.\n", session_name(doc));
+	if (*waits)
+		printf("It %s.\n", waits);
+	puts("\nPairs, in the order in which they start:");
 	for (size_t place = 1; place <= n; place++)
 		json_array_foreach(pairs, i, item)
 			if (order_of(item) == (json_int_t)place)
-				print_pair(item);
+				print_pair(item, json_object_get(plan, "start"));
 	puts("\nLocks:");
 	json_array_foreach(json_object_get(plan, "locks"), i, item)
 		printf("  pair %s, %s: %s (%s)\n", text_of(item, "pair"), text_of(item, "role"), text_of(item, "resource"), text_of(item, "identity"));

@@ -169,7 +169,9 @@ int cmd_start(const struct args *args)
 	} else if (!rc && given(args, OPT_WAIT)) {
 		rc = follow_to_end(args, reply.json);
 	} else if (!rc && !printed(args, reply.json)) {
-		printf("%s: %s, id %s\n", session_name(reply.json), text_of(reply.json, "state"), text_of(reply.json, "id"));
+		const char *state = text_of(reply.json, "state"), *reason = text_of(reply.json, "reason");
+		bool waits = !strcmp(state, "scheduled") && *reason;
+		printf("%s: %s%s%s, id %s\n", session_name(reply.json), state, waits ? ": " : "", waits ? reason : "", text_of(reply.json, "id"));
 	}
 	reply_free(&reply);
 	free(text);

@@ -67,7 +67,7 @@ const struct command commands[] = {
 	{ "cancel", "SESSION", 1, 1, "give a session up; the source stays as it is", NULL, "dray cancel orders\n",
 		LIST(OPT_PAIR), cmd_verb },
 	{ "set", "SESSION KEY=VALUE...", 2, MANY, "change a running session",
-		"Keys: priority, limits.active_pairs, limits.rate, limits.in_flight, limits.step, limits.steps, switch.when,\n"
+		"Keys: priority, start, limits.active_pairs, limits.rate, limits.in_flight, limits.step, limits.steps, switch.when,\n"
 		"switch.window, switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.retire,\n"
 		"switch.partial, switch.accept_bad_ranges, on_error, verify.\n"
 		"`none` lifts a limit or a window. All are changed, or none.",
@@ -99,8 +99,8 @@ const struct command commands[] = {
 	{ "events", "[SESSION]", 0, 1, "tell what happened", NULL, "dray events orders --follow\n", LIST(OPT_FOLLOW, OPT_AFTER),
 		cmd_events },
 	{ "event", "NAME", 1, 1, "tell the sessions that wait for an event that it came",
-		"Those whose switch.when is {event: NAME} are switched once they are in sync. It is for the sessions that are there when\n"
-		"it comes; nothing is kept of it for later ones.",
+		"Those whose start is {event: NAME} begin; those whose switch.when is are switched once they are in sync. It is for the\n"
+		"sessions that are there when it comes; nothing is kept of it for later ones.",
 		"dray event batch-done\n", LIST(), cmd_event },
 	{ "status", "", 0, 0, "tell how the agent and dray-iod are", NULL, "dray status\n", LIST(), cmd_status },
 	{ "settings", "[KEY=VALUE...]", 0, MANY, "show the agent's settings, or change them while it runs",

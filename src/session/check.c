@@ -106,12 +106,6 @@ int dray_check_word(struct dray_check *c, const struct dray_key *key, unsigned l
 	int i = word ? word_index(key->words, word) : -1;
 	if (i >= 0)
 		return i;
-	bool others = key->later && strchr(key->later, '*');
-	if ((word && strcmp(word, "*") && key->later && word_index(key->later, word) >= 0) ||
-		(others && (json_is_object(v) || json_is_integer(v) || (word && isdigit((unsigned char)*word))))) {
-		dray_check_fail(c, line, "unsupported", v, legal, "this value of \"%s\" is not supported yet", own_name(key));
-		return -1;
-	}
 	if (!word)
 		dray_check_wrong_type(c, key, line, v);
 	else

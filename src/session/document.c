@@ -139,6 +139,42 @@ static void check_when(struct dray_check *c, const struct dray_key *key, const j
 	}
 }
 
+/* Exactly one of the keys of the map. What is refused of it already is not refused again. */
+static void check_start_map(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
+	struct dray_session *s)
+{
+	size_t problems = c->problems->n;
+	struct dray_session found = { 0 };
+	check_map(c, "start", v, lines, &found);
+	if (c->problems->n == problems && json_object_size(v) != 1)
+		dray_check_fail(c, lines ? lines->line : 0, "bad_value", v, key->legal, "\"start\" needs one of after and event, and one alone");
+	if (c->problems->n > problems) {
+		free(found.start_event);
+		return;
+	}
+	s->start = found.start_event ? DRAY_START_EVENT : DRAY_START_AFTER;
+	s->start_after_ns = found.start_after_ns;
+	free(s->start_event);
+	s->start_event = found.start_event;
+}
+
+static void check_start(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
+	struct dray_session *s)
+{
+	const char *text = json_string_value(v);
+	unsigned line = lines ? lines->line : 0;
+	if (json_is_object(v)) {
+		check_start_map(c, key, v, lines, s);
+	} else if (text && isdigit((unsigned char)*text)) {
+		if (dray_instant_parse(text, &s->start_time))
+			dray_check_fail(c, line, "bad_value", v, key->legal, "this is no time as RFC 3339 has it");
+		else
+			s->start = DRAY_START_TIME;
+	} else if (dray_check_word(c, key, line, v) >= 0) {
+		s->start = DRAY_START_NOW;
+	}
+}
+
 static void pair_init(struct dray_pair *pair, size_t index)
 {
 	*pair = (struct dray_pair){
@@ -195,6 +231,7 @@ static void check_value(struct dray_check *c, const struct dray_key *key, const 
 	case DRAY_T_PAIRS: check_pairs(c, v, lines, base); break;
 	case DRAY_T_VERIFY: check_verify(c, key, v, lines, base); break;
 	case DRAY_T_WHEN: check_when(c, key, v, lines, base); break;
+	case DRAY_T_START: check_start(c, key, v, lines, base); break;
 	case DRAY_T_COMMIT: dray_check_commit(c, key, v, lines, base); break;
 	case DRAY_T_WINDOWS: dray_check_windows(c, key, v, lines, field); break;
 	case DRAY_T_SOURCE: check_resource(c, key, v, lines, field); break;
@@ -498,6 +535,8 @@ int dray_session_set(struct dray_session *session, const char *key, const char *
 		session->lines = NULL;
 		if (!strcmp(key, "switch.when"))
 			session->held_by_undo = session->event_seen = false; /* the operator has decided anew (H19) */
+		if (!strcmp(key, "start"))
+			session->start_event_seen = false;
 	}
 	json_decref(v);
 	json_decref(given);
@@ -544,6 +583,7 @@ void dray_session_free(struct dray_session *session)
 	free(session->id);
 	free(session->reason);
 	free(session->when_event);
+	free(session->start_event);
 	free(session->switch_window.list);
 	json_decref(session->doc);
 	json_decref(session->warnings);

@@ -20,7 +20,14 @@ const struct dray_key dray_keys[] = {
 	{ "id", DRAY_T_ID, .field = S(id), .legal = "s- and 1 to 62 of the characters 0-9 a-z" },
 	{ "priority", DRAY_T_PRIORITY, DRAY_K_SET, .field = S(priority),
 		.legal = "low, normal, high, or 1 (low) to 9 (high)" },
-	{ "start", DRAY_T_WORD, .words = "now", .later = "*", .field = DRAY_NO_FIELD },
+	{ "start", DRAY_T_START, DRAY_K_SET, .words = "now", .field = S(start),
+		.legal = "now, a time such as 2027-01-01T02:00:00Z, {after: 2h}, or {event: NAME}" },
+	{ "start.after", DRAY_T_DURATION, .legal = "a duration from 1s to 1000d such as 2h", .field = S(start_after_ns), .min = SECOND,
+		.max = 86400000 * SECOND },
+	{ "start.event", DRAY_T_EVENT, .legal = DRAY_EVENT_LEGAL, .field = S(start_event) },
+	{ "start.every", DRAY_T_LATER, .legal = NONE_YET },
+	{ "start.at", DRAY_T_LATER, .legal = NONE_YET },
+	{ "start.keep", DRAY_T_LATER, .legal = NONE_YET },
 	{ "window", DRAY_T_LATER, .legal = NONE_YET },
 	{ "max_duration", DRAY_T_LATER, .legal = NONE_YET },
 	{ "limits", DRAY_T_MAP, .field = S(limits) },
@@ -93,7 +100,7 @@ const size_t dray_keys_n = sizeof dray_keys / sizeof dray_keys[0];
 static const char *const output_keys[] = { "id", "state", "created", "started", "finished", "reason", "progress",
 	"pause_reasons", "blackout_us", "predicted_blackout_us", "verified", "dirty_bytes", "undo_dirty_bytes", "phase",
 	"targets", "bad_ranges", "bad_bytes", "not_paused", "generations", "errors", "warnings", "plan", "commit_due",
-	"retired", "verification", "undo_lost" };
+	"retired", "verification", "undo_lost", "start_due" };
 
 /* The part of a row's name behind its map, or NULL if the row is not of the map. */
 static const char *own_name(const struct dray_key *key, const char *map)

@@ -23,6 +23,7 @@ enum dray_key_type {
 	DRAY_T_DURATION, /* uint64_t, nanoseconds */
 	DRAY_T_VERIFY,   /* a word, or a map of the rows below it */
 	DRAY_T_WHEN,     /* a word, a time, or {event: NAME} */
+	DRAY_T_START,    /* a word, a time, {after: DURATION}, or {event: NAME} */
 	DRAY_T_COMMIT,   /* a word, or a duration */
 	DRAY_T_WINDOWS,  /* struct dray_windows: a list of texts, or one */
 	DRAY_T_EVENT,    /* char *: the name of an event */
@@ -50,8 +51,6 @@ struct dray_key {
 	enum dray_key_type type;
 	unsigned flags;
 	const char *words;  /* T_WORD: "a|b|c" */
-	const char *later;  /* T_WORD: words of the language that this version does not support; "*": also
-	                     * times, durations and maps */
 	const char *legal;  /* for people; NULL: made from words */
 	size_t field;       /* offset in the session, the pair, or for limits in the limits */
 	uint64_t min, max;

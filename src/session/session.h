@@ -23,6 +23,7 @@
 
 enum dray_mode { DRAY_MODE_MOVE, DRAY_MODE_COPY };
 enum dray_verify { DRAY_VERIFY_NONE, DRAY_VERIFY_SAMPLE, DRAY_VERIFY_FULL };
+enum dray_start { DRAY_START_NOW, DRAY_START_TIME, DRAY_START_AFTER, DRAY_START_EVENT };
 enum dray_when { DRAY_WHEN_MANUAL, DRAY_WHEN_SYNCED, DRAY_WHEN_PAIR, DRAY_WHEN_TIME, DRAY_WHEN_EVENT };
 enum dray_commit { DRAY_COMMIT_MANUAL, DRAY_COMMIT_SWITCHED, DRAY_COMMIT_AFTER };
 enum dray_on_error { DRAY_ON_ERROR_PAIR, DRAY_ON_ERROR_SESSION };
@@ -127,6 +128,10 @@ struct dray_session {
 	struct dray_lines *lines; /* of doc's text, or NULL (reader.h) */
 	char *name, *id; /* id "" until assigned */
 	unsigned priority; /* 1..9 */
+	enum dray_start start;
+	time_t start_time;       /* of DRAY_START_TIME */
+	uint64_t start_after_ns; /* of DRAY_START_AFTER */
+	char *start_event;       /* of DRAY_START_EVENT, else NULL or any */
 	struct dray_limits limits;
 	enum dray_mode mode;
 	bool checkpoint;
@@ -152,6 +157,9 @@ struct dray_session {
 	enum dray_session_state state; /* derived: dray_session_aggregate */
 	bool held_by_undo;             /* an undo set switch.when to manual (H19) */
 	bool event_seen;               /* the event of switch.when came */
+	bool start_event_seen;         /* the event of start came */
+	time_t start_at;               /* not before; 0: nothing of that kind is said */
+	time_t scheduled_at;           /* since when it waits for its start under these rules; 0: it does not */
 	time_t created, started, finished; /* 0: not yet */
 	unsigned pause_reasons;
 	char *reason;                  /* or NULL */

@@ -6,6 +6,8 @@
  * vehicle (starting), is copied and mirrored (copying) until both legs are equal (synced), and is switched (switching,
  * switched) and committed. A copy, and an offline move, end at completed. What can go wrong:
  *
+ *  - queued goes back to scheduled, as long as its session has not begun, when that may not begin any more: its start was set anew,
+ *    its window closed.
  *  - paused goes back to where it was: to a place in the queue, to the copy, or straight to synced.
  *  - synced goes back to copying when a leg was set aside and has to catch up.
  *  - switching goes to either side: switched, or back to synced (or copying, if the recount under the suspend found
@@ -27,7 +29,7 @@
 #define TRANSITIONS(X) \
 	/*              sch que sta cop syn pau swi swd com cpl can fai */ \
 	X(SCHEDULED,    0,  1,  1,  0,  0,  0,  0,  0,  0,  0,  1,  1) \
-	X(QUEUED,       0,  0,  1,  0,  0,  0,  0,  0,  0,  0,  1,  1) \
+	X(QUEUED,       1,  0,  1,  0,  0,  0,  0,  0,  0,  0,  1,  1) \
 	X(STARTING,     0,  1,  0,  1,  1,  1,  0,  0,  0,  0,  1,  1) \
 	X(COPYING,      0,  1,  1,  0,  1,  1,  0,  0,  0,  1,  1,  1) \
 	X(SYNCED,       0,  1,  1,  1,  0,  1,  1,  0,  0,  1,  1,  1) \

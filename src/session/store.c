@@ -181,6 +181,9 @@ static json_t *save_head(const struct dray_session *s, json_t *doc)
 	put_text(o, "state", dray_state_word((enum dray_pair_state)s->state));
 	json_object_set_new(o, "held_by_undo", json_boolean(s->held_by_undo));
 	json_object_set_new(o, "event_seen", json_boolean(s->event_seen));
+	json_object_set_new(o, "start_event_seen", json_boolean(s->start_event_seen));
+	put_number(o, "start_at", (uint64_t)s->start_at);
+	put_number(o, "scheduled_at", (uint64_t)s->scheduled_at);
 	put_number(o, "created", (uint64_t)s->created);
 	put_number(o, "started", (uint64_t)s->started);
 	put_number(o, "finished", (uint64_t)s->finished);
@@ -254,6 +257,9 @@ int dray_session_load_parts(const json_t *o, const json_t *pairs, struct dray_se
 	s->state = (enum dray_session_state)state;
 	s->held_by_undo = json_is_true(json_object_get(o, "held_by_undo"));
 	s->event_seen = json_is_true(json_object_get(o, "event_seen"));
+	s->start_event_seen = json_is_true(json_object_get(o, "start_event_seen"));
+	s->start_at = (time_t)get_number_or(o, "start_at", 0);
+	s->scheduled_at = (time_t)get_number_or(o, "scheduled_at", 0);
 	s->created = (time_t)get_number_or(o, "created", 0);
 	s->started = (time_t)get_number_or(o, "started", 0);
 	s->finished = (time_t)get_number_or(o, "finished", 0);

@@ -73,6 +73,20 @@ static void defaults(void **state)
 	dray_session_free(s);
 }
 
+static void starts(void **state)
+{
+	struct dray_session *s = good("{name: a, start: 2027-01-01T01:00:00+01:00, pairs: [{source: /dev/a, target: /dev/b}]}");
+	assert_true(s->start == DRAY_START_TIME && s->start_time == 1798761600);
+	dray_session_free(s);
+	s = good("{name: a, start: {after: 2h}, pairs: [{source: /dev/a, target: /dev/b}]}");
+	assert_true(s->start == DRAY_START_AFTER && s->start_after_ns == UINT64_C(7200000000000));
+	dray_session_free(s);
+	s = good("{name: a, start: {event: go}, pairs: [{source: /dev/a, target: /dev/b}]}");
+	assert_int_equal(s->start, DRAY_START_EVENT);
+	assert_string_equal(s->start_event, "go");
+	dray_session_free(s);
+}
+
 static void everything(void **state)
 {
 	struct dray_session *s = good("name: orders-db\n"
@@ -209,9 +223,14 @@ static void one_value(void **state)
 		{ "name: [a]", "wrong_type", "/name" },
 		{ "id: orders", "bad_value", "/id" },
 		{ "id: s-ABC", "bad_value", "/id" },
-		{ "start: '2027-01-01T00:00:00Z'", "unsupported", "/start" },
-		{ "start: {after: 2h}", "unsupported", "/start" },
+		{ "start: '2027-01-01T00:00:00'", "bad_value", "/start" },
+		{ "start: {after: 0}", "out_of_range", "/start/after" },
+		{ "start: {after: 2h, event: x}", "bad_value", "/start" },
+		{ "start: {}", "bad_value", "/start" },
+		{ "start: {event: 'a b'}", "bad_value", "/start/event" },
+		{ "start: {every: 24h}", "unsupported", "/start/every" },
 		{ "start: later", "bad_value", "/start" },
+		{ "start: 5", "wrong_type", "/start" },
 		{ "max_duration: 8h", "unsupported", "/max_duration" },
 		{ "limits: {rate: '08:00,20M 19:00,off'}", "unsupported", "/limits/rate" },
 		{ "limits: {rate: -1}", "out_of_range", "/limits/rate" },
@@ -367,6 +386,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(everything),
+		cmocka_unit_test(starts),
 		cmocka_unit_test(all_at_once),
 		cmocka_unit_test(when_to_switch),
 		cmocka_unit_test(one_value),

@@ -16,7 +16,7 @@ static const struct {
 	const char *from, *to;
 } leads_to[] = {
 	{ "scheduled", "queued starting canceled failed" },
-	{ "queued", "starting canceled failed" },
+	{ "queued", "scheduled starting canceled failed" },
 	{ "starting", "copying synced paused queued canceled failed" },
 	{ "copying", "synced completed paused queued starting canceled failed" },
 	{ "synced", "copying completed paused switching queued starting canceled failed" },

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * When a session may begin: the document's `start`.
+ *
+ *   now        at once                    a time    not before it, by the clock on the wall
+ *   event      once that was told         after     a time, worked out when the session was submitted (or its start set), and kept
+ *
+ * Until then its pairs are `scheduled`: checked and locked, and nothing of them is in the queue. With their time they are all queued, in
+ * one change; from there on the queue decides. A session has begun when a pair of it was started (`started`); before that its start can be
+ * set anew, and one that only stands in the queue goes back.
+ *
+ * Clocks. What is kept is a moment, so a restart, a change of the zone or of daylight saving does not move it. A clock that is put forward
+ * over it begins the session as soon as that is noticed, at once as a rule (clock.h); one that is put back makes it wait again, unless it has
+ * begun. A moment at which the agent was not running is not lost: the session begins with the agent, and says that it is late.
+ */
+#include "agent/agent.h"
+
+#include "base/instant.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The zone may be changed, of which nobody tells: what waits for a far hour is looked at again after this. */
+#define LOOK_AGAIN (10 * SECOND)
+
+static time_t wall(void)
+{
+	return (time_t)(wall_ms() / 1000);
+}
+
+void job_wake_at_wall(struct job *job, time_t when)
+{
+	int64_t left_ms = (int64_t)when * 1000 - wall_ms();
+	uint64_t left = left_ms > 0 ? (uint64_t)left_ms * MS : 0;
+	job_wake_by(job, job->agent->now + (left < LOOK_AGAIN ? left : LOOK_AGAIN));
+}
+
+static bool start_came(const struct dray_session *s, time_t now)
+{
+	return s->start == DRAY_START_EVENT ? s->start_event_seen : now >= s->start_at;
+}
+
+bool schedule_may_begin(const struct dray_session *s)
+{
+	return start_came(s, wall());
+}
+
+void schedule_anew(struct dray_session *s)
+{
+	s->scheduled_at = wall();
+	s->start_at = s->start == DRAY_START_TIME ? s->start_time :
+		s->start == DRAY_START_AFTER      ? s->scheduled_at + (time_t)(s->start_after_ns / SECOND) :
+						    0;
+}
+
+time_t schedule_due(const struct job *job)
+{
+	const struct dray_session *s = job->s;
+	if (!job_count(job, DRAY_PAIR_SCHEDULED) || (s->start == DRAY_START_EVENT && !s->start_event_seen))
+		return 0;
+	time_t now = wall();
+	return s->start_at > now ? s->start_at : now;
+}
+
+bool schedule_waits(const struct job *job, char *why, size_t size)
+{
+	const struct dray_session *s = job->s;
+	char at[40];
+	if (!job_count(job, DRAY_PAIR_SCHEDULED))
+		return false;
+	if (s->start == DRAY_START_EVENT && !s->start_event_seen)
+		snprintf(why, size, "waits for the event %s to start", s->start_event);
+	else
+		snprintf(why, size, "starts at %s", dray_instant_format(schedule_due(job), at, sizeof at));
+	return true;
+}
+
+/* All pairs that are in the one state into the other. */
+static void move_all(struct job *job, enum dray_pair_state from, enum dray_pair_state to)
+{
+	struct change c;
+	change_begin(&c, job->agent, job, ACTOR_SELF);
+	if (from == DRAY_PAIR_SCHEDULED)
+		change_event(&c, 0, "due", NULL, NULL, NULL);
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		if (job->s->pairs[i].state == from)
+			change_pair(&c, &job->runs[i], to, NULL);
+	if (to == DRAY_PAIR_SCHEDULED)
+		job->s->scheduled_at = wall();
+	if (change_end(&c))
+		job_wake_by(job, job->agent->now + SECOND);
+}
+
+void schedule_look(struct job *job)
+{
+	bool scheduled = job_count(job, DRAY_PAIR_SCHEDULED), queued = job_count(job, DRAY_PAIR_QUEUED);
+	if (job->s->started || (!scheduled && !queued))
+		return;
+	bool may = schedule_may_begin(job->s);
+	if (may && scheduled)
+		move_all(job, DRAY_PAIR_SCHEDULED, DRAY_PAIR_QUEUED);
+	else if (!may && queued)
+		move_all(job, DRAY_PAIR_QUEUED, DRAY_PAIR_SCHEDULED);
+	if (!may && job->s->start_at)
+		job_wake_at_wall(job, job->s->start_at);
+}
+
+/* The moment at which it would have begun, had the agent been there; 0: none that is known. */
+static time_t was_due(const struct dray_session *s)
+{
+	if (s->start == DRAY_START_EVENT && !s->start_event_seen)
+		return 0;
+	return s->start_at > s->scheduled_at ? s->start_at : s->scheduled_at;
+}
+
+void schedule_missed(struct agent *a)
+{
+	dray_list_for_each (n, &a->jobs) {
+		struct job *job = dray_container(n, struct job, node);
+		time_t due = job_count(job, DRAY_PAIR_SCHEDULED) ? was_due(job->s) : 0;
+		char at[40], why[120];
+		if (!due || due >= (time_t)a->started)
+			continue;
+		dray_instant_format(due, at, sizeof at);
+		struct change c;
+		change_begin(&c, a, job, ACTOR_SELF);
+		snprintf(why, sizeof why, "it was to start at %s, when the agent was not running", at);
+		if (dray_session_warn(job->s, "/start", "late", "%s", why))
+			change_event(&c, 0, "warning", NULL, "late", "%s", why);
+		change_end(&c);
+	}
+}
