@@ -11,6 +11,9 @@
  * Which bytes of a disk a logical volume has is not looked up: each is held against the whole of the disk or partition that it is made
  * of, since a part of a disk that belongs to LVM is nobody's to take.
  *
+ * A multipath device and its paths are one storage by their identity, and neither lies on the other: what is met with the identity from which
+ * the walk began adds nothing, and the walk goes on from it.
+ *
  * A loop device can be set up on a file of what it carries, so the walks end after DEEP storeys. Nothing here is a lock: it is looked at once,
  * and who changes devices in that moment is kept out by the kernel (file_open.c).
  */
@@ -82,6 +85,7 @@ void dray_loops_free(struct dray_loops *loops)
 
 struct walk {
 	struct dray_lineage *l;
+	const char *self; /* the identity from which it began */
 	char ***list;
 	size_t *n;
 	const struct dray_loops *loops;
@@ -94,6 +98,8 @@ static void add(struct walk *w, dev_t dev)
 	bool stable;
 	if (dray_sysfs_name(dev, name, sizeof name) || dray_identity_of_device(-1, dev, identity, sizeof identity, &stable))
 		return; /* of no device: the number of a tmpfs, a Btrfs, a network file system */
+	if (!strcmp(identity, w->self))
+		return;
 	for (size_t i = 0; i < *w->n; i++)
 		if (!strcmp((*w->list)[i], identity))
 			return;
@@ -213,9 +219,11 @@ void dray_lineage_find(struct dray_lineage *l, const char *resource, uint64_t of
 	struct walk below = { .l = l, .list = &l->below, .n = &l->n_below, .loops = loops };
 	struct walk above = { .l = l, .list = &l->above, .n = &l->n_above, .loops = loops };
 	const char *path = dray_storage_path(resource);
-	char folder[PATH_MAX];
+	char folder[PATH_MAX], self[256] = "";
 	struct stat st, behind;
 	dev_t disk;
+	bool stable;
+	below.self = above.self = self;
 	if (path[0] != '/')
 		return;
 	if (stat(path, &st)) {
@@ -223,6 +231,8 @@ void dray_lineage_find(struct dray_lineage *l, const char *resource, uint64_t of
 		if ((size_t)snprintf(folder, sizeof folder, "%.*s/", (int)(slash - path), path) < sizeof folder && !stat(folder, &st))
 			see_slave(&below, st.st_dev);
 	} else if (S_ISBLK(st.st_mode)) {
+		if (dray_identity_of_device(-1, st.st_rdev, self, sizeof self, &stable))
+			self[0] = 0;
 		down(&below, st.st_rdev);
 		up(&above, st.st_rdev, offset, length);
 		if (!dray_sysfs_disk(st.st_rdev, &disk))

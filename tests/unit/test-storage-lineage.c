@@ -77,6 +77,14 @@ static int setup(void **state)
 	lies_on("dm-1", "sdb");
 	lies_on("md0", "sdc");
 	lies_on("md0", "sdd");
+	/* Two paths of one LUN, and a logical volume on them. */
+	device("sde", "8:64", 100, "wwid", "naa.e");
+	device("sdf", "8:80", 100, "wwid", "naa.e");
+	device("dm-2", "251:2", 100, "dm/uuid", "mpath-3e");
+	device("dm-3", "251:3", 100, "dm/uuid", "LVM-on-mpath");
+	lies_on("dm-2", "sde");
+	lies_on("dm-2", "sdf");
+	lies_on("dm-3", "dm-2");
 	return 0;
 }
 
@@ -169,12 +177,17 @@ static void test_devices(void **state)
 	assert_string_equal(above(8, 0, 500 * MIB, MIB), "block:dm=LVM-fs");
 	assert_string_equal(above(8, 32, 0, 0), "block:md=1234");
 	assert_string_equal(above(9, 0, 0, 0), "");
+	/* A multipath device is what its paths are, and lies on none. */
+	assert_string_equal(below(node(251, 2)), "");
+	assert_string_equal(above(251, 2, 0, 0), "block:dm=LVM-on-mpath");
+	assert_string_equal(above(8, 64, 0, 0), "block:dm=LVM-on-mpath");
+	assert_string_equal(below(node(251, 3)), "block:wwid=naa.e");
 	/* A circle of them ends, and is told as what was not looked at to its end. */
 	struct dray_lineage l;
 	lies_on("sdc", "md0");
 	dray_lineage_find(&l, node(9, 0), 0, 0, NULL);
 	assert_true(l.cut);
-	assert_string_equal(words(l.below, l.n_below), "block:md=1234 block:wwid=naa.c block:wwid=naa.d");
+	assert_string_equal(words(l.below, l.n_below), "block:wwid=naa.c block:wwid=naa.d");
 	dray_lineage_free(&l);
 }
 
