@@ -48,7 +48,9 @@ with Machine() as m:
             trouble.append(f"{path}: {got['status']} {got['stderr'][-700:]}{got['stdout'][-300:]}")
             m.exec("dray", "cancel", "t", status=None, env=m.env)
         added = m.exec("dray", "volume", "add", "self", path, "-o", "json", status=None, env=m.env)
-        if added["status"] == 0 or (path != "/mnt/v/none" and "self_export" not in added["stderr"]):
+        # Of one that is mounted drayd says that at once, and asks dray-iod no more; what is missing is no storage at all.
+        why = {"/dev/nbd0": "mounted", "/mnt/v/none": "No such file"}.get(path, "self_export")
+        if added["status"] == 0 or why not in added["stderr"]:
             trouble.append(f"volume add {path}: {added['status']} {added['stderr'][-700:]}{added['stdout'][-300:]}")
             m.exec("dray", "volume", "remove", "self", status=None, env=m.env)
     # What the old mode leaves could be any device that is nobody else's: with it gone, the other server's is known to be another's.
