@@ -18,7 +18,7 @@
  *   lists.c     what dray-iod says of its volumes
  *   observe.c   that -> copying, synced, failed, progress
  *   places.c    who may run -> queued, starting (pure)
- *   schedule.c  when a session may begin -> scheduled, queued
+ *   schedule.c  when a session may begin and transfer -> scheduled, queued; pause reasons
  *   pair.c      the next call of one pair
  *   switch.c    switch, undo and split of several pairs: an intent, one call, an outcome
  *   change.c    the checked setter: every change of state is one transaction with its event, recorded before it is acted on
@@ -403,6 +403,8 @@ const char *job_phase(const struct job *job);
 /* ---- pair.c ---- */
 void pair_step(struct pair_run *run);
 void pair_fail(struct pair_run *run, bool halt, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Whether it is in sync, and goes straight back to that when nothing holds it. */
+bool run_resumes_synced(const struct pair_run *run);
 /* Its place among those that may transfer, or wait for it. */
 void run_place(struct pair_run *run);
 void agent_schedule(struct agent *a);
@@ -436,10 +438,13 @@ bool switch_in_window(const struct job *job, time_t *opens);
 bool switch_waits(const struct job *job, char *why, size_t size);
 
 /* ---- schedule.c ---- */
-/* A job is looked at: may it begin? */
+/* A job is looked at: may it begin, may it transfer? */
 void schedule_look(struct job *job);
-/* It is submitted, or its start is another one now: from when on it may begin. */
-void schedule_anew(struct dray_session *s);
+/* Why it is paused, as far as the document says so. false: it is not, or somebody else knows. */
+bool schedule_paused(const struct job *job, char *why, size_t size);
+/* It is submitted, or its start is another one now: from when on it may begin. The same of its window. */
+void schedule_start_anew(struct dray_session *s);
+void schedule_window_anew(struct dray_session *s);
 /* Whether it may begin now. */
 bool schedule_may_begin(const struct dray_session *s);
 /* At the agent's start: those that were to begin while it was away say so. */

@@ -28,7 +28,7 @@ const char *const agent_event_words[] = {
 	"settings-refused", "source-degraded", "source-read-failed", "source-recovered", "source-retried", "state",
 	"submitted", "switch-failed", "switched", "target-degraded", "target-failed", "target-recovered", "target-retried",
 	"undone", "verified", "verify-failed", "volume-accepted", "volume-added", "volume-released",
-	"volume-removed", "warning", NULL,
+	"volume-removed", "warning", "window-closed", "window-opened", NULL,
 };
 
 /* ---- may it be run ---- */

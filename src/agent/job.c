@@ -227,6 +227,12 @@ static void put_phase(json_t *doc, const char *phase)
 	json_object_set_new(doc, "phase", phase ? json_string(phase) : json_null());
 }
 
+static void add_reason(json_t *doc, const char *why)
+{
+	const char *reason = json_string_value(json_object_get(doc, "reason"));
+	json_object_set_new(doc, "reason", reason ? json_sprintf("%s; %s", reason, why) : json_string(why));
+}
+
 static void put_due(json_t *doc, time_t due)
 {
 	char at[40];
@@ -251,10 +257,10 @@ json_t *job_document(const struct job *job, bool details)
 		json_object_set_new(sw, "when", json_string("manual"));
 	}
 	char waits[300];
-	if (switch_waits(job, waits, sizeof waits)) {
-		const char *reason = json_string_value(json_object_get(doc, "reason"));
-		json_object_set_new(doc, "reason", reason ? json_sprintf("%s; %s", reason, waits) : json_string(waits));
-	}
+	if (switch_waits(job, waits, sizeof waits))
+		add_reason(doc, waits);
+	if (schedule_paused(job, waits, sizeof waits))
+		add_reason(doc, waits);
 	if (schedule_waits(job, waits, sizeof waits))
 		json_object_set_new(doc, "reason", json_string(waits));
 	else

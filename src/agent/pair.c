@@ -293,7 +293,7 @@ static void pause_step(struct pair_run *run)
 	change_end(&c);
 }
 
-static bool resumes_synced(const struct pair_run *run)
+bool run_resumes_synced(const struct pair_run *run)
 {
 	return run->view_valid && run->view.n_targets && run->view.targets[0].found && run->view.targets[0].synced;
 }
@@ -301,7 +301,7 @@ static bool resumes_synced(const struct pair_run *run)
 static void resume_step(struct pair_run *run)
 {
 	struct change c;
-	bool synced = resumes_synced(run);
+	bool synced = run_resumes_synced(run);
 	if (synced && pause_legs(run, false))
 		return;
 	change_begin(&c, run->job->agent, run->job, run->actor[0] ? run->actor : ACTOR_SELF);
@@ -416,7 +416,7 @@ void run_place(struct pair_run *run)
 		kind = PLACES_ACTIVE;
 	else if (p->state == DRAY_PAIR_QUEUED && wanted)
 		kind = PLACES_WAITING;
-	else if (p->state == DRAY_PAIR_PAUSED && wanted && !resumes_synced(run))
+	else if (p->state == DRAY_PAIR_PAUSED && wanted && !run_resumes_synced(run))
 		kind = PLACES_RESUMING; /* it has its place in the order already, before it is queued */
 	places_pair_set(&job->agent->places, &job->places, run->index, kind);
 	if (run->goal != GOAL_NONE || run->verifying)
@@ -442,8 +442,10 @@ bool run_waits(const struct pair_run *run, char *why, size_t size)
 	const struct dray_pair *p = &job->s->pairs[run->index];
 	if (p->state != DRAY_PAIR_QUEUED || run->goal != GOAL_NONE)
 		return false;
-	if (pair_pause_wanted(job, p))
+	if (pair_pause_wanted(job, p) && !schedule_paused(job, why, size))
 		snprintf(why, size, "the session is paused");
+	else if (pair_pause_wanted(job, p))
+		return true; /* which is told */
 	else if (!dray_bitmap_test(&job->places.waiting, run->index) ||
 		 !places_reason(&job->agent->places, &job->places, run->index, why, size))
 		snprintf(why, size, iod_ready(job->agent->iod) ? "is about to start" : "waits for dray-iod");

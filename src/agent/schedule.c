@@ -1,22 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * When a session may begin: the document's `start`.
+ * When a session may begin, and when it may transfer: the document's `start` and `window`.
  *
  *   now        at once                    a time    not before it, by the clock on the wall
  *   event      once that was told         after     a time, worked out when the session was submitted (or its start set), and kept
  *
- * Until then its pairs are `scheduled`: checked and locked, and nothing of them is in the queue. With their time they are all queued, in
+ * And not outside its window. Until then its pairs are `scheduled`: checked and locked, and nothing of them is in the queue. With their time they are all queued, in
  * one change; from there on the queue decides. A session has begun when a pair of it was started (`started`); before that its start can be
  * set anew, and one that only stands in the queue goes back.
  *
- * Clocks. What is kept is a moment, so a restart, a change of the zone or of daylight saving does not move it. A clock that is put forward
+ * A session that has begun and still has something to transfer is paused outside its window, for the reason `window`, which is one of a
+ * set: it is lifted when the window opens, and no other reason is. A session in sync is left as it is, mirrored, and may be switched: nothing is
+ * transferred, and when it may be switched is what switch.window says. Should a target have to catch up, that waits for the window.
+ *
+ * Clocks. What is kept of a start is a moment, so a restart, a change of the zone or of daylight saving does not move it. A clock that is put forward
  * over it begins the session as soon as that is noticed, at once as a rule (clock.h); one that is put back makes it wait again, unless it has
  * begun. A moment at which the agent was not running is not lost: the session begins with the agent, and says that it is late.
  */
 #include "agent/agent.h"
 
+#include "agent/verify.h"
 #include "base/instant.h"
-#include "base/log.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,10 +48,16 @@ static bool start_came(const struct dray_session *s, time_t now)
 
 bool schedule_may_begin(const struct dray_session *s)
 {
-	return start_came(s, wall());
+	time_t now = wall();
+	return start_came(s, now) && dray_windows_open(&s->window, now);
 }
 
-void schedule_anew(struct dray_session *s)
+void schedule_window_anew(struct dray_session *s)
+{
+	s->scheduled_at = wall();
+}
+
+void schedule_start_anew(struct dray_session *s)
 {
 	s->scheduled_at = wall();
 	s->start_at = s->start == DRAY_START_TIME ? s->start_time :
@@ -61,16 +71,34 @@ time_t schedule_due(const struct job *job)
 	if (!job_count(job, DRAY_PAIR_SCHEDULED) || (s->start == DRAY_START_EVENT && !s->start_event_seen))
 		return 0;
 	time_t now = wall();
-	return s->start_at > now ? s->start_at : now;
+	return dray_windows_opening(&s->window, s->start_at > now ? s->start_at : now);
+}
+
+static const char *opening(const struct dray_session *s, char *at, size_t size)
+{
+	return dray_instant_format(dray_windows_opening(&s->window, wall()), at, size);
+}
+
+bool schedule_paused(const struct job *job, char *why, size_t size)
+{
+	const struct dray_session *s = job->s;
+	char at[40];
+	if (!(s->pause_reasons & DRAY_PAUSE_WINDOW))
+		return false;
+	snprintf(why, size, "outside its window: it opens at %s", opening(s, at, sizeof at));
+	return true;
 }
 
 bool schedule_waits(const struct job *job, char *why, size_t size)
 {
 	const struct dray_session *s = job->s;
+	time_t now = wall();
 	char at[40];
 	if (!job_count(job, DRAY_PAIR_SCHEDULED))
 		return false;
-	if (s->start == DRAY_START_EVENT && !s->start_event_seen)
+	if (start_came(s, now) && !dray_windows_open(&s->window, now))
+		snprintf(why, size, "waits for its window to start: it opens at %s", opening(s, at, sizeof at));
+	else if (s->start == DRAY_START_EVENT && !s->start_event_seen)
 		snprintf(why, size, "waits for the event %s to start", s->start_event);
 	else
 		snprintf(why, size, "starts at %s", dray_instant_format(schedule_due(job), at, sizeof at));
@@ -93,10 +121,10 @@ static void move_all(struct job *job, enum dray_pair_state from, enum dray_pair_
 		job_wake_by(job, job->agent->now + SECOND);
 }
 
-void schedule_look(struct job *job)
+static void look_waiting(struct job *job)
 {
 	bool scheduled = job_count(job, DRAY_PAIR_SCHEDULED), queued = job_count(job, DRAY_PAIR_QUEUED);
-	if (job->s->started || (!scheduled && !queued))
+	if (!scheduled && !queued)
 		return;
 	bool may = schedule_may_begin(job->s);
 	if (may && scheduled)
@@ -107,12 +135,86 @@ void schedule_look(struct job *job)
 		job_wake_at_wall(job, job->s->start_at);
 }
 
+/* ---- what has begun ---- */
+
+/* Whether something is left to transfer: 1, 0, or -1: not known yet. */
+static int left(const struct job *job)
+{
+	int known = 0;
+	if (job_count(job, DRAY_PAIR_STARTING) || job_count(job, DRAY_PAIR_COPYING) || job_count(job, DRAY_PAIR_QUEUED))
+		return 1;
+	job_each (job, PAUSED, i) {
+		if (job->s->pairs[i].pause_reasons)
+			continue; /* it would wait in any case */
+		if (!job->runs[i].view_valid)
+			known = -1;
+		else if (!run_resumes_synced(&job->runs[i]))
+			return 1;
+	}
+	return known;
+}
+
+/* Its pairs are paused, or resumed, by nobody. */
+static void by_itself(struct change *c, const char *stops)
+{
+	for (size_t i = 0; i < c->job->s->n_pairs; i++) {
+		struct pair_run *run = &c->job->runs[i];
+		if (stops && c->job->s->pairs[i].state == DRAY_PAIR_SYNCED) {
+			change_touch(c, run);
+			verify_stop(c, run, stops);
+		}
+		if (!run->actor[0] || run->goal != GOAL_NONE)
+			continue;
+		change_touch(c, run);
+		run->actor[0] = 0;
+	}
+}
+
+static void look_begun(struct job *job)
+{
+	unsigned is = job->s->pause_reasons, wanted = is & ~(unsigned)DRAY_PAUSE_WINDOW;
+	if (!job->s->window.n && wanted == is)
+		return;
+	bool open = dray_windows_open(&job->s->window, wall());
+	int any = left(job);
+	if (any < 0 && !open)
+		return; /* a list of volumes will tell, and have it looked at */
+	if (any && !open)
+		wanted |= DRAY_PAUSE_WINDOW;
+	if (wanted == is)
+		return;
+	char at[40];
+	struct change c;
+	change_begin(&c, job->agent, job, ACTOR_SELF);
+	by_itself(&c, wanted & DRAY_PAUSE_WINDOW ? "the end of its window" : NULL);
+	job->s->pause_reasons = wanted;
+	if (wanted & DRAY_PAUSE_WINDOW)
+		change_event(&c, 0, "window-closed", NULL, NULL, "it opens at %s", opening(job->s, at, sizeof at));
+	else
+		change_event(&c, 0, "window-opened", NULL, NULL, open ? NULL : "there is nothing left to transfer");
+	if (change_end(&c))
+		job_wake_by(job, job->agent->now + SECOND);
+}
+
+void schedule_look(struct job *job)
+{
+	if (!job_live(job))
+		return;
+	if (job->s->started)
+		look_begun(job);
+	else
+		look_waiting(job);
+	time_t changes = job->s->window.n ? dray_windows_change(&job->s->window, wall()) : 0;
+	if (changes)
+		job_wake_at_wall(job, changes);
+}
+
 /* The moment at which it would have begun, had the agent been there; 0: none that is known. */
 static time_t was_due(const struct dray_session *s)
 {
 	if (s->start == DRAY_START_EVENT && !s->start_event_seen)
 		return 0;
-	return s->start_at > s->scheduled_at ? s->start_at : s->scheduled_at;
+	return dray_windows_opening(&s->window, s->start_at > s->scheduled_at ? s->start_at : s->scheduled_at);
 }
 
 void schedule_missed(struct agent *a)
@@ -127,7 +229,7 @@ void schedule_missed(struct agent *a)
 		struct change c;
 		change_begin(&c, a, job, ACTOR_SELF);
 		snprintf(why, sizeof why, "it was to start at %s, when the agent was not running", at);
-		if (dray_session_warn(job->s, "/start", "late", "%s", why))
+		if (dray_session_warn(job->s, job->s->start == DRAY_START_NOW ? "/window" : "/start", "late", "%s", why))
 			change_event(&c, 0, "warning", NULL, "late", "%s", why);
 		change_end(&c);
 	}

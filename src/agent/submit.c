@@ -142,7 +142,7 @@ static void submit_listed(struct agent *a, struct api_call *call)
 		lock_list_free(&locks);
 		return;
 	}
-	schedule_anew(s);
+	schedule_start_anew(s);
 	for (size_t i = 0; i < s->n_pairs; i++)
 		s->pairs[i].state = schedule_may_begin(s) ? DRAY_PAIR_QUEUED : DRAY_PAIR_SCHEDULED;
 	s->created = wall_ms() / 1000;
@@ -261,7 +261,9 @@ void set_call(struct agent *a, struct job *job, struct api_call *call)
 			job->s->pairs[i].switch_attempts = 0;
 		}
 		if (!strcmp(key, "start"))
-			schedule_anew(job->s);
+			schedule_start_anew(job->s);
+		if (!strcmp(key, "window"))
+			schedule_window_anew(job->s);
 		change_event(&c, 0, "set", NULL, NULL, "%s=%s", key, text ? text : "");
 		free(text);
 	}

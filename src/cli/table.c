@@ -67,7 +67,7 @@ const struct command commands[] = {
 	{ "cancel", "SESSION", 1, 1, "give a session up; the source stays as it is", NULL, "dray cancel orders\n",
 		LIST(OPT_PAIR), cmd_verb },
 	{ "set", "SESSION KEY=VALUE...", 2, MANY, "change a running session",
-		"Keys: priority, start, limits.active_pairs, limits.rate, limits.in_flight, limits.step, limits.steps, switch.when,\n"
+		"Keys: priority, start, window, limits.active_pairs, limits.rate, limits.in_flight, limits.step, limits.steps, switch.when,\n"
 		"switch.window, switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.retire,\n"
 		"switch.partial, switch.accept_bad_ranges, on_error, verify.\n"
 		"`none` lifts a limit or a window. All are changed, or none.",

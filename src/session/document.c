@@ -585,6 +585,7 @@ void dray_session_free(struct dray_session *session)
 	free(session->when_event);
 	free(session->start_event);
 	free(session->switch_window.list);
+	free(session->window.list);
 	json_decref(session->doc);
 	json_decref(session->warnings);
 	free(session->boot_id);

@@ -132,6 +132,7 @@ struct dray_session {
 	time_t start_time;       /* of DRAY_START_TIME */
 	uint64_t start_after_ns; /* of DRAY_START_AFTER */
 	char *start_event;       /* of DRAY_START_EVENT, else NULL or any */
+	struct dray_windows window;
 	struct dray_limits limits;
 	enum dray_mode mode;
 	bool checkpoint;

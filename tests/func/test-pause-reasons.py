@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Why something is paused is a set, and each reason is lifted by its own end alone (H20): for every reason there is, on the session or on one
-pair, an operator's pause and resume leave it, and a resume does not get past it. The reasons that no command sets are put on record by hand."""
+pair, an operator's pause and resume leave it, and a resume does not get past it. (What ends max_duration: test-max-duration.) The reasons that
+nothing sets are put on record by hand."""
 import json
 import os
 import sqlite3
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from agent import AgentTest  # noqa: E402
@@ -35,11 +37,24 @@ with AgentTest() as t:
         doc = t.show("one")
         return (doc if i is None else doc["pairs"][i]).get("pause_reasons", [])
 
-    for word in [w for w in REASONS if w != "user"]:
+    def begin(word):
+        if word == "window":
+            hour = time.localtime().tm_hour
+            t.set("one", window=f"{(hour + 11) % 24:02}:00-{(hour + 12) % 24:02}:00")
+        else:
+            record("sessions", "1", lambda bits: bits | REASONS[word])
+
+    def end(word):
+        if word == "window":
+            t.set("one", window="none")
+        else:
+            record("sessions", "1", lambda bits: bits & ~REASONS[word])
+
+    for word in ("window", "error"):
         # Of the session: the operator's pause comes and goes, the other one stays, and nothing is copied.
         t.verb("one", "pause")
         assert reasons() == ["user"]
-        record("sessions", "1", lambda bits, w=word: bits | REASONS[w])
+        begin(word)
         assert sorted(reasons()) == sorted(["user", word]), reasons()
         for _ in range(2):
             t.verb("one", "resume")
@@ -47,7 +62,7 @@ with AgentTest() as t:
             t.verb("one", "pause")
             assert sorted(reasons()) == sorted(["user", word])
         # It ends: the operator's holds.
-        record("sessions", "1", lambda bits, w=word: bits & ~REASONS[w])
+        end(word)
         assert reasons() == ["user"] and t.states("one") == ["paused", "paused"]
         t.verb("one", "resume")
         t.wait_states("one", "copying", "copying")

@@ -83,6 +83,16 @@ static void none_lifts(void **state)
 	assert_null(json_object_get(s->doc, "limits"));
 	set(s, "switch.window", "['02:00-04:00', 'Sat,Sun 00:00-24:00']");
 	assert_int_equal(s->switch_window.n, 2);
+	set(s, "window", "Sat,Sun 00:00-24:00");
+	assert_true(s->window.n == 1 && s->window.list[0].days == 0x41);
+	set(s, "window", "none");
+	assert_int_equal(s->window.n, 0);
+	set(s, "start", "2027-01-01T00:00:00Z");
+	assert_true(s->start == DRAY_START_TIME && s->start_time == 1798761600);
+	set(s, "start", "{event: go}");
+	assert_int_equal(s->start, DRAY_START_EVENT);
+	set(s, "start", "now");
+	assert_int_equal(s->start, DRAY_START_NOW);
 	set(s, "switch.window", "22:00-06:00");
 	assert_true(s->switch_window.n == 1 && s->switch_window.list[0].from == 22 * 60);
 	set(s, "switch.window", "none");
@@ -101,7 +111,8 @@ static void refusals(void **state)
 	refused(s, "limits.active_pairs", "[1]", "wrong_type", "/limits/active_pairs");
 	refused(s, "limits.active_pairs", "[1", "syntax", "");
 	refused(s, "limits.speed", "1", "unknown_key", "/limits/speed");
-	refused(s, "window", "['19:00-07:00']", "unsupported", "/window");
+	refused(s, "window", "['19:00-07:00', 'Sat']", "bad_value", "/window/1");
+	refused(s, "start", "{every: 24h}", "unsupported", "/start/every");
 	refused(s, "name", "b", "not_settable", "/name");
 	refused(s, "pairs", "[]", "not_settable", "/pairs");
 	refused(s, "resource.offset", "1", "unknown_key", "/resource/offset");

@@ -131,7 +131,7 @@ static void all_at_once(void **state)
 {
 	struct dray_problems p = bad("nmae: a\n"                                    /* 1 */
 				     "priority: 12\n"                               /* 2 */
-				     "window: ['19:00-07:00']\n"                    /* 3 */
+				     "start: {every: 24h}\n"                        /* 3 */
 				     "limits:\n"                                    /* 4 */
 				     "  rate: 10MB\n"                               /* 5 */
 				     "  active_pairs: 0\n"                          /* 6 */
@@ -157,7 +157,7 @@ static void all_at_once(void **state)
 	has(&p, "missing", "/name", 1);
 	q = has(&p, "out_of_range", "/priority", 2);
 	assert_string_equal(q->value, "12");
-	has(&p, "unsupported", "/window", 3);
+	has(&p, "unsupported", "/start/every", 3);
 	q = has(&p, "bad_unit", "/limits/rate", 5);
 	assert_string_equal(q->value, "10MB");
 	has(&p, "out_of_range", "/limits/active_pairs", 6);
