@@ -141,6 +141,10 @@ struct job {
 	uint64_t used_at;              /* monotonic: when it was last asked for, being over */
 	bool looked, look_again;       /* in this wake-up; in the next one, too */
 	uint64_t wake_at;              /* monotonic: its moment (wake.c); 0: none */
+	struct run_count { /* of max_duration: what s->run_since_ms means by the clock that only runs forward (schedule.c) */
+		int64_t since_ms, before_ms;
+		uint64_t from;
+	} run_count;
 	struct places_session places;
 	unsigned pause_seen;           /* the session's pause reasons, at the last look */
 	bool moves;                    /* counted in agent.moving */
@@ -449,6 +453,12 @@ void schedule_window_anew(struct dray_session *s);
 bool schedule_may_begin(const struct dray_session *s);
 /* At the agent's start: those that were to begin while it was away say so. */
 void schedule_missed(struct agent *a);
+/* Inside a change that may set its state: counts the time in which it runs, or not. */
+void schedule_count(struct job *job);
+/* The clock on the wall was set, or the agent starts: what it counts by that begins here. */
+void schedule_clock_set(struct agent *a);
+/* A person lets it go on: max_duration counts anew. */
+void schedule_resumed(struct dray_session *s);
 /* What it waits for before it begins. false: for nothing. */
 bool schedule_waits(const struct job *job, char *why, size_t size);
 /* When it will begin, as far as that is known; 0: it is not, or it has begun. */

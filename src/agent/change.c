@@ -245,6 +245,7 @@ static void aggregate(struct change *c)
 	s->state = dray_session_aggregate_counts(s, counts);
 	if (!s->started && (counts[DRAY_PAIR_STARTING] || counts[DRAY_PAIR_COPYING]))
 		s->started = wall_ms() / 1000;
+	schedule_count(job);
 	name_left_out(job);
 	s->finished = job_live(job) ? 0 : s->finished ? s->finished : wall_ms() / 1000;
 	if (s->state != was)

@@ -303,6 +303,8 @@ static void look_at_clock(struct agent *a)
 	if (!clock_was_set(a->clock, &by_ms))
 		return;
 	agent_event(a, ACTOR_SELF, "clock-set", "by %lld s", (long long)(by_ms / 1000));
+	schedule_clock_set(a);
+	agent_turn(a); /* which records that */
 	a->sweep_at = a->now;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * When a session may begin, and when it may transfer: the document's `start` and `window`.
+ * When a session may begin, when it may transfer, and for how long: the document's `start`, `window` and `max_duration`.
  *
  *   now        at once                    a time    not before it, by the clock on the wall
  *   event      once that was told         after     a time, worked out when the session was submitted (or its start set), and kept
@@ -12,6 +12,11 @@
  * A session that has begun and still has something to transfer is paused outside its window, for the reason `window`, which is one of a
  * set: it is lifted when the window opens, and no other reason is. A session in sync is left as it is, mirrored, and may be switched: nothing is
  * transferred, and when it may be switched is what switch.window says. Should a target have to catch up, that waits for the window.
+ *
+ * max_duration counts the time in which it transfers, or waits in the queue for that; not pauses, whatever they are for, and not what is in sync.
+ * When it is used up the session is paused for the reason `max_duration`. A resume by a person begins the count anew; a larger one, or
+ * none, lifts it. It is counted by the clock that only runs forward, so that one that is set is no matter; only for the time that the agent was
+ * away, in which dray-iod went on, that on the wall has to do. So what is on record begins anew with each start, and when the clock was set.
  *
  * Clocks. What is kept of a start is a moment, so a restart, a change of the zone or of daylight saving does not move it. A clock that is put forward
  * over it begins the session as soon as that is noticed, at once as a rule (clock.h); one that is put back makes it wait again, unless it has
@@ -83,10 +88,13 @@ bool schedule_paused(const struct job *job, char *why, size_t size)
 {
 	const struct dray_session *s = job->s;
 	char at[40];
-	if (!(s->pause_reasons & DRAY_PAUSE_WINDOW))
-		return false;
-	snprintf(why, size, "outside its window: it opens at %s", opening(s, at, sizeof at));
-	return true;
+	bool window = s->pause_reasons & DRAY_PAUSE_WINDOW, duration = s->pause_reasons & DRAY_PAUSE_MAX_DURATION;
+	size_t n = 0;
+	if (window)
+		n = (size_t)snprintf(why, size, "outside its window: it opens at %s", opening(s, at, sizeof at));
+	if (duration)
+		snprintf(why + n, size - n, "%sits max_duration is used up: resume it, or set a longer one", window ? "; " : "");
+	return window || duration;
 }
 
 bool schedule_waits(const struct job *job, char *why, size_t size)
@@ -170,30 +178,99 @@ static void by_itself(struct change *c, const char *stops)
 	}
 }
 
-static void look_begun(struct job *job)
+/* By the clock that only runs forward, from here on; what was before its begin here, by the other one. */
+static uint64_t ran_ms(struct job *job)
 {
-	unsigned is = job->s->pause_reasons, wanted = is & ~(unsigned)DRAY_PAUSE_WINDOW;
-	if (!job->s->window.n && wanted == is)
+	const struct dray_session *s = job->s;
+	struct run_count *c = &job->run_count;
+	if (!s->run_since_ms)
+		return s->ran_ms;
+	if (c->since_ms != s->run_since_ms) {
+		int64_t before = wall_ms() - s->run_since_ms;
+		*c = (struct run_count){ s->run_since_ms, before > 0 ? before : 0, job->agent->now };
+	}
+	return s->ran_ms + (uint64_t)c->before_ms + (job->agent->now - c->from) / MS;
+}
+
+void schedule_count(struct job *job)
+{
+	struct dray_session *s = job->s;
+	bool runs = s->started && s->state == DRAY_SESSION_COPYING;
+	if (runs == (s->run_since_ms != 0))
 		return;
-	bool open = dray_windows_open(&job->s->window, wall());
-	int any = left(job);
-	if (any < 0 && !open)
-		return; /* a list of volumes will tell, and have it looked at */
-	if (any && !open)
-		wanted |= DRAY_PAUSE_WINDOW;
-	if (wanted == is)
+	s->ran_ms = ran_ms(job);
+	s->run_since_ms = runs ? wall_ms() : 0;
+	job->run_count = (struct run_count){ s->run_since_ms, 0, job->agent->now };
+}
+
+void schedule_clock_set(struct agent *a)
+{
+	dray_list_for_each (n, &a->jobs) {
+		struct job *job = dray_container(n, struct job, node);
+		struct dray_session *s = job->s;
+		struct change c;
+		if (!s->run_since_ms)
+			continue;
+		change_begin_soon(&c, job, ACTOR_SELF, NULL);
+		s->ran_ms = ran_ms(job);
+		s->run_since_ms = wall_ms();
+		job->run_count = (struct run_count){ s->run_since_ms, 0, a->now };
+		change_end(&c);
+	}
+}
+
+void schedule_resumed(struct dray_session *s)
+{
+	if (!(s->pause_reasons & DRAY_PAUSE_MAX_DURATION))
 		return;
+	s->pause_reasons &= ~(unsigned)DRAY_PAUSE_MAX_DURATION;
+	s->ran_ms = 0; /* paused as it is, it does not count just now */
+}
+
+/* max_duration is used up; if not, it is looked at again when it will be. */
+static bool used_up(struct job *job)
+{
+	uint64_t most = job->s->max_duration_ns, ran = ran_ms(job) * MS;
+	if (most == DRAY_UNKNOWN)
+		return false;
+	if (ran < most && job->s->run_since_ms)
+		job_wake_by(job, job->agent->now + most - ran);
+	return ran >= most;
+}
+
+static void hold(struct job *job, unsigned reasons)
+{
+	unsigned come = reasons & ~job->s->pause_reasons, go = job->s->pause_reasons & ~reasons;
 	char at[40];
 	struct change c;
 	change_begin(&c, job->agent, job, ACTOR_SELF);
-	by_itself(&c, wanted & DRAY_PAUSE_WINDOW ? "the end of its window" : NULL);
-	job->s->pause_reasons = wanted;
-	if (wanted & DRAY_PAUSE_WINDOW)
+	by_itself(&c, come & DRAY_PAUSE_WINDOW ? "the end of its window" : come ? "the end of its max_duration" : NULL);
+	job->s->pause_reasons = reasons;
+	if (come & DRAY_PAUSE_WINDOW)
 		change_event(&c, 0, "window-closed", NULL, NULL, "it opens at %s", opening(job->s, at, sizeof at));
-	else
-		change_event(&c, 0, "window-opened", NULL, NULL, open ? NULL : "there is nothing left to transfer");
+	if (go & DRAY_PAUSE_WINDOW)
+		change_event(&c, 0, "window-opened", NULL, NULL,
+			dray_windows_open(&job->s->window, wall()) ? NULL : "there is nothing left to transfer");
+	if (come & DRAY_PAUSE_MAX_DURATION)
+		change_event(&c, 0, "max-duration", NULL, NULL, "it ran for %llu s", (unsigned long long)ran_ms(job) / 1000);
 	if (change_end(&c))
 		job_wake_by(job, job->agent->now + SECOND);
+}
+
+static void look_begun(struct job *job)
+{
+	unsigned own = DRAY_PAUSE_WINDOW | DRAY_PAUSE_MAX_DURATION, is = job->s->pause_reasons, held = 0;
+	if (!dray_windows_open(&job->s->window, wall()))
+		held |= DRAY_PAUSE_WINDOW;
+	if (used_up(job))
+		held |= DRAY_PAUSE_MAX_DURATION;
+	if (held == (is & own) && !held)
+		return;
+	int any = left(job);
+	/* While it is not known, nothing new holds it: a list of volumes will tell, and have it looked at. */
+	held = !any ? 0 : any < 0 ? held & is : held;
+	if (held != (is & own))
+		hold(job, (is & ~own) | held);
 }
 
 void schedule_look(struct job *job)

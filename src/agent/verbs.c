@@ -170,6 +170,8 @@ static void ask_resume(struct ask *q)
 	change_begin(&c, q->a, job, q->call->actor);
 	bool whole = s->pause_reasons & DRAY_PAUSE_USER;
 	s->pause_reasons &= ~(unsigned)DRAY_PAUSE_USER;
+	if (!q->named)
+		schedule_resumed(s);
 	for (size_t i = 0; i < s->n_pairs; i++) {
 		struct dray_pair *p = &s->pairs[i];
 		if (q->pairs[i]) {

@@ -67,8 +67,8 @@ const struct command commands[] = {
 	{ "cancel", "SESSION", 1, 1, "give a session up; the source stays as it is", NULL, "dray cancel orders\n",
 		LIST(OPT_PAIR), cmd_verb },
 	{ "set", "SESSION KEY=VALUE...", 2, MANY, "change a running session",
-		"Keys: priority, start, window, limits.active_pairs, limits.rate, limits.in_flight, limits.step, limits.steps, switch.when,\n"
-		"switch.window, switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.retire,\n"
+		"Keys: priority, start, window, max_duration, limits.active_pairs, limits.rate, limits.in_flight, limits.step,\n"
+		"limits.steps, switch.when, switch.window, switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.retire,\n"
 		"switch.partial, switch.accept_bad_ranges, on_error, verify.\n"
 		"`none` lifts a limit or a window. All are changed, or none.",
 		"dray set orders limits.rate=50MiB priority=high\ndray set orders limits.rate=none\n", LIST(), cmd_set },

@@ -363,6 +363,7 @@ static int from_json(const json_t *doc, const struct dray_lines *lines, bool str
 		.id = copy(""),
 		.priority = 5,
 		.limits = no_limits,
+		.max_duration_ns = DRAY_UNKNOWN,
 		.checkpoint = true,
 		.leg_timeout_ns = UINT64_C(1000000000),
 		.deadline_ns = UINT64_C(2000000000),

@@ -133,6 +133,7 @@ struct dray_session {
 	uint64_t start_after_ns; /* of DRAY_START_AFTER */
 	char *start_event;       /* of DRAY_START_EVENT, else NULL or any */
 	struct dray_windows window;
+	uint64_t max_duration_ns; /* or DRAY_UNKNOWN */
 	struct dray_limits limits;
 	enum dray_mode mode;
 	bool checkpoint;
@@ -160,6 +161,8 @@ struct dray_session {
 	bool event_seen;               /* the event of switch.when came */
 	bool start_event_seen;         /* the event of start came */
 	time_t start_at;               /* not before; 0: nothing of that kind is said */
+	uint64_t ran_ms;               /* of max_duration, up to run_since_ms */
+	int64_t run_since_ms;          /* since when it counts, since 1970; 0: it does not just now */
 	time_t scheduled_at;           /* since when it waits for its start under these rules; 0: it does not */
 	time_t created, started, finished; /* 0: not yet */
 	unsigned pause_reasons;

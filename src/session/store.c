@@ -184,6 +184,8 @@ static json_t *save_head(const struct dray_session *s, json_t *doc)
 	json_object_set_new(o, "start_event_seen", json_boolean(s->start_event_seen));
 	put_number(o, "start_at", (uint64_t)s->start_at);
 	put_number(o, "scheduled_at", (uint64_t)s->scheduled_at);
+	put_number(o, "ran_ms", s->ran_ms);
+	put_number(o, "run_since_ms", (uint64_t)s->run_since_ms);
 	put_number(o, "created", (uint64_t)s->created);
 	put_number(o, "started", (uint64_t)s->started);
 	put_number(o, "finished", (uint64_t)s->finished);
@@ -260,6 +262,8 @@ int dray_session_load_parts(const json_t *o, const json_t *pairs, struct dray_se
 	s->start_event_seen = json_is_true(json_object_get(o, "start_event_seen"));
 	s->start_at = (time_t)get_number_or(o, "start_at", 0);
 	s->scheduled_at = (time_t)get_number_or(o, "scheduled_at", 0);
+	s->ran_ms = get_number_or(o, "ran_ms", 0);
+	s->run_since_ms = (int64_t)get_number_or(o, "run_since_ms", 0);
 	s->created = (time_t)get_number_or(o, "created", 0);
 	s->started = (time_t)get_number_or(o, "started", 0);
 	s->finished = (time_t)get_number_or(o, "finished", 0);

@@ -87,6 +87,10 @@ static void none_lifts(void **state)
 	assert_true(s->window.n == 1 && s->window.list[0].days == 0x41);
 	set(s, "window", "none");
 	assert_int_equal(s->window.n, 0);
+	set(s, "max_duration", "8h");
+	assert_true(s->max_duration_ns == UINT64_C(28800000000000));
+	set(s, "max_duration", "none");
+	assert_true(s->max_duration_ns == DRAY_UNKNOWN);
 	set(s, "start", "2027-01-01T00:00:00Z");
 	assert_true(s->start == DRAY_START_TIME && s->start_time == 1798761600);
 	set(s, "start", "{event: go}");
