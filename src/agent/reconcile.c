@@ -13,12 +13,12 @@
 
 /* ---- what was seen ---- */
 
-void seen_write(struct agent *a)
+static void write_list(struct agent *a, const char *dir)
 {
 	char path[4200], fresh[4300];
 	const char *name;
 	json_t *seen;
-	snprintf(path, sizeof path, "%s/volumes-seen", a->config->state_dir);
+	snprintf(path, sizeof path, "%s/volumes-seen", dir);
 	snprintf(fresh, sizeof fresh, "%s.new", path);
 	FILE *f = fopen(fresh, "we");
 	bool good = f;
@@ -29,9 +29,41 @@ void seen_write(struct agent *a)
 		good = !fflush(f) && !fsync(fileno(f));
 		good &= !fclose(f);
 	}
-	a->seen_changed = false;
 	if (!good || rename(fresh, path))
 		dray_log(DRAY_LOG_ERROR, "seen-not-written", "%s: %s", path, strerror(errno));
+}
+
+void seen_write(struct agent *a)
+{
+	write_list(a, a->config->state_dir);
+	write_list(a, a->config->run_dir);
+	a->seen_changed = false;
+}
+
+int seen_take_copy(struct agent *a, struct dray_error *err)
+{
+	char path[4200], line[400], name[129], uuid[64];
+	long long epoch;
+	int rc = 0;
+	snprintf(path, sizeof path, "%s/volumes-seen", a->config->run_dir);
+	FILE *f = fopen(path, "re");
+	while (f && !rc && fgets(line, sizeof line, f)) {
+		if (sscanf(line, "%128s %63s %lld", name, uuid, &epoch) != 3)
+			continue;
+		const json_t *known = json_object_get(a->seen, name);
+		const char *own = json_string_value(json_object_get(known, "uuid"));
+		long long recorded = (long long)json_integer_value(json_object_get(known, "epoch"));
+		if (!own || strcmp(uuid, own) != 0 || epoch <= recorded)
+			continue;
+		rc = seen_put(a, name, uuid, (uint64_t)epoch, err);
+		if (!rc)
+			agent_event(a, ACTOR_SELF, "state-older",
+				"the state directory is an older copy: it has volume %s at epoch %lld, and epoch %lld was seen since the host booted (%s)", name,
+				recorded, epoch, path);
+	}
+	if (f)
+		fclose(f);
+	return rc;
 }
 
 int seen_put_all(struct agent *a, json_t *rows, struct dray_error *err)

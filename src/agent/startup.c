@@ -214,6 +214,8 @@ int agent_load(struct agent *a, struct dray_error *err)
 		rebooted ? ", after a restart of the host" : "");
 	schedule_missed(a);
 	schedule_clock_set(a);
+	if ((rc = seen_take_copy(a, err)))
+		return rc;
 	seen_write(a); /* before dray-iod is started, which looks at it */
 	if (rebooted)
 		begin_again(a);

@@ -98,7 +98,9 @@ static void load_volume(void *arg, const char *name)
 	v->let_go = epoch.let_go;
 	memcpy(v->token, epoch.token, sizeof v->token);
 	iod_volume_register(v);
-	if (iod_seen_check(iod->options.seen, &v->def, v->epoch, &err)) {
+	char copy[4200];
+	snprintf(copy, sizeof copy, "%s/volumes-seen", iod->options.run_dir);
+	if (iod_seen_check(iod->options.seen, false, &v->def, v->epoch, &err) || iod_seen_check(copy, true, &v->def, v->epoch, &err)) {
 		dray_log(DRAY_LOG_ERROR, "volume-not-served", "%s", err.text);
 		iod_volume_reason(v, "%s", err.text);
 		v->refused = true;

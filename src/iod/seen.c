@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-int iod_seen_check(const char *path, const struct iod_volume_def *def, uint64_t epoch, struct dray_error *err)
+int iod_seen_check(const char *path, bool copy, const struct iod_volume_def *def, uint64_t epoch, struct dray_error *err)
 {
 	char line[400], name[IOD_NAME_MAX + 1], uuid[64], own[37];
 	uint64_t seen;
@@ -15,6 +15,8 @@ int iod_seen_check(const char *path, const struct iod_volume_def *def, uint64_t 
 	iod_uuid_format(def->uuid, own);
 	while (f && !rc && fgets(line, sizeof line, f)) {
 		if (sscanf(line, "%128s %63s %" SCNu64, name, uuid, &seen) != 3 || strcmp(name, def->name) != 0)
+			continue;
+		if (strcmp(uuid, own) != 0 && copy)
 			continue;
 		if (strcmp(uuid, own) != 0)
 			rc = dray_error_kind(err, -ESTALE, "not_served",

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""An older copy of the whole state directory is put back, in which the repository and dray-iod's state fit together: a volume that was switched since
+is not served, by the agent nor by dray-iod alone, and it is said; with the newer copy everything goes on."""
+import os
+import shutil
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from dray import MiB, Scratch, same, wait_for  # noqa: E402
+from nbdclient import Client  # noqa: E402
+
+with Scratch() as s:
+    a = s.agent()
+    iod_state = os.path.join(a.state, "iod")
+
+    def end():
+        pid = a.iod_pid()
+        a.process.kill()
+        a.process.wait()
+        os.kill(pid, 9)
+        wait_for("dray-iod is gone", lambda: not os.path.exists(f"/proc/{pid}"))
+
+    def put(what, where):
+        if os.path.isdir(where):
+            shutil.rmtree(where)
+        shutil.copytree(what, where)
+
+    def write(at, byte):
+        c = Client(a.nbd_socket, "z")
+        c.write(at * MiB, byte * 4096)
+        c.flush()
+        c.close()
+
+    a.volume("z", s.file("z", 4 * MiB, True))
+    a.json("migrate", "volume:z", s.path("z-target"), "--create", "thin", "--when", "manual", "--no-wait")
+    a.wait("z", "synced")
+    end()
+    put(a.state, s.path("older-all"))
+    a.start()
+    a.wait("z", "synced")
+    a.run("switch", "z")
+    write(1, b"n")
+    end()
+    put(a.state, s.path("newer-all"))
+    put(s.path("older-all"), a.state)
+    a.start()
+    shown = a.json("volume", "show", "z")
+    assert not shown["served"] and "older" in shown["reason"], shown
+    wait_for("the document says it", lambda: "epoch" in (a.pair("z")["reason"] or ""))
+    assert a.json("switch", "z", status=5)["code"] == "not_trusted"
+    assert [e for e in a.json("events") if e["event"] == "state-older" and " z " in e["detail"]], a.json("events")
+    end()
+    a.start()  # it does not forget
+    assert not a.json("volume", "show", "z")["served"]
+    # dray-iod does not need the agent for it.
+    end()
+    os.unlink(os.path.join(a.state, "volumes-seen"))
+    i = s.start("dray-iod", "--state-dir", iod_state, "--run-dir", a.run_dir, log="alone.log")
+
+    def told():
+        with open(s.path("alone.log"), encoding="utf-8") as f:
+            return "the agent saw epoch" in f.read()
+    wait_for("dray-iod alone does not serve it", told)
+    i.kill()
+    i.wait()
+    put(s.path("newer-all"), a.state)
+    a.start()
+    wait_for("served", lambda: a.json("volume", "show", "z")["served"])
+    assert a.show("z")["state"] == "switched"
+    write(2, b"m")
+    assert same(s.path("z"), s.path("z-target"))
+    a.run("commit", "z")
