@@ -390,7 +390,10 @@ static void start(struct agent *a, struct lane *lane)
 	free(id);
 	free(session);
 	json_object_set_new(w->json, "attempt", json_integer(w->attempt));
-	char *text = json_dumps(w->json, JSON_COMPACT), **env = environment(a, w);
+	char *compact = json_dumps(w->json, JSON_COMPACT), *text = NULL, **env = environment(a, w);
+	if (compact && asprintf(&text, "%s\n", compact) < 0) /* a whole line: the shell's `read` reports the end of the file otherwise */
+		text = NULL;
+	free(compact);
 	int rc = text ? hook_run_start(&lane->run, path, text, env, a->config->hook_timeout_ns, a->now, h->epoll) : -ENOMEM;
 	free(text);
 	for (char **p = env; *p; p++)

@@ -35,7 +35,7 @@ with AgentTest(start=False) as t:
         return [line for line in t.log().splitlines() if word in line]
 
     t.config = f"hooks_dir: {hooks}\nhook_timeout: 1s\nhook_retries: 1\n"
-    APPEND = "#!/bin/sh\nread -r line\necho \"$line\" >>%s.%s\n"
+    APPEND = "#!/bin/sh\nwhile read -r line; do echo \"$line\" >>%s.%s; done\n"  # whole lines only
     hook("any", "10-all", APPEND % (out, "any"))
     hook("session-synced", "synced", APPEND % (out, "synced"))
     hook("pair-failed", "never", APPEND % (out, "never"))
