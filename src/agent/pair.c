@@ -72,19 +72,33 @@ static bool let_go(struct pair_run *run)
 	return cleanup_call(run);
 }
 
-/* What a pair that is canceled leaves behind: never destroyed, and told. Returns buf, or NULL: nothing was attached. */
-static const char *what_stays(const struct dray_pair *p, char *buf, size_t size)
+/* What a pair that is canceled leaves behind, of each target: never destroyed, and told. NULL: nothing was attached, or no memory. To be
+ * freed. The pair's progress
+ * is that of its slowest target; where there are several each has what its own map says. */
+static char *what_stays(const struct dray_pair *p)
 {
 	const struct dray_progress *g = &p->progress;
+	char *text = NULL;
 	if (p->n_targets == 0 || !p->targets[0].state[0] || g->bytes_total == DRAY_UNKNOWN || g->bytes_done == DRAY_UNKNOWN)
 		return NULL;
-	bool all = g->bytes_done == g->bytes_total && (p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_PAUSED) && !p->dirty_bytes;
-	if (all)
-		snprintf(buf, size, "canceled; %s keeps a complete copy, as of then", p->targets[0].at.resource);
-	else
-		snprintf(buf, size, "canceled; %s keeps what was copied, %llu of %llu bytes", p->targets[0].at.resource,
-			(unsigned long long)g->bytes_done, (unsigned long long)g->bytes_total);
-	return buf;
+	for (size_t t = 0; t < p->n_targets; t++) {
+		const struct dray_target *at = &p->targets[t];
+		bool one = p->n_targets == 1, idle = p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_PAUSED;
+		uint64_t dirty = at->dirty_bytes < g->bytes_total ? at->dirty_bytes : g->bytes_total;
+		uint64_t done = one ? g->bytes_done : g->bytes_total - dirty;
+		bool all = done == g->bytes_total && !at->dirty_bytes && (!one || (idle && !p->dirty_bytes));
+		char *longer = NULL;
+		int n = !at->state[0]
+				? asprintf(&longer, "%s; nothing was copied to %s", text ? text : "canceled", at->at.resource)
+			: all ? asprintf(&longer, "%s; %s keeps a complete copy, as of then", text ? text : "canceled", at->at.resource)
+			      : asprintf(&longer, "%s; %s keeps what was copied, %llu of %llu bytes", text ? text : "canceled", at->at.resource,
+					(unsigned long long)done, (unsigned long long)g->bytes_total);
+		free(text);
+		if (n < 0)
+			return NULL;
+		text = longer;
+	}
+	return text;
 }
 
 static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock, const char *reason)
@@ -101,11 +115,12 @@ static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock
 		change_begin_soon(&c, run->job, actor, NULL);
 	change_touch(&c, run);
 	struct dray_pair *p = run_pair(run);
-	char stays[300];
-	if (state == DRAY_PAIR_CANCELED && !reason)
-		reason = what_stays(p, stays, sizeof stays);
+	char *stays = state == DRAY_PAIR_CANCELED && !reason ? what_stays(p) : NULL;
+	if (stays)
+		reason = stays;
 	if (p->state != state)
 		change_pair(&c, run, state, reason ? "%s" : NULL, reason);
+	free(stays);
 	if (state == DRAY_PAIR_CANCELED) {
 		for (size_t t = 0; t < p->n_targets; t++)
 			if (p->targets[t].state[0])

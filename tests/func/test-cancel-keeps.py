@@ -33,6 +33,16 @@ with Scratch() as s:
     assert pair["state"] == "canceled" and pair["reason"] == f"canceled; {made} keeps a complete copy, as of then", pair["reason"]
     assert same(source, made)
     untouched()
+    # Two targets, of which the second is behind: each is told for itself.
+    late = s.holdback("late", N)
+    late.faults("fail write EIO 1000000", "fail zero EIO 1000000")
+    a.spec({"name": "two", "pairs": [{"source": "volume:v", "target": [s.file("first", N), late.uri]}]})
+    wait_for("the first is complete, the second is not", lambda: [(t["state"], bool(t["dirty_bytes"])) for t in a.pair("two")["targets"]] ==
+             [("mirror", False), ("degraded", True)])
+    pair = a.json("cancel", "two")["pairs"][0]
+    assert pair["reason"] == f"canceled; {s.path('first')} keeps a complete copy, as of then; {late.uri} keeps what was copied, 0 of {N} bytes", pair
+    assert same(source, s.path("first"))
+    untouched()
     # Half-way: what is there stays, and it is told that it is not all; the same target can be used again.
     a.spec({"name": "h", "limits": {"rate": "2MiB"}, "pairs": [{"source": "volume:v", "target": s.file("half", N)}]})
     wait_for("some of it", lambda: a.moved("h") >= MiB)
