@@ -292,7 +292,7 @@ static void ask_switch(struct ask *q)
 			fulfilled |= l == DRAY_FULFILLED;
 			bool left_out = p->state == DRAY_PAIR_FAILED || p->state == DRAY_PAIR_CANCELED;
 			q->pairs[i] = false;
-			if (left_out && q->verb == DRAY_VERB_SWITCH && !s->partial && job_live(job)) {
+			if (left_out && q->verb == DRAY_VERB_SWITCH && !s->partial && job_live(job) && s->n_pairs > 1) {
 				api_problem(q->call, 409, 5, "partial",
 					"switch is not legal: pair %u is %s; set switch.partial=true to switch the others, or name them",
 					p->id, dray_state_word(p->state));

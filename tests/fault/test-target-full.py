@@ -23,6 +23,9 @@ def run(s, name, target, make_full, make_room, options):
     failed = wait_for("the pair fails", lambda: (p := a.pair("move"))["state"] == "failed" and p)
     assert "No space left on device" in failed["reason"], failed["reason"]
     before = failed["progress"]["bytes_copied"]
+    # The session's only pair: there are no others to switch, and what is legal is told.
+    refused = a.json("switch", "move", status=5)
+    assert refused["code"] == "not_legal" and "retry" in refused["detail"] and "partial" not in refused["detail"], refused
     app.wait_writes(50)
     make_room()
     a.run("retry", "move")
