@@ -53,6 +53,7 @@ enum dray_op_flags {
 	DRAY_F_FUA = 1,       /* durable before it completes */
 	DRAY_F_MAY_UNMAP = 2, /* ZERO: may deallocate */
 	DRAY_F_FAST = 4,      /* ZERO: fail with -ENOTSUP rather than be slower than a plain write */
+	DRAY_F_NO_WAIT = 8,   /* READ: another leg has the range too: fail rather than wait for a connection that is lost */
 };
 
 enum dray_extent_flags {
@@ -121,6 +122,7 @@ struct dray_request {
 	unsigned ios;                  /* operations the answer waits for */
 	unsigned unsettled;            /* operations given up on, not completed: they hold the payload (H6) */
 	unsigned tried_legs;           /* reads: a bit per leg that failed */
+	bool not_waited;               /* reads: the primary's connection was lost, and it was not waited for (DRAY_F_NO_WAIT) */
 	int error, first_error;        /* first_error: reads: the primary's */
 	uint64_t clear_gen;            /* writes: see engine/bad.c */
 	uint32_t flush_failures;       /* ... the primary's, when the chunk was sent */

@@ -42,6 +42,7 @@
 	X(H17_ORIGIN_OVERWRITTEN, "after the switch the copy back writes zeroes over what only the old primary may hold") \
 	X(H17_RECHECK_BEFORE_DIRTY, "a bad range is dropped for another look while legs still count as clean there") \
 	X(H17_DROPPED_BEFORE_DURABLE, "a bad range that is dropped for another look counts as good before the list on disk is without it") \
+	X(H17_NOT_ASKED_AGAIN, "a read that was not kept waiting for the primary fails when no other leg has it any more") \
 	X(H18_OLD_LEG_FLUSH_DECIDES, "a failed flush of the old leg at the switch is fatal for the switch") \
 	X(H19_UNDO_WITH_DIRTY_LEG, "an undo goes to a leg that has dirty regions") \
 	X(H19_FORCED_TO_UNSETTLED, "a forced undo goes to a leg on which an old write may still land") \

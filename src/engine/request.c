@@ -12,11 +12,14 @@
  */
 #include "engine/internal.h"
 
+#include <string.h>
+
 static void answer(struct dray_vol *v, struct dray_request *req)
 {
 	if (req->error && dray_takeover_keeps_failed(v)) {
 		req->error = 0;
 		req->tried_legs = 0;
+		req->not_waited = false;
 		req->state = RQ_NONE;
 		v->running--;
 		dray_list_add_tail(&v->held, &req->node);
@@ -124,8 +127,8 @@ void dray_request_granted(struct dray_vol *v, struct dray_request *req)
 	}
 }
 
-static void send_one(struct dray_vol *v, struct dray_request *req, enum dray_op op, uint32_t flags, uint64_t offset,
-	uint64_t length, int leg)
+static void send_with(struct dray_vol *v, struct dray_request *req, enum dray_op op, uint32_t flags, uint64_t offset,
+	uint64_t length, void *data, int leg)
 {
 	struct dray_io *io = dray_io_get(v);
 	assert(io);
@@ -133,7 +136,7 @@ static void send_one(struct dray_vol *v, struct dray_request *req, enum dray_op 
 	io->flags = flags;
 	io->offset = offset;
 	io->length = length;
-	io->data = req->data ? (char *)req->data + (offset - req->offset) : NULL;
+	io->data = data;
 	io->extents = req->extents;
 	io->max_extents = req->max_extents;
 	io->n_extents = 0;
@@ -141,6 +144,12 @@ static void send_one(struct dray_vol *v, struct dray_request *req, enum dray_op 
 	if (leg != v->primary && is_write(op))
 		v->legs[leg].mirrored += length;
 	dray_io_send(v, io, ROLE_REQUEST, req, leg);
+}
+
+static void send_one(struct dray_vol *v, struct dray_request *req, enum dray_op op, uint32_t flags, uint64_t offset,
+	uint64_t length, int leg)
+{
+	send_with(v, req, op, flags, offset, length, req->data ? (char *)req->data + (offset - req->offset) : NULL, leg);
 }
 
 static unsigned ios_free(const struct dray_vol *v)
@@ -190,7 +199,7 @@ static bool send_write(struct dray_vol *v, struct dray_request *req)
 	return true;
 }
 
-static int other_leg_for_read(const struct dray_vol *v, const struct dray_request *req);
+static int leg_for_read(const struct dray_vol *v, struct dray_request *req, uint32_t *flags);
 
 /* The primary holds something there that is nobody's data (bad.c). Returns whether that answers the request. */
 static bool answer_lost(struct dray_vol *v, struct dray_request *req)
@@ -215,13 +224,23 @@ static bool send_other(struct dray_vol *v, struct dray_request *req)
 	if (v->bad.set.n && answer_lost(v, req))
 		return true;
 	int leg = v->primary;
-	if (req->tried_legs) {
-		leg = other_leg_for_read(v, req);
+	uint32_t flags = req->flags;
+	if (req->op == DRAY_OP_READ) {
+		leg = leg_for_read(v, req, &flags);
 		if (leg == DRAY_NO_LEG)
-			return true; /* what it had is gone by now: the error stands */
+			return true; /* what another had is gone by now: the error stands */
 		req->error = 0;
 	}
-	send_one(v, req, req->op, req->flags, req->offset, req->length, leg);
+	/* One that the primary may have to answer after all keeps its payload clear of what another leg may bring late. */
+	void *aside = req->not_waited && leg != v->primary ? v->ops->buf_get(v->host, req->length) : NULL;
+	if (req->not_waited && !aside) {
+		req->not_waited = false;
+		leg = v->primary;
+	}
+	if (aside)
+		send_with(v, req, req->op, flags, req->offset, req->length, aside, leg);
+	else
+		send_one(v, req, req->op, flags, req->offset, req->length, leg);
 	if (req->op == DRAY_OP_FLUSH) {
 		for_links(v, i) {
 			if (leg_active(&v->legs[i]))
@@ -344,6 +363,21 @@ static int other_leg_for_read(const struct dray_vol *v, const struct dray_reques
 	return DRAY_NO_LEG;
 }
 
+/* The primary; where it failed, another leg. The primary waits for a lost connection only where there is no other, and then it is asked once
+ * more: what another leg had may be gone by the time that it would be read. */
+static int leg_for_read(const struct dray_vol *v, struct dray_request *req, uint32_t *flags)
+{
+	int other = other_leg_for_read(v, req);
+	if (!req->tried_legs) {
+		*flags |= other != DRAY_NO_LEG ? DRAY_F_NO_WAIT : 0;
+		return v->primary;
+	}
+	if (other != DRAY_NO_LEG || !req->not_waited || PLANT(H17_NOT_ASKED_AGAIN))
+		return other;
+	req->not_waited = false;
+	return v->primary;
+}
+
 static void tell_elsewhere(struct dray_vol *v, int leg, const struct dray_request *req)
 {
 	if (v->next_elsewhere_event_ns > v->now_ns)
@@ -353,12 +387,25 @@ static void tell_elsewhere(struct dray_vol *v, int leg, const struct dray_reques
 		.error = req->first_error, .why = "the primary can't be read", .offset = req->offset, .length = req->length });
 }
 
+/* A read into a buffer of its own. */
+static bool aside(const struct dray_io *io)
+{
+	return io->op == DRAY_OP_READ && io->data != ((const struct dray_request *)io->owner)->data;
+}
+
 void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
 {
 	struct dray_request *req = io->owner;
 	int leg = io->leg, error = io->error;
 	bool abandoned = io->abandoned;
 	enum dray_op op = io->op;
+	bool not_waited = io->flags & DRAY_F_NO_WAIT && error == -ENOTCONN;
+	if (aside(io)) {
+		if (!error && !abandoned)
+			memcpy(req->data, io->data, io->length);
+		v->ops->buf_put(v->host, io->data, io->length);
+		v->out_of_buffers = false;
+	}
 	if (!error)
 		req->n_extents = io->n_extents;
 	dray_io_put(v, io);
@@ -374,14 +421,15 @@ void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
 	if (op == DRAY_OP_READ && !error && leg != v->primary && v->legs[leg].link &&
 		!dray_link_range_clean(v, v->legs[leg].link, req->offset, req->length))
 		error = -EIO;
-	if (!error && op == DRAY_OP_READ && req->tried_legs)
+	if (!error && op == DRAY_OP_READ && req->tried_legs && leg != v->primary)
 		tell_elsewhere(v, leg, req);
 	if (error && op == DRAY_OP_READ) {
 		if (!req->tried_legs)
 			req->first_error = error;
 		req->tried_legs |= 1u << leg;
+		req->not_waited |= not_waited;
 		req->error = error;
-		if (other_leg_for_read(v, req) != DRAY_NO_LEG) {
+		if (req->not_waited || other_leg_for_read(v, req) != DRAY_NO_LEG) {
 			/* Another leg may be ahead of the primary, or behind, by the writes under way: the read waits for its range, or
 			 * two reads could see them come and go. */
 			req->state = RQ_LOCKING;
@@ -410,11 +458,16 @@ static void abandon(struct dray_vol *v, struct leg *leg, struct dray_io *io)
 		if (leg->link && !PLANT(H7_DEGRADED_STAYS_CLEAN))
 			dray_link_dirty(v, leg, io->offset, io->length, false);
 	}
+	req->unsettled++;
+	req->ios--;
+	if (aside(io)) { /* there is the primary, still */
+		req->tried_legs |= 1u << io->leg;
+		dray_request_granted(v, req);
+		return;
+	}
 	/* A read that fell back to this leg, or went to it while it was the primary, has no answer, and may hold its range. */
 	if (io->op == DRAY_OP_READ || io->op == DRAY_OP_EXTENTS)
 		req->error = -EIO;
-	req->unsettled++;
-	req->ios--;
 	if (!req->ios && req->state == RQ_RUNNING)
 		chunk_done(v, req);
 }

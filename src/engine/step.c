@@ -133,24 +133,6 @@ static void send(struct dray_vol *v, struct step *s, int i, enum dray_op op, uin
 
 /* ---- the phases ---- */
 
-/* Sends the next read of one side, or none if that side is through. */
-static void read_on(struct dray_vol *v, struct step *s, int side)
-{
-	while (s->rd[side] < s->length) {
-		uint64_t at = s->rd[side], run = s->length - at;
-		bool gap = false;
-		if (s->gaps)
-			run = dray_bad_run(v, s, side, s->offset + at, s->offset + s->length, &gap);
-		if (!gap) {
-			s->rd_run[side] = run;
-			send(v, s, side, DRAY_OP_READ, 0, s->offset + at, run, (uint8_t *)s->buf[side] + at, side ? s->leg : s->source);
-			return;
-		}
-		memset((uint8_t *)s->buf[side] + at, 0, run);
-		s->rd[side] += run;
-	}
-}
-
 /* Another leg that has the whole range. */
 static int other_source(const struct dray_vol *v, const struct step *s)
 {
@@ -161,6 +143,26 @@ static int other_source(const struct dray_vol *v, const struct step *s)
 			return (int)i;
 	}
 	return DRAY_NO_LEG;
+}
+
+/* Sends the next read of one side, or none if that side is through. */
+static void read_on(struct dray_vol *v, struct step *s, int side)
+{
+	while (s->rd[side] < s->length) {
+		uint64_t at = s->rd[side], run = s->length - at;
+		bool gap = false;
+		if (s->gaps)
+			run = dray_bad_run(v, s, side, s->offset + at, s->offset + s->length, &gap);
+		if (!gap) {
+			s->rd_run[side] = run;
+			bool elsewhere = !side && s->source == v->primary && s->walk != WALK_VERIFY && other_source(v, s) != DRAY_NO_LEG;
+			send(v, s, side, DRAY_OP_READ, elsewhere ? DRAY_F_NO_WAIT : 0, s->offset + at, run, (uint8_t *)s->buf[side] + at,
+				side ? s->leg : s->source);
+			return;
+		}
+		memset((uint8_t *)s->buf[side] + at, 0, run);
+		s->rd[side] += run;
+	}
 }
 
 static void has_read(struct dray_vol *v, struct step *s);

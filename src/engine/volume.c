@@ -351,6 +351,7 @@ void dray_vol_submit(struct dray_vol *v, struct dray_request *req)
 	dray_list_init(&req->node);
 	req->lock.queued = req->lock.granted = false;
 	req->ios = req->unsettled = req->tried_legs = 0;
+	req->not_waited = false;
 	req->error = 0;
 	req->clear = CLEAR_NONE;
 	req->state = RQ_NONE;

@@ -36,6 +36,7 @@
 	X(H17_CRASH, "H17: a recovery found what a switch had left behind") \
 	X(H17_RECOVERED, "H17: a sector came back by itself") \
 	X(H17_READ_ELSEWHERE, "H17: a read that the primary failed was served by another leg") \
+	X(H17_NOT_WAITED, "H17: a read was not kept waiting for the primary's connection") \
 	X(H18_OLD_FLUSH_FAILED, "H18: the old leg's flush failed during a switch") \
 	X(H19_SWITCH_TO_DIRTY, "H19: a switch to a leg with dirty regions was asked for") \
 	X(H19_UNDONE, "H19: a switch was undone") \

@@ -363,7 +363,9 @@ static void on_done(struct sim *s, void *arg, uint32_t gen)
 		completed_well(o);
 	else if (o->op == DRAY_OP_FLUSH && !o->lost)
 		flush_failed(o);
-	if (error && error != -ENOTSUP && !o->map) {
+	if (o->refused)
+		sim_cover(s, COVER_H17_NOT_WAITED);
+	if (error && error != -ENOTSUP && !o->map && !o->refused) {
 		d->errors++;
 		d->last_error_ns = s->now;
 		/* Nothing may be called unreadable that was only read in company. */
@@ -506,6 +508,10 @@ void disk_submit(struct sim_disk *d, struct dray_io *io)
 	}
 	take_payload(o);
 	o->error = draw_error(d, o);
+	/* As over a connection that is lost, which one that waits does not notice. */
+	o->refused = s->mix.net_source && !s->calm && !o->error && o->flags & DRAY_F_NO_WAIT && rng_one_in(&s->rng, 12);
+	if (o->refused)
+		o->error = -ENOTCONN;
 	o->keep = o->error == -ENOSPC || o->error == -ENOTSUP ? 0 : (unsigned)rng_below(&s->rng, 3);
 	o->cut = o->n > 1 ? (unsigned)rng_range(&s->rng, 1, o->n - 1) : o->n;
 	o->low_first = o->n <= 1 || rng_one_in(&s->rng, 2);

@@ -23,7 +23,7 @@ struct dop {
 	bool low_first, early_done;
 	int error;
 	unsigned keep;           /* with an error: 0 nothing, 1 the early part, 2 all takes effect */
-	bool lost, late, lands, orphan, never;
+	bool lost, late, lands, orphan, never, refused;
 	uint64_t submitted_ns, clock, lands_at;
 };
 

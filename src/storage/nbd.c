@@ -13,7 +13,7 @@
  * works off what it received (H6). Without retry_primary they complete with -ENOTCONN, and may_land_late if they change
  * anything; new requests fail at once with -ENOTCONN when no connection is left. With retry_primary both wait in
  * `queue`, in order, and are sent again when a connection is there, for retry_ns; a request that is sent again is the same
- * request, so landing twice does no harm while it is under way.
+ * request, so landing twice does no harm while it is under way. A read that another leg can serve (DRAY_F_NO_WAIT) is not kept waiting.
  *
  * Lost with it may be what the server had acknowledged but not yet made durable, if it was the server that died. The next flush
  * could not tell: the new server has nothing to flush and says yes. So, without retry_primary, the next flush fails once if
@@ -133,6 +133,12 @@ static void expired(struct dray_loop_timer *timer)
 	set_expiry(n);
 }
 
+/* For a connection, where there is none. */
+static bool waits(const struct nbd *n, const struct dray_sio *sio)
+{
+	return n->retry && !(sio->flags & DRAY_F_NO_WAIT);
+}
+
 static void enqueue(struct nbd *n, struct dray_sio *sio)
 {
 	if (!sio->priv[EXPIRY])
@@ -152,7 +158,7 @@ static void replied(struct dray_ioc *ioc, int res)
 		/* Only a lost connection says so: the protocol has no such error. */
 		if (changes(sio))
 			sio->priv[LATE] = c;
-		if (n->retry && !n->broken && !n->quit) {
+		if (waits(n, sio) && !n->broken && !n->quit) {
 			enqueue(n, sio);
 			send_queue(n);
 			return;
@@ -274,7 +280,7 @@ static void submit(struct dray_storage *st, struct dray_sio *sio)
 	struct conn *c = choose(n);
 	if (c)
 		send_on(n, c, sio);
-	else if (n->retry)
+	else if (waits(n, sio))
 		enqueue(n, sio);
 	else
 		finish(n, sio, -ENOTCONN);
