@@ -6,6 +6,9 @@
  * addresses of the host: if they are not one process's, nothing is said, for which of them the name means is the resolver's affair.
  * A number is given to another process one day, so the time of its start stands beside it.
  *
+ * The tables come in pieces, and where others come and go between two of them a socket may be passed over. So they are read until they say the
+ * same twice, and what is not there is looked for once more.
+ *
  * What this can't tell: one server behind two hosts' names, one storage that two servers export, two names of one export.
  */
 #include "storage/nbd.h"
@@ -20,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SOCKETS_MOST = 16 };
+enum { SOCKETS_MOST = 16, READINGS_MOST = 6 };
 
 struct sockets {
 	uint64_t inodes[SOCKETS_MOST];
@@ -62,8 +65,11 @@ static void listening_tcp(struct sockets *s, const char *table, unsigned port)
 	while (f && fgets(line, sizeof line, f)) {
 		unsigned own, state;
 		uint64_t inode;
-		if (sscanf(line, " %*[^:]: %*[0-9A-Fa-f]:%x %*s %x %*s %*s %*s %*s %*s %" SCNu64, &own, &state, &inode) == 3 && own == port &&
-			state == 0x0a)
+		if (sscanf(line, " %*[^:]: %*[0-9A-Fa-f]:%x %*s %x %*s %*s %*s %*s %*s %" SCNu64, &own, &state, &inode) != 3)
+			continue;
+		if (state != 0x0a)
+			break; /* those that listen come first, and going through all connections takes its time */
+		if (own == port)
 			note(s, inode);
 	}
 	if (f)
@@ -123,25 +129,41 @@ static int started(unsigned long pid, unsigned long long *ticks)
 																	    -ENOENT;
 }
 
+/* port 0: the unix socket `path`. */
+static void listening(struct sockets *s, const char *path, unsigned port)
+{
+	struct sockets before;
+	*s = (struct sockets){ .n = 0 };
+	for (int i = 0; i < READINGS_MOST; i++) {
+		before = *s;
+		*s = (struct sockets){ .n = 0 };
+		if (port) {
+			listening_tcp(s, "/proc/net/tcp", port);
+			listening_tcp(s, "/proc/net/tcp6", port);
+		} else {
+			listening_unix(s, path);
+		}
+		if (i > (s->n ? 0 : 1) && s->n == before.n && !memcmp(s->inodes, before.inodes, s->n * sizeof s->inodes[0]))
+			break;
+	}
+}
+
 int dray_nbd_process(const char *uri, uint64_t size_bytes, char *buf, size_t size)
 {
 	struct dray_nbd_address address;
-	struct sockets s = { .n = 0 };
+	struct sockets s;
 	char id[512], alias[512];
-	unsigned port;
+	unsigned port = 0;
 	if (!strstr(uri, "://") || strncmp(uri, "nbd", 3))
 		return -ENOENT;
 	dray_nbd_address(uri, &address);
-	if (address.socket[0]) {
-		listening_unix(&s, address.socket);
-	} else {
+	if (!address.socket[0]) {
 		dray_nbd_identity(uri, size_bytes, id, sizeof id);
 		const char *local = !strncmp(id, "nbd:localhost:", 14) ? id : dray_nbd_alias(id, alias, sizeof alias) ? "" : alias;
-		if (sscanf(local, "nbd:localhost:%u/", &port) != 1)
+		if (sscanf(local, "nbd:localhost:%u/", &port) != 1 || !port)
 			return -ENOENT;
-		listening_tcp(&s, "/proc/net/tcp", port);
-		listening_tcp(&s, "/proc/net/tcp6", port);
 	}
+	listening(&s, address.socket, port);
 	unsigned long pid = s.n ? owner(s.inodes[0]) : 0;
 	for (size_t i = 1; pid && i < s.n; i++)
 		if (owner(s.inodes[i]) != pid)
