@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "iod/control.h"
 #include "iod/mapfile.h"
+#include "iod/runs.h"
 #include "iod/seen.h"
 #include "iod/splits.h"
 #include "iod/verbs.h"
@@ -226,7 +227,11 @@ int iod_start(struct iod *iod, struct dray_error *err)
 	if (!rc)
 		rc = iod_splits_redo(&iod->state, err);
 	if (!rc)
+		rc = iod_runs_check(&iod->state, iod->options.run_dir, err);
+	if (!rc) {
+		iod_runs_note(&iod->state, iod->options.run_dir, iod->incarnation);
 		rc = iod_state_list(&iod->state, load_volume, iod, err);
+	}
 	return rc;
 }
 
