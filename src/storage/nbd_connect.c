@@ -11,9 +11,11 @@
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <xxhash.h>
 
@@ -69,6 +71,22 @@ static void fill(struct nbd_handle *h, struct dray_storage_info *info)
 	info->stable_identity = true;
 }
 
+/* A host that lost its power, or the way to it, says nothing: TCP would send again for a quarter of an hour, or, with nothing to send, wait for
+ * ever. So the connection is lost after PEER_SILENT_MS in which nothing was acknowledged, and asked about when it is idle. (A server
+ * that is merely slow is acknowledged by its kernel all the while.) A unix socket has none of this, and needs none. */
+#define PEER_SILENT_MS 20000
+
+static void watch_peer(struct nbd_handle *h)
+{
+	int fd = nbd_aio_get_fd(h), yes = 1, idle_s = 5, again_s = 5, times = 3, ms = PEER_SILENT_MS;
+	if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms))
+		return;
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &again_s, sizeof again_s);
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
+}
+
 int dray_nbd_connect(struct nbd_handle **out, const char *uri, const bool *quit, struct dray_storage_info *info,
 	struct dray_error *err)
 {
@@ -96,6 +114,7 @@ int dray_nbd_connect(struct nbd_handle **out, const char *uri, const bool *quit,
 		nbd_close(h);
 		return rc;
 	}
+	watch_peer(h);
 	fill(h, info);
 	if (info->size_bytes % info->block_bytes) {
 		nbd_close(h);
