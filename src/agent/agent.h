@@ -418,6 +418,8 @@ bool run_waits(const struct pair_run *run, char *why, size_t size);
 /* ---- limits.c ---- */
 /* A job is looked at: are its limits others? */
 void limits_look(struct job *job);
+/* What keeps the session (`p` NULL), or a pair of it, from moving anything although it could. false: nothing. */
+bool limits_stop(const struct job *job, const struct dray_pair *p, char *why, size_t size);
 /* Shares out what has to be, and tells the pairs that transfer. */
 void limits_push(struct agent *a);
 /* Tells those of a job that is looked at. */

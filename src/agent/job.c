@@ -259,7 +259,7 @@ json_t *job_document(const struct job *job, bool details)
 	char waits[300];
 	if (switch_waits(job, waits, sizeof waits))
 		add_reason(doc, waits);
-	if (schedule_paused(job, waits, sizeof waits))
+	if (limits_stop(job, NULL, waits, sizeof waits) || schedule_paused(job, waits, sizeof waits))
 		add_reason(doc, waits);
 	if (schedule_waits(job, waits, sizeof waits))
 		json_object_set_new(doc, "reason", json_string(waits));
@@ -274,7 +274,7 @@ json_t *job_document(const struct job *job, bool details)
 		if (!json_is_object(p))
 			continue;
 		char why[300];
-		if (run_waits(run, why, sizeof why))
+		if (run_waits(run, why, sizeof why) || limits_stop(job, &job->s->pairs[i], why, sizeof why))
 			json_object_set_new(p, "reason", json_string(why));
 		if (waits[0] && job->s->pairs[i].state == DRAY_PAIR_SCHEDULED)
 			json_object_set_new(p, "reason", json_string(waits));

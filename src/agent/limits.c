@@ -8,12 +8,16 @@
  * shares are worked out anew where what they depend on changed, for the pairs that transfer then, and sent only where they
  * changed: before a pair is started, so that it never runs without them.
  *
+ * A timetable in the place of a rate is followed when its session is looked at, at the moments at which it changes: what it says then is the
+ * rate. At 0 nothing moves, and the pair stays as it is, with that for its reason.
+ *
  * Bytes in flight are counted in copy steps, and one step is always possible (or nothing would ever move): a share smaller
  * than the step makes the step smaller.
  */
 #include "agent/agent.h"
 
 #include "agent/shares.h"
+#include "base/instant.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -193,8 +197,54 @@ static bool basis_changed(struct agent *a)
 	return true;
 }
 
+/* What the timetable says now becomes the rate. Whether that is another one than before. */
+static bool follow_table(struct job *job, struct dray_limits *l)
+{
+	if (!l->rate_table)
+		return false;
+	time_t now = (time_t)(wall_ms() / 1000), changes = dray_timetable_change(l->rate_table, now);
+	uint64_t before = l->rate;
+	l->rate = dray_timetable_at(l->rate_table, now);
+	if (changes)
+		job_wake_at_wall(job, changes);
+	return l->rate != before;
+}
+
+static void follow_tables(struct job *job)
+{
+	bool other = false;
+	if (!job_live(job))
+		return;
+	follow_table(job, &job->s->limits); /* which limits_look compares */
+	for (size_t i = 0; job->s->pair_tables && i < job->s->n_pairs; i++)
+		other |= follow_table(job, &job->s->pairs[i].limits);
+	if (other)
+		job->limits_seen = (struct shared_limits){ 0 };
+}
+
+static bool stopped(const struct dray_limits *l, const char *key, char *why, size_t size)
+{
+	char at[40];
+	if (!l->rate_table || l->rate)
+		return false;
+	time_t until = dray_timetable_change(l->rate_table, (time_t)(wall_ms() / 1000));
+	if (until)
+		snprintf(why, size, "%s is 0 until %s", key, dray_instant_format(until, at, sizeof at));
+	else
+		snprintf(why, size, "%s is 0", key);
+	return true;
+}
+
+bool limits_stop(const struct job *job, const struct dray_pair *p, char *why, size_t size)
+{
+	if (p ? p->state != DRAY_PAIR_STARTING && p->state != DRAY_PAIR_COPYING : job->s->state != DRAY_SESSION_COPYING)
+		return false;
+	return stopped(&job->s->limits, "limits.rate", why, size) || (p && stopped(&p->limits, "limits.rate of this pair", why, size));
+}
+
 void limits_look(struct job *job)
 {
+	follow_tables(job);
 	struct shared_limits now = { job->s->limits, job->s->leg_timeout_ns, job->agent->config->rate, job->agent->config->in_flight };
 	struct dray_limits *l = &job->s->limits;
 	bool shared = l->rate != DRAY_UNKNOWN || l->in_flight != DRAY_UNKNOWN;

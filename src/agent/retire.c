@@ -411,7 +411,10 @@ void retire_wake(struct job *job)
 			continue;
 		}
 		const char *no = p->origin.identity ? against(run, why, sizeof why, &again) : "what it was is not on record";
-		if (!no) {
+		if (!no && !job->s->limits.rate) {
+			waits(run, "waits: limits.rate is 0 just now");
+			look_again(run);
+		} else if (!no) {
 			start(run);
 		} else if (p->origin.identity && again) {
 			waits(run, why);

@@ -139,10 +139,6 @@ bool dray_check_number(struct dray_check *c, const struct dray_key *key, unsigne
 			*n = DRAY_UNKNOWN;
 			return true;
 		}
-		if (key->type == DRAY_T_RATE && (strpbrk(s, ",:") || !strcmp(s, "off"))) {
-			dray_check_fail(c, line, "unsupported", v, legal, "timetables in \"%s\" are not supported yet", own);
-			return false;
-		}
 		rc = parse_text(key, s, n);
 	} else if (json_is_real(v)) {
 		dray_check_fail(c, line, "bad_value", v, legal, "\"%s\" must be a whole number", own);
@@ -170,6 +166,31 @@ bool dray_check_number(struct dray_check *c, const struct dray_key *key, unsigne
 		return false;
 	}
 	return true;
+}
+
+void dray_check_rate(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v, struct dray_limits *into)
+{
+	const char *s = json_string_value(v);
+	struct dray_timetable table, *kept = NULL;
+	uint64_t rate = DRAY_UNKNOWN;
+	if (s && strpbrk(s, ",:")) {
+		int rc = dray_timetable_parse(s, &table);
+		if (rc) {
+			dray_check_fail(c, line, rc == -EINVAL ? "bad_value" : "out_of_range", v, key->legal,
+				rc == -E2BIG ? "a timetable has 64 entries at most" : rc == -ERANGE ? "a rate in this timetable is out of range" :
+				"this is no timetable: entries such as 08:00,20M with blanks between them, each time once");
+			return;
+		}
+		kept = malloc(sizeof *kept);
+		if (!kept)
+			abort();
+		*kept = table;
+	} else if (!dray_check_number(c, key, line, v, &rate)) {
+		return;
+	}
+	free(into->rate_table);
+	into->rate_table = kept;
+	into->rate = rate;
 }
 
 bool dray_check_priority(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v, uint64_t *n)

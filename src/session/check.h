@@ -29,6 +29,9 @@ void dray_check_wrong_type(struct dray_check *c, const struct dray_key *key, uns
 int dray_check_word(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v);
 /* Sizes, rates, counts and durations; DRAY_UNKNOWN for none where the row allows it. */
 bool dray_check_number(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v, uint64_t *n);
+struct dray_limits;
+/* A rate, or a timetable of them. Replaces what `into` has only when it is right. */
+void dray_check_rate(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v, struct dray_limits *into);
 bool dray_check_priority(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v, uint64_t *n);
 /* Names, ids and vehicles. */
 bool dray_check_text(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v);

@@ -274,8 +274,8 @@ static void check_value(struct dray_check *c, const struct dray_key *key, const 
 		if (dray_check_number(c, key, line, v, &n))
 			*(unsigned *)field = (unsigned)n;
 		break;
+	case DRAY_T_RATE: dray_check_rate(c, key, line, v, base); break;
 	case DRAY_T_SIZE:
-	case DRAY_T_RATE:
 	case DRAY_T_COUNT:
 	case DRAY_T_DURATION:
 		if (dray_check_number(c, key, line, v, &n))
@@ -371,6 +371,8 @@ static int from_json(const json_t *doc, const struct dray_lines *lines, bool str
 	};
 	check_map(&c, "", doc, lines, s);
 	dray_pointer_free(&c.at);
+	for (size_t i = 0; i < s->n_pairs; i++)
+		s->pair_tables |= s->pairs[i].limits.rate_table != NULL;
 	/* An online copy splits its targets at an instant that nobody has to name. */
 	if (s->mode == DRAY_MODE_COPY && !json_object_get(json_object_get(doc, "switch"), "when"))
 		s->when = DRAY_WHEN_SYNCED;
@@ -564,6 +566,7 @@ void dray_session_free(struct dray_session *session)
 			free(p->targets[t].error);
 		}
 		free(p->targets);
+		free(p->limits.rate_table);
 		free(p->vehicle);
 		free(p->vehicle_chosen);
 		free(p->reason);
@@ -580,6 +583,7 @@ void dray_session_free(struct dray_session *session)
 		dray_origin_clear(&p->origin);
 	}
 	free(session->pairs);
+	free(session->limits.rate_table);
 	free(session->name);
 	free(session->id);
 	free(session->reason);

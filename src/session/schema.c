@@ -10,7 +10,7 @@
 #define P(member)  offsetof(struct dray_pair, member)
 #define L(member)  offsetof(struct dray_limits, member)
 #define NONE_YET   "leave it out: this version does not support it"
-#define A_SIZE     "a size above 0 such as 64MiB, or none"
+#define A_RATE     "a size above 0 such as 64MiB, a timetable such as \"08:00,20M 19:00,off\", or none"
 #define A_DURATION "a duration such as 500ms, 2s or 1m"
 #define SECOND     UINT64_C(1000000000)
 
@@ -35,7 +35,7 @@ const struct dray_key dray_keys[] = {
 	{ "limits", DRAY_T_MAP, .field = S(limits) },
 	{ "limits.active_pairs", DRAY_T_COUNT, DRAY_K_SET | DRAY_K_NONE, .legal = "1 to 10000, or none", .field = L(active_pairs),
 		.min = 1, .max = 10000 },
-	{ "limits.rate", DRAY_T_RATE, DRAY_K_SET | DRAY_K_NONE, .legal = A_SIZE, .field = L(rate), .min = 1, .max = INT64_MAX },
+	{ "limits.rate", DRAY_T_RATE, DRAY_K_SET | DRAY_K_NONE, .legal = A_RATE, .field = L(rate), .min = 1, .max = INT64_MAX },
 	{ "limits.in_flight", DRAY_T_SIZE, DRAY_K_SET | DRAY_K_NONE, .legal = "a size from 64KiB to 16GiB, or none",
 		.field = L(in_flight), .min = 64 << 10, .max = UINT64_C(16) << 30 },
 	{ "limits.app_latency", DRAY_T_LATER, .legal = NONE_YET },
@@ -78,7 +78,7 @@ const struct dray_key dray_keys[] = {
 		.legal = "an absolute path, a URI, {resource:, offset:, length:}, or a list of them" },
 	{ "pairs.vehicle", DRAY_T_VEHICLE, .legal = "auto or host", .field = P(vehicle) },
 	{ "pairs.limits", DRAY_T_MAP, .field = P(limits) },
-	{ "pairs.limits.rate", DRAY_T_RATE, DRAY_K_NONE, .legal = A_SIZE, .field = L(rate), .min = 1, .max = INT64_MAX },
+	{ "pairs.limits.rate", DRAY_T_RATE, DRAY_K_NONE, .legal = A_RATE, .field = L(rate), .min = 1, .max = INT64_MAX },
 	{ "pairs.limits.in_flight", DRAY_T_SIZE, DRAY_K_NONE, .legal = "a size from 64KiB to 16GiB, or none",
 		.field = L(in_flight), .min = 64 << 10, .max = UINT64_C(16) << 30 },
 	{ "pairs.limits.app_latency", DRAY_T_LATER, .legal = NONE_YET },

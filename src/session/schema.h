@@ -17,7 +17,7 @@ enum dray_key_type {
 	DRAY_T_BOOL,     /* bool */
 	DRAY_T_WORD,     /* an enum: the place of the word in `words`; no field if `field` is DRAY_NO_FIELD */
 	DRAY_T_SIZE,     /* uint64_t, bytes */
-	DRAY_T_RATE,     /* uint64_t, bytes per second */
+	DRAY_T_RATE,     /* bytes per second, or a timetable: of struct dray_limits */
 	DRAY_T_COUNT,    /* uint64_t */
 	DRAY_T_COUNT32,  /* unsigned */
 	DRAY_T_DURATION, /* uint64_t, nanoseconds */

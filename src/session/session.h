@@ -12,6 +12,7 @@
 
 #include "session/state.h"
 #include "session/problem.h"
+#include "session/timetable.h"
 #include "session/window.h"
 
 #include <jansson.h>
@@ -34,6 +35,7 @@ enum dray_pause_reason { DRAY_PAUSE_USER = 1, DRAY_PAUSE_WINDOW = 2, DRAY_PAUSE_
 
 struct dray_limits { /* DRAY_UNKNOWN: not given */
 	uint64_t active_pairs, rate, in_flight, app_latency_ns, step, steps;
+	struct dray_timetable *rate_table; /* or NULL; where it is, `rate` is for the agent to set as it says */
 };
 
 struct dray_resource {
@@ -154,6 +156,7 @@ struct dray_session {
 	enum dray_on_error on_error;
 	struct dray_pair *pairs;
 	size_t n_pairs;
+	bool pair_tables; /* the rate of some pair is a timetable */
 
 	/* state */
 	enum dray_session_state state; /* derived: dray_session_aggregate */

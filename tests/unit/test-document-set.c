@@ -76,7 +76,10 @@ static void changes(void **state)
 static void none_lifts(void **state)
 {
 	struct dray_session *s = session();
+	set(s, "limits.rate", "08:00,20M 19:00,off");
+	assert_true(s->limits.rate_table && s->limits.rate_table->n == 2);
 	set(s, "limits.rate", "none");
+	assert_null(s->limits.rate_table);
 	assert_true(s->limits.rate == DRAY_UNKNOWN);
 	assert_null(json_object_get(s->doc, "limits"));
 	set(s, "limits.steps", "none");
@@ -110,7 +113,7 @@ static void refusals(void **state)
 	struct dray_session *s = session();
 	refused(s, "limits.rate", "10MB", "bad_unit", "/limits/rate");
 	refused(s, "limits.rate", "0", "out_of_range", "/limits/rate");
-	refused(s, "limits.rate", "08:00,20M", "unsupported", "/limits/rate");
+	refused(s, "limits.rate", "08:00,20M 25:00,off", "bad_value", "/limits/rate");
 	refused(s, "limits.rate", "", "bad_value", "/limits/rate");
 	refused(s, "limits.active_pairs", "[1]", "wrong_type", "/limits/active_pairs");
 	refused(s, "limits.active_pairs", "[1", "syntax", "");
