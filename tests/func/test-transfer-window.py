@@ -35,8 +35,9 @@ with AgentTest(config="allow_faults: true\nactive_pairs: 4\n", start=False) as t
     t.wait_states("night", "copying", "copying")
     # At its end it is paused, every pair of it; the legs are kept.
     clock.set("2027-10-21T04:59:58Z")
-    assert t.states("night") == ["copying", "copying"]
-    t.wait_states("night", "paused", "paused")  # at seven, with nobody's help
+    t.wait_states("night", "paused", "paused")  # at seven, with nobody's help, and not before
+    at = [e["time"] for e in t.call("GET", "/events?session=night") if e["event"] == "window-closed"]
+    assert len(at) == 1 and at[0] >= "2027-10-21T05:00:00", at
     doc = t.show("night")
     assert doc["state"] == "paused" and doc["pause_reasons"] == ["window"], doc
     assert doc["reason"] == "outside its window: it opens at 2027-10-21T17:00:00Z", doc
@@ -77,7 +78,7 @@ with AgentTest(config="allow_faults: true\nactive_pairs: 4\n", start=False) as t
 
     # The night with an hour that comes twice: the window comes twice, too.
     seen = []
-    for at in ("00:14:30", "00:30:00", "00:59:00", "01:14:00", "01:16:00", "01:46:00"):
+    for at in ("00:05:00", "00:30:00", "00:50:00", "01:05:00", "01:16:00", "01:46:00"):
         clock.set(f"2027-10-31T{at}Z")
         want = at in ("00:30:00", "01:16:00")
         t.wait_states("night", *["copying" if want else "paused"] * 2)
