@@ -252,7 +252,7 @@ static void judge(struct pair_run *run)
 	} else {
 		change_touch(&c, run);
 		set_text(&p->verified, NULL);
-		verify_forget(run);
+		verify_anew(run);
 		change_pair(&c, run, DRAY_PAIR_COPYING, "%s", first->error[0] ? first->error : "a target has to catch up");
 	}
 	change_end(&c);

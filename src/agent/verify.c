@@ -11,7 +11,8 @@
  *
  * It is recorded when it begins, when a leg is done, and at its end; between these the figures move in memory only. So a restart of the agent
  * goes on with the leg that was being compared (dray-iod did not stop), and a restart of dray-iod begins that leg again. A pause,
- * a switch, an undo and a cancel end one that runs, and so does a leg that has to catch up; what it found so far is void then.
+ * a switch, an undo and a cancel end one that runs. Where a leg has to catch up, or is opened anew, it begins again from the first leg
+ * when all are in sync: whoever asked for it goes on waiting. What it found so far is void then.
  *
  * A pair whose legs differ is not switched, in neither direction, until a verification found them equal or made them so.
  */
@@ -170,6 +171,13 @@ void verify_forget(struct pair_run *run)
 	if (runs(run_pair(run)))
 		set_verification(run_pair(run), NULL);
 	set_verifying(run, false);
+}
+
+void verify_anew(struct pair_run *run)
+{
+	bool asked = run->verify_asked;
+	verify_forget(run);
+	run->verify_asked = asked;
 }
 
 void verify_stop(struct change *c, struct pair_run *run, const char *by)

@@ -13,6 +13,8 @@ void verify_observe(struct pair_run *run);
 void verify_ask(struct change *c, struct pair_run *run, unsigned sample, bool repair);
 /* Forgets one that runs or was asked for: inside a change that touched the pair. dray-iod is told by the next step. */
 void verify_forget(struct pair_run *run);
+/* One that runs is begun again when the pair is in sync again; one that was asked for still is. Likewise. */
+void verify_anew(struct pair_run *run);
 /* The same for a verb (`by`: "a pause"), whose change it is; who waits for the verification is told. */
 void verify_stop(struct change *c, struct pair_run *run, const char *by);
 /* The document asks for a verification before the switch and it has not ended well yet. */

@@ -69,6 +69,16 @@ with Scratch() as s:
     ended(p, 0)
     assert a.pair("m")["verified"] == "clean" and a.pair("m")["verification"]["bytes_compared"] == SIZE
 
+    # The target is away for a while: so then.
+    p = begin()
+    slow.kill()
+    os.kill(a.iod_pid(), 9)
+    wait_for("it is not in sync", lambda: a.pair("m")["state"] == "copying", timeout=60)
+    slow.faults()
+    slow.start()
+    ended(p, 0)
+    assert a.pair("m")["verified"] == "clean" and a.pair("m")["verification"]["bytes_compared"] == SIZE
+
     # A switch ends it, and so does an undo.
     for verb in ("switch", "undo"):
         p = begin()
