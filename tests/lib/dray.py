@@ -301,7 +301,7 @@ class Agent:
             except Exception:  # it may be in any state
                 pass
         pids |= {p for p in children_using(self.run_dir)}
-        for p in pids:
+        for p in pids - {None}:  # drayd may be between two of them
             for sig in (signal.SIGCONT, signal.SIGKILL):
                 try:
                     os.kill(p, sig)
