@@ -40,6 +40,8 @@
 #define BACKOFF_FIRST_NS UINT64_C(100000000)
 #define BACKOFF_MOST_NS  UINT64_C(5000000000)
 #define RETRY_DEFAULT_NS UINT64_C(30000000000)
+#define SILENCE_NS       UINT64_C(5000000000)
+#define SAY_AGAIN_NS     UINT64_C(60000000000)
 
 /* sio->priv: */
 enum {
@@ -65,6 +67,8 @@ struct conn {
 	struct dray_ioc in, out, call;
 	bool in_armed, out_armed;
 	unsigned under_way;
+	uint64_t heard_ns; /* when it last answered, or was first asked */
+	uint64_t told_ns;  /* when it was last said that it doesn't; 0: not since then */
 	uint64_t backoff_ns;
 	struct dray_loop_timer timer;
 	/* the worker's */
@@ -79,7 +83,7 @@ struct nbd {
 	bool retry, quit, broken, unflushed, flush_lost, can_flush;
 	uint64_t retry_ns;
 	struct dray_list queue; /* of dray_sio: wait for a connection */
-	struct dray_loop_timer expiry, cut;
+	struct dray_loop_timer expiry, cut, silence;
 	void (*left)(void *arg);
 	void *left_arg;
 };
@@ -154,6 +158,8 @@ static void replied(struct dray_ioc *ioc, int res)
 	struct nbd *n = sio->storage->priv;
 	struct conn *c = sio->priv[CONN];
 	c->under_way--;
+	c->heard_ns = dray_loop_now(n->st->loop);
+	c->told_ns = 0;
 	if (res == -ENOTCONN) {
 		/* Only a lost connection says so: the protocol has no such error. */
 		if (changes(sio))
@@ -239,10 +245,33 @@ static int64_t command(struct nbd *n, struct nbd_handle *h, struct dray_sio *sio
 	}
 }
 
+/* Nothing is done about a server that is silent, but that it is said, once in a while. */
+static void listen_for(struct dray_loop_timer *timer)
+{
+	struct nbd *n = dray_container(timer, struct nbd, silence);
+	uint64_t now = dray_loop_now(n->st->loop);
+	bool busy = false;
+	for (unsigned i = 0; i < n->n; i++) {
+		struct conn *c = &n->conns[i];
+		if (c->state != CONNECTED || !c->under_way)
+			continue;
+		busy = true;
+		if (now - c->heard_ns < SILENCE_NS || (c->told_ns && now - c->told_ns < SAY_AGAIN_NS))
+			continue;
+		c->told_ns = now;
+		dray_nbd_silent(c->h, n->st->resource, c->under_way, now - c->heard_ns, c->in_armed, c->out_armed);
+	}
+	if (busy)
+		dray_loop_timer_set(n->st->loop, timer, now + SILENCE_NS);
+}
+
 static void send_on(struct nbd *n, struct conn *c, struct dray_sio *sio)
 {
 	sio->priv[CONN] = c;
-	c->under_way++;
+	if (!c->under_way++)
+		c->heard_ns = dray_loop_now(n->st->loop);
+	if (!n->silence.at_ns)
+		dray_loop_timer_set(n->st->loop, &n->silence, dray_loop_now(n->st->loop) + SILENCE_NS);
 	sio->ioc.done = NULL;
 	/* Where the connection breaks while the request is sent, libnbd (1.14) calls back, frees its command, and then returns what
 	 * it reads in the freed memory: only without a callback does a negative number mean that none comes. */
@@ -521,6 +550,7 @@ static int nbd_open(struct dray_storage *st, const char *resource, const struct 
 	dray_list_init(&n->queue);
 	dray_loop_timer_init(&n->expiry, expired);
 	dray_loop_timer_init(&n->cut, cut);
+	dray_loop_timer_init(&n->silence, listen_for);
 	int rc = dray_nbd_connect(&n->conns[0].h, resource, &n->quit, &st->info, err);
 	if (!rc && st->info.read_only && !o->read_only) {
 		nbd_close(n->conns[0].h);
@@ -576,6 +606,7 @@ static void detach(struct dray_storage *st, void (*done)(void *arg), void *arg)
 	__atomic_store_n(&n->quit, true, __ATOMIC_RELEASE);
 	dray_loop_timer_cancel(st->loop, &n->expiry);
 	dray_loop_timer_cancel(st->loop, &n->cut);
+	dray_loop_timer_cancel(st->loop, &n->silence);
 	for (unsigned i = 0; i < n->n; i++) {
 		struct conn *c = &n->conns[i];
 		switch (c->state) {

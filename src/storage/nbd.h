@@ -15,6 +15,10 @@
 int dray_nbd_connect(struct nbd_handle **h, const char *uri, const bool *quit, struct dray_storage_info *info,
 	struct dray_error *err);
 
+/* Says in the log that the server owes `n` answers on that connection, none having come for so long, and whose turn it is as far as can be seen here:
+ * bytes that arrived and are not read (the loop's, which polls for input and output as given), or that the server does not take. */
+void dray_nbd_silent(struct nbd_handle *h, const char *uri, unsigned n, uint64_t since_ns, bool polls_in, bool polls_out);
+
 /* What a URI says, escapes undone; "" where it says nothing. */
 struct dray_nbd_address {
 	char host[512], export[4200], socket[4200]; /* host: with the port */

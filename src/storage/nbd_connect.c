@@ -5,16 +5,20 @@
  */
 #include "storage/nbd.h"
 
+#include "base/log.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <ifaddrs.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <xxhash.h>
@@ -123,6 +127,18 @@ int dray_nbd_connect(struct nbd_handle **out, const char *uri, const bool *quit,
 	}
 	*out = h;
 	return 0;
+}
+
+void dray_nbd_silent(struct nbd_handle *h, const char *uri, unsigned n, uint64_t since_ns, bool polls_in, bool polls_out)
+{
+	int fd = nbd_aio_get_fd(h), arrived = -1, unsent = -1;
+	ioctl(fd, SIOCINQ, &arrived);
+	ioctl(fd, SIOCOUTQ, &unsent);
+	dray_log(DRAY_LOG_WARN, "nbd-silent",
+		"%s: %u request%s on one connection, and no answer for %u s (to be read %d, not taken %d, polled for %s%s, libnbd: %s, waits for %u)", uri, n,
+		n == 1 ? "" : "s",
+		(unsigned)(since_ns / 1000000000), arrived, unsent, polls_in ? "r" : "", polls_out ? "w" : "", nbd_connection_state(h),
+		nbd_aio_get_direction(h));
 }
 
 /* ---- identity ---- */
