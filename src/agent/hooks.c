@@ -68,6 +68,8 @@ struct hooks {
 	json_t *told;              /* path -> why it is passed over, as it was told */
 };
 
+static int record(struct agent *a, uint64_t upto, struct dray_repo_event *event, struct dray_error *err);
+
 int hooks_open(struct agent *a, struct dray_error *err)
 {
 	struct hooks *h = calloc(1, sizeof *h);
@@ -85,9 +87,11 @@ int hooks_open(struct agent *a, struct dray_error *err)
 		return dray_error_errno(err, -errno, "hooks");
 	int rc = dray_repo_meta_get(a->repo, META, text, sizeof text, err);
 	if (rc == -ENOENT) {
-		/* The first start: what happened before hooks were thought of is told to nobody. */
+		/* The first start: what happened before hooks were thought of is told to nobody. From where on is put down at once: an agent that
+		 * was killed before its first record would begin anew behind what happened meanwhile. */
 		rc = dray_repo_events_last(a->repo, &h->read_upto, err);
-		h->recorded = UINT64_MAX;
+		if (!rc)
+			rc = record(a, h->read_upto, NULL, err);
 	} else if (!rc) {
 		h->read_upto = h->recorded = strtoull(text, NULL, 10);
 	}
