@@ -52,7 +52,7 @@ with Machine() as m:
     m.sh(f"""for d in {name(3)} {target}; do echo 1 >/sys/block/$(basename $d)/device/delete; done
         for i in $(seq 300); do ls -l /proc/{iod}/fd | grep -q 'sdb' || break; sleep 0.1; done
         ! ls -l /proc/{iod}/fd | grep 'sdb'
-        {scans}; udevadm settle""".replace("sdb", os.path.basename(target)), timeout=120)
+        {scans}; udevadm settle""".replace("sdb", os.path.basename(target)), timeout=300)
     done = m.pair("move")["progress"]["bytes_done"]
     assert name(3) == target and name(2) != target, (name(3), name(2))
     wait_for("it goes on by itself", lambda: m.pair("move")["progress"]["bytes_done"] > done + (1 << 20), 90, 0.5)
@@ -73,7 +73,7 @@ with Machine() as m:
     pv = name(4)
     part = {"resource": pv, "offset": 0, "length": 8 << 20}
     m.sh(f"vgcreate -q vg {pv} && lvcreate -q -y -Wn -n lv -L 8M vg && lvcreate -q -y -Wn -n other -L 8M vg && "
-         "head -c 8M /dev/zero >/state/small && head -c 8M /dev/zero >/state/more")
+         "head -c 8M /dev/urandom >/state/small && head -c 8M /dev/zero >/state/more")
     got = m.spec({"name": "both", "pairs": [{"source": "/state/small", "target": "/dev/vg/lv"}, {"source": "/state/more", "target": part, "overwrite": True}]},
                  status=3)["errors"]
     assert any((e["pointer"], e["code"]) == ("/pairs/1/target", "same_device") and "lies on" in e["detail"] for e in got), got
