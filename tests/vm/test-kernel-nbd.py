@@ -48,8 +48,8 @@ with Machine() as m:
             trouble.append(f"{path}: {got['status']} {got['stderr'][-700:]}{got['stdout'][-300:]}")
             m.exec("dray", "cancel", "t", status=None, env=m.env)
         added = m.exec("dray", "volume", "add", "self", path, "-o", "json", status=None, env=m.env)
-        # Of one that is mounted drayd says that at once, and asks dray-iod no more; what is missing is no storage at all.
-        why = {"/dev/nbd0": "mounted", "/mnt/v/none": "No such file"}.get(path, "self_export")
+        # Of one that is mounted drayd says that at once, and asks dray-iod no more. A missing file's folder tells.
+        why = "mounted" if path == "/dev/nbd0" else "self_export"
         if added["status"] == 0 or why not in added["stderr"]:
             trouble.append(f"volume add {path}: {added['status']} {added['stderr'][-700:]}{added['stdout'][-300:]}")
             m.exec("dray", "volume", "remove", "self", status=None, env=m.env)
