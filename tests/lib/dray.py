@@ -185,7 +185,17 @@ class Holdback:
         self.process.send_signal(signal.SIGUSR1)
 
     def stop(self):
+        """All of its threads have stopped."""
         self.process.send_signal(signal.SIGSTOP)
+        tasks = f"/proc/{self.process.pid}/task"
+
+        def stopped(task):
+            try:
+                with open(f"{tasks}/{task}/stat") as f:
+                    return f.read().rpartition(")")[2].split()[0] == "T"
+            except FileNotFoundError:  # it ended meanwhile
+                return True
+        wait_for("nbd-holdback has stopped", lambda: all(stopped(t) for t in os.listdir(tasks)), every=0.001)
 
     def go_on(self):
         self.process.send_signal(signal.SIGCONT)
