@@ -28,13 +28,15 @@ with AgentTest(fake=False) as t:
     assert "/pairs/1/target" in p.codes(), p
     p = t.refused("POST", "/sessions", slices("1MiB", "8MiB", "1MiB"))
     assert p.codes() == {"/pairs/0/target": "too_small", "/pairs/1/target": "too_small"}, p
-    t.submit({**slices("1MiB", "8MiB"), "switch": {"when": "synced", "commit": "switched"}})
+    t.submit({**slices("1MiB", "8MiB"), "switch": {"when": "synced"}})
     # Another session may have another slice, not an overlapping one.
     p = t.refused("POST", "/sessions", {"name": "n2", "pairs": [
         {"source": t.file("other"), "target": {"resource": big, "offset": "4MiB", "length": "1MiB"}, "overwrite": True}]})
     assert p.codes() == {"/pairs/0/target": "locked"}, p
     t.submit({"name": "n2", "pairs": [
         {"source": t.file("other", MiB, b"o" * MiB), "target": {"resource": big, "offset": "12MiB", "length": "1MiB"}, "overwrite": True}]})
+    t.wait_state("n1", "switched")
+    t.verb("n1", "commit")
     t.wait_state("n1", "committed")
     t.wait_state("n2", "completed")
     with open(big, "rb") as f:
