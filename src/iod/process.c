@@ -61,9 +61,15 @@ bool iod_sleep(struct iod *iod, uint64_t ns)
 
 /* ---- volumes found in the state directory ---- */
 
+struct loading {
+	struct iod *iod;
+	struct iod_seen *seen, *copy; /* by the agent: in its own directory, and in the run directory */
+};
+
 static void load_volume(void *arg, const char *name)
 {
-	struct iod *iod = arg;
+	const struct loading *l = arg;
+	struct iod *iod = l->iod;
 	struct iod_volume_def def;
 	struct iod_epoch epoch;
 	struct dray_error err = DRAY_ERROR_INIT;
@@ -99,15 +105,24 @@ static void load_volume(void *arg, const char *name)
 	v->let_go = epoch.let_go;
 	memcpy(v->token, epoch.token, sizeof v->token);
 	iod_volume_register(v);
-	char copy[4200];
-	snprintf(copy, sizeof copy, "%s/volumes-seen", iod->options.run_dir);
-	if (iod_seen_check(iod->options.seen, false, &v->def, v->epoch, &err) || iod_seen_check(copy, true, &v->def, v->epoch, &err)) {
+	if (iod_seen_check(l->seen, false, &v->def, v->epoch, &err) || iod_seen_check(l->copy, true, &v->def, v->epoch, &err)) {
 		dray_log(DRAY_LOG_ERROR, "volume-not-served", "%s", err.text);
 		iod_volume_reason(v, "%s", err.text);
 		v->refused = true;
 		return;
 	}
 	iod_volume_start_later(v);
+}
+
+static int load_volumes(struct iod *iod, struct dray_error *err)
+{
+	char copy[4200];
+	snprintf(copy, sizeof copy, "%s/volumes-seen", iod->options.run_dir);
+	struct loading l = { .iod = iod, .seen = iod_seen_read(iod->options.seen), .copy = iod_seen_read(copy) };
+	int rc = l.seen && l.copy ? iod_state_list(&iod->state, load_volume, &l, err) : dray_error_set(err, -ENOMEM, "no memory");
+	iod_seen_free(l.seen);
+	iod_seen_free(l.copy);
+	return rc;
 }
 
 static void count_volume(void *arg, const char *name)
@@ -230,7 +245,7 @@ int iod_start(struct iod *iod, struct dray_error *err)
 		rc = iod_runs_check(&iod->state, iod->options.run_dir, err);
 	if (!rc) {
 		iod_runs_note(&iod->state, iod->options.run_dir, iod->incarnation);
-		rc = iod_state_list(&iod->state, load_volume, iod, err);
+		rc = load_volumes(iod, err);
 	}
 	return rc;
 }

@@ -15,8 +15,13 @@
 
 #include <stdbool.h>
 
-/* 0: nothing speaks against serving the volume (also where there is no such file, or path is NULL). -ESTALE "not_served" with the reason.
- * copy: path is the copy in the run directory. */
-int iod_seen_check(const char *path, bool copy, const struct iod_volume_def *def, uint64_t epoch, struct dray_error *err);
+struct iod_seen;
+
+/* What that file says; where there is none, or path is NULL, nothing. To be freed. NULL: no memory. */
+struct iod_seen *iod_seen_read(const char *path);
+void iod_seen_free(struct iod_seen *seen);
+
+/* 0: nothing speaks against serving the volume. -ESTALE "not_served" with the reason. copy: it is of the copy in the run directory. */
+int iod_seen_check(const struct iod_seen *seen, bool copy, const struct iod_volume_def *def, uint64_t epoch, struct dray_error *err);
 
 #endif
