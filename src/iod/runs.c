@@ -46,19 +46,10 @@ static int write_words(int dir, const char *name, const char *first, const char 
 {
 	char fresh[40], text[128];
 	snprintf(fresh, sizeof fresh, "%s.new", name);
-	int n = snprintf(text, sizeof text, "%s %s\n", first, second);
-	unlinkat(dir, fresh, 0);
-	int fd = openat(dir, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	ssize_t put = write(fd, text, (size_t)n);
-	int rc = put == n ? 0 : put < 0 ? -errno : -EIO;
-	if (!rc && fsync(fd) < 0)
-		rc = -errno;
-	close(fd);
-	if (!rc && (renameat(dir, fresh, dir, name) < 0 || fsync(dir) < 0))
-		rc = -errno;
-	return rc;
+	snprintf(text, sizeof text, "%s %s\n", first, second);
+	unlinkat(dir, fresh, 0); /* or it would keep the inode that it had */
+	int rc = iod_state_file_make(dir, fresh, text);
+	return rc ? rc : iod_state_file_name(dir, fresh, name);
 }
 
 /* ---- the maps of an older copy ---- */

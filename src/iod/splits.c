@@ -28,19 +28,15 @@ int iod_split_write(struct iod_state *state, uint64_t number, const json_t *memb
 	name_of(number, ".json", name);
 	name_of(number, ".new", temporary);
 	json_t *o = json_pack("{s:i, s:O}", "format", FORMAT, "members", members);
-	int rc = o ? dray_fault_point("split-write") : -ENOMEM;
-	int fd = rc ? -1 : openat(state->dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (!rc && fd < 0)
-		rc = -errno;
-	errno = EIO;
-	if (!rc && (json_dumpfd(o, fd, JSON_COMPACT) < 0 || fsync(fd) < 0))
-		rc = -errno;
-	dray_crash_point("split-before");
-	if (!rc && (renameat(state->dir_fd, temporary, state->dir_fd, name) < 0 || fsync(state->dir_fd) < 0))
-		rc = -errno;
-	if (fd >= 0)
-		close(fd);
+	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	json_decref(o);
+	int rc = text ? dray_fault_point("split-write") : -ENOMEM;
+	if (!rc)
+		rc = iod_state_file_make(state->dir_fd, temporary, text);
+	free(text);
+	dray_crash_point("split-before");
+	if (!rc)
+		rc = iod_state_file_name(state->dir_fd, temporary, name);
 	if (!rc) {
 		dray_crash_point("split-after");
 		return 0;

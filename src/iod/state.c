@@ -251,6 +251,23 @@ static int write_all(int fd, const char *data, size_t n)
 	return 0;
 }
 
+int iod_state_file_make(int dir, const char *name, const char *text)
+{
+	int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	int rc = write_all(fd, text, strlen(text));
+	if (!rc && fsync(fd) < 0)
+		rc = -errno;
+	close(fd);
+	return rc;
+}
+
+int iod_state_file_name(int dir, const char *made, const char *name)
+{
+	return renameat(dir, made, dir, name) < 0 || fsync(dir) < 0 ? -errno : 0;
+}
+
 int iod_state_volume_write(struct iod_state *state, const struct iod_volume_def *def, struct dray_error *err)
 {
 	json_t *json = def_to_json(def);
@@ -258,31 +275,21 @@ int iod_state_volume_write(struct iod_state *state, const struct iod_volume_def 
 	json_decref(json);
 	if (!text)
 		return dray_error_set(err, -ENOMEM, "volume %s: no memory for volume.json", def->name);
-	int rc = 0, fd = -1, dir = open_folder(state, def->name, err);
+	int dir = open_folder(state, def->name, err);
 	if (dir < 0) {
 		free(text);
 		return dir;
 	}
-	fd = openat(dir, "volume.json.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		rc = -errno;
+	int rc = dray_fault_point("volume-json-write");
 	if (!rc)
-		rc = dray_fault_point("volume-json-write");
-	if (!rc)
-		rc = write_all(fd, text, strlen(text));
-	if (!rc && fsync(fd) < 0)
-		rc = -errno;
+		rc = iod_state_file_make(dir, "volume.json.new", text);
 	dray_crash_point("volume-json-before");
-	if (!rc && renameat(dir, "volume.json.new", dir, "volume.json") < 0)
-		rc = -errno;
-	if (!rc && fsync(dir) < 0)
-		rc = -errno;
+	if (!rc)
+		rc = iod_state_file_name(dir, "volume.json.new", "volume.json");
 	if (rc)
 		dray_error_errno(err, rc, "volume %s: write %s/volumes/%s/volume.json", def->name, state->path, def->name);
 	else
 		dray_crash_point("volume-json-after");
-	if (fd >= 0)
-		close(fd);
 	close(dir);
 	free(text);
 	return rc;

@@ -32,6 +32,11 @@ int iod_state_volume_create(struct iod_state *state, const char *name, struct dr
 /* Removes a volume's folder with what this program puts there; what else is in it stays, and is an error. */
 int iod_state_volume_remove(struct iod_state *state, const char *name, struct dray_error *err);
 
+/* A file of ours is replaced in two steps, so that a crash leaves the old one or the new one. Made under another name: the text is durable when it returns 0
+ * (what had that name is overwritten). Then given its name, durably; after a failure it may have it or not. 0 or a negative errno. */
+int iod_state_file_make(int dir, const char *name, const char *text);
+int iod_state_file_name(int dir, const char *made, const char *name);
+
 /* Replaces volume.json; durable when it returns 0. After failure the old one is still valid. */
 int iod_state_volume_write(struct iod_state *state, const struct iod_volume_def *def, struct dray_error *err);
 /* Reads volume.json into `def` (empty before). -ENOENT; -EBADMSG: it can't be understood, the text says why. */
