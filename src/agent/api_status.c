@@ -85,7 +85,7 @@ void api_status(struct agent *a, struct api_call *call)
 	json_t *agent = json_pack(
 		"{s:s, s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:{s:i, s:i}, s:{s:i, s:i, s:i}}", "version", DRAY_VERSION, "pid",
 		(int)getpid(), "incarnation", a->incarnation, "agent_id", a->agent_id, "host_id", a->host_id, "uptime_seconds",
-		(json_int_t)(wall_ms() / 1000 - a->started), "state_dir", a->config->state_dir, "run_dir", a->config->run_dir, "socket",
+		(json_int_t)(wall_now() - a->started), "state_dir", a->config->state_dir, "run_dir", a->config->run_dir, "socket",
 		socket, "sessions", "live", (int)live, "all", (int)all, "pairs", "active",
 		(int)(pairs[DRAY_PAIR_STARTING] + pairs[DRAY_PAIR_COPYING]), "queued", (int)pairs[DRAY_PAIR_QUEUED], "limit",
 		(int)a->config->active_pairs);

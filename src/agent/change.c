@@ -191,7 +191,7 @@ void change_intent(struct change *c, const char *kind, const char *members)
 	if (c->err.code)
 		return;
 	struct dray_repo_intent intent = { .token = job->token, .session = job->s->id, .kind = kind, .members = members,
-		.since = wall_ms() / 1000 };
+		.since = wall_now() };
 	dray_repo_intent_add(c->a->repo, &intent, &c->err);
 }
 
@@ -244,10 +244,10 @@ static void aggregate(struct change *c)
 		counts[i] = (unsigned)job->in[i].nset;
 	s->state = dray_session_aggregate_counts(s, counts);
 	if (!s->started && (counts[DRAY_PAIR_STARTING] || counts[DRAY_PAIR_COPYING]))
-		s->started = wall_ms() / 1000;
+		s->started = wall_now();
 	schedule_count(job);
 	name_left_out(job);
-	s->finished = job_live(job) ? 0 : s->finished ? s->finished : wall_ms() / 1000;
+	s->finished = job_live(job) ? 0 : s->finished ? s->finished : wall_now();
 	if (s->state != was)
 		note(c, 0, "session", dray_state_word((enum dray_pair_state)was),
 			dray_state_word((enum dray_pair_state)s->state), s->reason ? strdup(s->reason) : NULL);

@@ -56,6 +56,11 @@ int64_t wall_ms(void)
 	return ms_of(CLOCK_REALTIME) + (fake ? fake_ms() : 0);
 }
 
+time_t wall_now(void)
+{
+	return (time_t)(wall_ms() / 1000);
+}
+
 /* A timer that never comes, and is canceled when the clock is set. */
 static int arm(struct clock *c)
 {

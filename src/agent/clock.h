@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 struct clock;
 
@@ -24,8 +25,9 @@ struct clock;
 void clock_init(bool faults_allowed);
 /* Nanoseconds since some moment. */
 uint64_t mono_now(void);
-/* Since 1970. Any thread. */
+/* Since 1970, in milliseconds, and in seconds. Any thread. */
 int64_t wall_ms(void);
+time_t wall_now(void);
 
 /* 0 or a negative errno, with err. */
 int clock_watch(struct clock **clock, struct dray_error *err);

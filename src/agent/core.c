@@ -495,7 +495,7 @@ int agent_run(struct agent *a, struct dray_error *err)
 	clock_init(a->config->allow_faults);
 	places_init(&a->places, a->config->active_pairs);
 	a->seen = json_object();
-	a->started = wall_ms() / 1000;
+	a->started = wall_now();
 	a->metrics = metrics_new();
 	if (!a->metrics)
 		abort();

@@ -23,11 +23,6 @@
 
 #define TOGETHER 64 /* offline pairs in one call */
 
-static time_t wall(void)
-{
-	return (time_t)(wall_ms() / 1000);
-}
-
 /* switch.when, now: what has not come yet counts as manual. */
 static enum dray_when when_now(const struct job *job, time_t now)
 {
@@ -42,7 +37,7 @@ static enum dray_when when_now(const struct job *job, time_t now)
 
 bool switch_in_window(const struct job *job, time_t *opens)
 {
-	time_t now = wall();
+	time_t now = wall_now();
 	*opens = dray_windows_opening(&job->s->switch_window, now);
 	return *opens <= now;
 }
@@ -155,7 +150,7 @@ static bool pick_group(const struct job *job, bool *pairs, bool *late, bool *lef
 void switch_due(struct job *job)
 {
 	const struct dray_session *s = job->s;
-	time_t now = wall(), opens;
+	time_t now = wall_now(), opens;
 	bool late, left_out;
 	enum dray_when when = when_now(job, now);
 	bool open = switch_in_window(job, &opens);
@@ -172,7 +167,7 @@ void switch_due(struct job *job)
 bool switch_waits(const struct job *job, char *why, size_t size)
 {
 	const struct dray_session *s = job->s;
-	time_t now = wall(), opens;
+	time_t now = wall_now(), opens;
 	char at[40];
 	bool late, left_out;
 	enum dray_when when = job_when(job);
@@ -203,7 +198,7 @@ bool switch_waits(const struct job *job, char *why, size_t size)
 void commit_due(struct job *job)
 {
 	const struct dray_session *s = job->s;
-	time_t now = wall();
+	time_t now = wall_now();
 	bool any = false, *pairs = job->pick;
 	if (s->commit == DRAY_COMMIT_MANUAL || !job_count(job, DRAY_PAIR_SWITCHED))
 		return;

@@ -202,7 +202,7 @@ static bool follow_table(struct job *job, struct dray_limits *l)
 {
 	if (!l->rate_table)
 		return false;
-	time_t now = (time_t)(wall_ms() / 1000), changes = dray_timetable_change(l->rate_table, now);
+	time_t now = wall_now(), changes = dray_timetable_change(l->rate_table, now);
 	uint64_t before = l->rate;
 	l->rate = dray_timetable_at(l->rate_table, now);
 	if (changes)
@@ -227,7 +227,7 @@ static bool stopped(const struct dray_limits *l, const char *key, char *why, siz
 	char at[40];
 	if (!l->rate_table || l->rate)
 		return false;
-	time_t until = dray_timetable_change(l->rate_table, (time_t)(wall_ms() / 1000));
+	time_t until = dray_timetable_change(l->rate_table, wall_now());
 	if (until)
 		snprintf(why, size, "%s is 0 until %s", key, dray_instant_format(until, at, sizeof at));
 	else

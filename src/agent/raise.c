@@ -46,7 +46,7 @@ void raise_call(struct agent *a, struct api_call *call)
 		change_begin(&c, a, job, call->actor);
 		if (start) {
 			job->s->start_event_seen = true;
-			job->s->scheduled_at = (time_t)(wall_ms() / 1000);
+			job->s->scheduled_at = wall_now();
 		} else {
 			job->s->event_seen = true;
 		}

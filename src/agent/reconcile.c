@@ -172,7 +172,7 @@ static void go_forward(struct pair_run *run)
 	lead(&c, run, DRAY_PAIR_SWITCHED, why);
 	p->pause_reasons = 0;
 	if (!p->switched_at)
-		p->switched_at = wall_ms() / 1000;
+		p->switched_at = wall_now();
 	if (run->view.source.found) {
 		p->reverse_leg = run->view.source.leg;
 		retire_note_origin(run->job->agent, p, p->reverse_leg);

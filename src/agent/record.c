@@ -118,7 +118,7 @@ static int write_lock(struct change *c, const struct change_lock *wanted, struct
 	lock->session = s->id;
 	lock->pair = wanted->index + 1;
 	lock->role = LOCK_MADE;
-	lock->since = wall_ms() / 1000;
+	lock->since = wall_now();
 	int rc = dray_repo_locks_check(c->a->repo, lock, 1, NULL, NULL, &held);
 	if (!rc)
 		rc = dray_repo_locks_take(c->a->repo, lock, 1, NULL, NULL, err);

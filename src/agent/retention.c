@@ -74,7 +74,7 @@ void retention_step(struct agent *a)
 	a->retention_at = a->now + EVERY;
 	if (c->keep_sessions == UINT64_MAX && c->keep_for_ns == UINT64_MAX)
 		return;
-	int64_t before = c->keep_for_ns == UINT64_MAX ? 0 : wall_ms() / 1000 - (int64_t)(c->keep_for_ns / SECOND);
+	int64_t before = c->keep_for_ns == UINT64_MAX ? 0 : wall_now() - (int64_t)(c->keep_for_ns / SECOND);
 	int rc = dray_repo_sessions_to_remove(a->repo, c->keep_sessions, before, AT_ONCE, keep, &v, &err);
 	if (rc == 1) /* as many as are taken at once: there may be more */
 		rc = 0;

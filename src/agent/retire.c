@@ -146,7 +146,7 @@ static struct dray_repo_lock *source_lock(struct lock_list *list, const struct j
 	lock->session = job->s->id;
 	lock->pair = p->id;
 	lock->role = "source";
-	lock->since = wall_ms() / 1000;
+	lock->since = wall_now();
 	return lock;
 }
 
@@ -160,7 +160,7 @@ void retire_begin(struct change *c, struct pair_run *run, const char *how, bool 
 	dray_retired_clear(r);
 	r->how = word;
 	r->automatic = automatic;
-	r->time = (time_t)(wall_ms() / 1000);
+	r->time = wall_now();
 	if (!p->origin.identity || !p->origin.resource) {
 		r->state = DRAY_RETIRED_FAILED;
 		run_note_retire(run);
@@ -203,7 +203,7 @@ static void failed(struct pair_run *run, const char *why)
 	struct dray_retired *r = &run_pair(run)->retired;
 	r->state = DRAY_RETIRED_FAILED;
 	run_note_retire(run);
-	r->time = (time_t)(wall_ms() / 1000);
+	r->time = wall_now();
 	set_text(&r->reason, "%s", why);
 	set_text(&r->step, NULL);
 	set_text(&r->path, NULL);
@@ -221,7 +221,7 @@ static void succeeded(struct pair_run *run, const struct retirement *t)
 	struct dray_retired *r = &p->retired;
 	r->state = DRAY_RETIRED_DONE;
 	run_note_retire(run);
-	r->time = (time_t)(wall_ms() / 1000);
+	r->time = wall_now();
 	set_text(&r->reason, NULL);
 	set_text(&r->step, NULL);
 	set_text(&r->path, NULL);
@@ -309,7 +309,7 @@ static const char *against(struct pair_run *run, char *buf, size_t size, bool *a
 		}
 	const char *volume = leg_of(a, p->origin.identity, &leaving);
 	if (volume) {
-		*again = leaving && wall_ms() / 1000 < (int64_t)p->retired.time + WAIT_LEG;
+		*again = leaving && wall_now() < (int64_t)p->retired.time + WAIT_LEG;
 		snprintf(buf, size, "it is %s volume %s", leaving ? "still being let go by" : "a leg of", volume);
 		return buf;
 	}

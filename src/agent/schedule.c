@@ -34,11 +34,6 @@
 /* The zone may be changed, of which nobody tells: what waits for a far hour is looked at again after this. */
 #define LOOK_AGAIN (10 * SECOND)
 
-static time_t wall(void)
-{
-	return (time_t)(wall_ms() / 1000);
-}
-
 void job_wake_at_wall(struct job *job, time_t when)
 {
 	int64_t left_ms = (int64_t)when * 1000 - wall_ms();
@@ -53,18 +48,18 @@ static bool start_came(const struct dray_session *s, time_t now)
 
 bool schedule_may_begin(const struct dray_session *s)
 {
-	time_t now = wall();
+	time_t now = wall_now();
 	return start_came(s, now) && dray_windows_open(&s->window, now);
 }
 
 void schedule_window_anew(struct dray_session *s)
 {
-	s->scheduled_at = wall();
+	s->scheduled_at = wall_now();
 }
 
 void schedule_start_anew(struct dray_session *s)
 {
-	s->scheduled_at = wall();
+	s->scheduled_at = wall_now();
 	s->start_at = s->start == DRAY_START_TIME ? s->start_time :
 		s->start == DRAY_START_AFTER      ? s->scheduled_at + (time_t)(s->start_after_ns / SECOND) :
 						    0;
@@ -75,13 +70,13 @@ time_t schedule_due(const struct job *job)
 	const struct dray_session *s = job->s;
 	if (!job_count(job, DRAY_PAIR_SCHEDULED) || (s->start == DRAY_START_EVENT && !s->start_event_seen))
 		return 0;
-	time_t now = wall();
+	time_t now = wall_now();
 	return dray_windows_opening(&s->window, s->start_at > now ? s->start_at : now);
 }
 
 static const char *opening(const struct dray_session *s, char *at, size_t size)
 {
-	return dray_instant_format(dray_windows_opening(&s->window, wall()), at, size);
+	return dray_instant_format(dray_windows_opening(&s->window, wall_now()), at, size);
 }
 
 bool schedule_paused(const struct job *job, char *why, size_t size)
@@ -100,7 +95,7 @@ bool schedule_paused(const struct job *job, char *why, size_t size)
 bool schedule_waits(const struct job *job, char *why, size_t size)
 {
 	const struct dray_session *s = job->s;
-	time_t now = wall();
+	time_t now = wall_now();
 	char at[40];
 	if (!job_count(job, DRAY_PAIR_SCHEDULED))
 		return false;
@@ -124,7 +119,7 @@ static void move_all(struct job *job, enum dray_pair_state from, enum dray_pair_
 		if (job->s->pairs[i].state == from)
 			change_pair(&c, &job->runs[i], to, NULL);
 	if (to == DRAY_PAIR_SCHEDULED)
-		job->s->scheduled_at = wall();
+		job->s->scheduled_at = wall_now();
 	if (change_end(&c))
 		job_wake_by(job, job->agent->now + SECOND);
 }
@@ -250,7 +245,7 @@ static void hold(struct job *job, unsigned reasons)
 		change_event(&c, 0, "window-closed", NULL, NULL, "it opens at %s", opening(job->s, at, sizeof at));
 	if (go & DRAY_PAUSE_WINDOW)
 		change_event(&c, 0, "window-opened", NULL, NULL,
-			dray_windows_open(&job->s->window, wall()) ? NULL : "there is nothing left to transfer");
+			dray_windows_open(&job->s->window, wall_now()) ? NULL : "there is nothing left to transfer");
 	if (come & DRAY_PAUSE_MAX_DURATION)
 		change_event(&c, 0, "max-duration", NULL, NULL, "it ran for %llu s", (unsigned long long)ran_ms(job) / 1000);
 	if (change_end(&c))
@@ -260,7 +255,7 @@ static void hold(struct job *job, unsigned reasons)
 static void look_begun(struct job *job)
 {
 	unsigned own = DRAY_PAUSE_WINDOW | DRAY_PAUSE_MAX_DURATION, is = job->s->pause_reasons, held = 0;
-	if (!dray_windows_open(&job->s->window, wall()))
+	if (!dray_windows_open(&job->s->window, wall_now()))
 		held |= DRAY_PAUSE_WINDOW;
 	if (used_up(job))
 		held |= DRAY_PAUSE_MAX_DURATION;
@@ -281,7 +276,7 @@ void schedule_look(struct job *job)
 		look_begun(job);
 	else
 		look_waiting(job);
-	time_t changes = job->s->window.n ? dray_windows_change(&job->s->window, wall()) : 0;
+	time_t changes = job->s->window.n ? dray_windows_change(&job->s->window, wall_now()) : 0;
 	if (changes)
 		job_wake_at_wall(job, changes);
 }

@@ -145,7 +145,7 @@ static void submit_listed(struct agent *a, struct api_call *call)
 	schedule_start_anew(s);
 	for (size_t i = 0; i < s->n_pairs; i++)
 		s->pairs[i].state = schedule_may_begin(s) ? DRAY_PAIR_QUEUED : DRAY_PAIR_SCHEDULED;
-	s->created = wall_ms() / 1000;
+	s->created = wall_now();
 	s->state = dray_session_aggregate(s);
 	struct job *job = job_new(a, s);
 	if (!job)

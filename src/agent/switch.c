@@ -178,7 +178,7 @@ static void done_pair(struct change *c, struct pair_run *run, const json_t *resu
 		return;
 	}
 	note_images(c, p, result); /* the further targets stay as they were at this instant */
-	p->switched_at = wall_ms() / 1000;
+	p->switched_at = wall_now();
 	change_pair(c, run, DRAY_PAIR_SWITCHED, NULL);
 }
 

@@ -80,7 +80,7 @@ static void add_one(struct check *c, size_t pair, const char *identity, bool lie
 	lock->session = c->s->id;
 	lock->pair = (unsigned)pair + 1;
 	lock->role = role;
-	lock->since = wall_ms() / 1000;
+	lock->since = wall_now();
 }
 
 static void add_lock(struct check *c, size_t pair, const char *identity, const char *resource, const char *role,
