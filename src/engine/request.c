@@ -232,15 +232,12 @@ static bool send_other(struct dray_vol *v, struct dray_request *req)
 		req->error = 0;
 	}
 	/* One that the primary may have to answer after all keeps its payload clear of what another leg may bring late. */
-	void *aside = req->not_waited && leg != v->primary ? v->ops->buf_get(v->host, req->length) : NULL;
-	if (req->not_waited && !aside) {
+	void *own = req->not_waited && leg != v->primary ? v->ops->buf_get(v->host, req->length) : NULL;
+	if (req->not_waited && !own) {
 		req->not_waited = false;
 		leg = v->primary;
 	}
-	if (aside)
-		send_with(v, req, req->op, flags, req->offset, req->length, aside, leg);
-	else
-		send_one(v, req, req->op, flags, req->offset, req->length, leg);
+	send_with(v, req, req->op, flags, req->offset, req->length, own ? own : req->data, leg);
 	if (req->op == DRAY_OP_FLUSH) {
 		for_links(v, i) {
 			if (leg_active(&v->legs[i]))

@@ -133,9 +133,11 @@ static void send(struct dray_vol *v, struct step *s, int i, enum dray_op op, uin
 
 /* ---- the phases ---- */
 
-/* Another leg that has the whole range. */
+/* Another leg that has the whole range, in the place of the primary; a verification is about the primary itself. */
 static int other_source(const struct dray_vol *v, const struct step *s)
 {
+	if (s->source != v->primary || s->walk == WALK_VERIFY)
+		return DRAY_NO_LEG;
 	for_links(v, i) {
 		const struct leg *leg = &v->legs[i];
 		if ((int)i != s->leg && leg_active(leg) && !leg->unsettled && dray_link_range_clean(v, leg->link, s->offset, s->length) &&
@@ -155,7 +157,7 @@ static void read_on(struct dray_vol *v, struct step *s, int side)
 			run = dray_bad_run(v, s, side, s->offset + at, s->offset + s->length, &gap);
 		if (!gap) {
 			s->rd_run[side] = run;
-			bool elsewhere = !side && s->source == v->primary && s->walk != WALK_VERIFY && other_source(v, s) != DRAY_NO_LEG;
+			bool elsewhere = !side && other_source(v, s) != DRAY_NO_LEG;
 			send(v, s, side, DRAY_OP_READ, elsewhere ? DRAY_F_NO_WAIT : 0, s->offset + at, run, (uint8_t *)s->buf[side] + at,
 				side ? s->leg : s->source);
 			return;
@@ -172,8 +174,9 @@ static void read_source(struct dray_vol *v, struct step *s)
 	s->phase = ST_READ;
 	s->rd[0] = s->rd[1] = 0;
 	bool unread = v->unread.n && dray_set_find(&v->unread, s->offset, s->length);
-	if (unread && s->source == v->primary && s->walk != WALK_VERIFY && other_source(v, s) != DRAY_NO_LEG)
-		s->source = other_source(v, s);
+	int other = unread ? other_source(v, s) : DRAY_NO_LEG;
+	if (other != DRAY_NO_LEG)
+		s->source = other;
 	s->gaps = unread || dray_bad_any(v, s->offset, s->length);
 	read_on(v, s, 0);
 	if (s->compare)
@@ -435,7 +438,7 @@ static void finish(struct dray_vol *v, struct step *s)
 static void source_failed(struct dray_vol *v, struct step *s)
 {
 	struct leg *leg = step_leg(v, s);
-	int other = s->source == v->primary && s->walk != WALK_VERIFY ? other_source(v, s) : DRAY_NO_LEG;
+	int other = other_source(v, s);
 	if (other != DRAY_NO_LEG) {
 		s->source = other;
 		s->error = 0;
