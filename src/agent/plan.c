@@ -40,12 +40,13 @@ static json_t *vehicles_for(const struct agent *a, const struct job *job, const 
 static void put_order(struct agent *a, struct job *job, json_t *pairs)
 {
 	char why[200];
+	bool scheduled = schedule_waits(job, why, sizeof why);
 	places_session_set(&a->places, &job->places, UINT64_MAX, job->s->priority, job->s->limits.active_pairs);
 	for (size_t i = 0; i < job->s->n_pairs; i++)
 		places_pair_set(&a->places, &job->places, i, PLACES_WAITING);
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
 		json_t *pair = json_array_get(pairs, i);
-		bool waits = schedule_waits(job, why, sizeof why) || places_reason(&a->places, &job->places, i, why, sizeof why);
+		bool waits = scheduled || places_reason(&a->places, &job->places, i, why, sizeof why);
 		json_object_set_new(pair, "order", json_integer((json_int_t)i + 1));
 		json_object_set_new(pair, "waits", waits ? json_string(why) : json_null());
 	}

@@ -143,8 +143,9 @@ static void submit_listed(struct agent *a, struct api_call *call)
 		return;
 	}
 	schedule_start_anew(s);
+	enum dray_pair_state first = schedule_may_begin(s) ? DRAY_PAIR_QUEUED : DRAY_PAIR_SCHEDULED; /* of all: they go by one clock */
 	for (size_t i = 0; i < s->n_pairs; i++)
-		s->pairs[i].state = schedule_may_begin(s) ? DRAY_PAIR_QUEUED : DRAY_PAIR_SCHEDULED;
+		s->pairs[i].state = first;
 	s->created = wall_now();
 	s->state = dray_session_aggregate(s);
 	struct job *job = job_new(a, s);
