@@ -87,7 +87,7 @@ static int is_open(const void *ctx, int second)
 			if ((w->days >> d & 1) && ahead(begins(w, d), second) < (w->to - w->from) * 60)
 				return true;
 	}
-	return windows->n == 0;
+	return false;
 }
 
 static int until_edge(const void *ctx, int second)
@@ -116,7 +116,7 @@ static struct dray_local_rule rule_of(const struct dray_windows *windows)
 bool dray_windows_open(const struct dray_windows *windows, time_t now)
 {
 	struct dray_local_rule rule = rule_of(windows);
-	return dray_local_says(&rule, now);
+	return !windows->n || dray_local_says(&rule, now);
 }
 
 time_t dray_windows_change(const struct dray_windows *windows, time_t now)
