@@ -68,7 +68,25 @@ struct hooks {
 	json_t *told;              /* path -> why it is passed over, as it was told */
 };
 
-static int record(struct agent *a, uint64_t upto, struct dray_repo_event *event, struct dray_error *err);
+static int record(struct agent *a, uint64_t upto, struct dray_repo_event *event, struct dray_error *err)
+{
+	char text[32];
+	snprintf(text, sizeof text, "%llu", (unsigned long long)upto);
+	int rc = dray_repo_begin(a->repo, err);
+	if (rc)
+		return rc;
+	rc = dray_repo_meta_set(a->repo, META, text, err);
+	if (!rc && event)
+		rc = dray_repo_event_add(a->repo, event, err);
+	if (rc) {
+		dray_repo_rollback(a->repo);
+		return rc;
+	}
+	rc = dray_repo_commit(a->repo, err);
+	if (!rc)
+		a->hooks->recorded = upto;
+	return rc;
+}
 
 int hooks_open(struct agent *a, struct dray_error *err)
 {
@@ -224,26 +242,6 @@ static void read_events(struct agent *a)
 static uint64_t delivered(const struct hooks *h)
 {
 	return dray_list_empty(&h->all) ? h->read_upto : dray_container(h->all.next, struct waiting, node)->seq - 1;
-}
-
-static int record(struct agent *a, uint64_t upto, struct dray_repo_event *event, struct dray_error *err)
-{
-	char text[32];
-	snprintf(text, sizeof text, "%llu", (unsigned long long)upto);
-	int rc = dray_repo_begin(a->repo, err);
-	if (rc)
-		return rc;
-	rc = dray_repo_meta_set(a->repo, META, text, err);
-	if (!rc && event)
-		rc = dray_repo_event_add(a->repo, event, err);
-	if (rc) {
-		dray_repo_rollback(a->repo);
-		return rc;
-	}
-	rc = dray_repo_commit(a->repo, err);
-	if (!rc)
-		a->hooks->recorded = upto;
-	return rc;
 }
 
 static void record_delivered(struct agent *a)
