@@ -388,10 +388,10 @@ static void check_alive(struct conn *c)
 /* io_uring takes a waker's word for it that there is something to read. A sender that was held up between queueing and waking wakes the
  * next poll, when what it sent was read long ago. libnbd must not be told of nothing: it then waits in the middle of a reply (REPLY.START),
  * sends nothing before that has come, and none may be owed. So it is looked at. */
-static bool readable(const struct conn *c, int res)
+static bool readable(const struct conn *c)
 {
 	char byte;
-	return (res > 0 && res & (POLLHUP | POLLERR | POLLNVAL)) || recv(nbd_aio_get_fd(c->h), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+	return recv(nbd_aio_get_fd(c->h), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
 }
 
 static void polled(struct conn *c, int res, bool in)
@@ -401,10 +401,11 @@ static void polled(struct conn *c, int res, bool in)
 		return;
 	}
 	unsigned dir = nbd_aio_get_direction(c->h);
-	if (res > 0 && res & (POLLHUP | POLLERR | POLLNVAL) && !(dir & (in ? 1U : 2U)))
+	bool end = res > 0 && res & (POLLHUP | POLLERR | POLLNVAL);
+	if (end && !(dir & (in ? 1U : 2U)))
 		in = !in; /* whichever libnbd wants next hears of the end */
 	if (in && dir & LIBNBD_AIO_DIRECTION_READ) {
-		if (readable(c, res))
+		if (end || readable(c))
 			nbd_aio_notify_read(c->h);
 	} else if (!in && dir & LIBNBD_AIO_DIRECTION_WRITE) {
 		nbd_aio_notify_write(c->h);
