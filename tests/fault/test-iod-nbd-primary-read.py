@@ -14,12 +14,10 @@ from nbdclient import Client  # noqa: E402
 need("qemu-nbd")
 with Scratch() as s:
     iod = Iod(s)
-    a, b, sock = s.file("a", "8M", data=True), s.file("b", "8M"), s.path("a.sock")
+    a, b = s.file("a", "8M", data=True), s.file("b", "8M")
 
     def serve():
-        p = s.start("qemu-nbd", "--persistent", "--shared=0", "--format=raw", "--cache=writeback", "--socket", sock, a)
-        wait_for("the server listens", lambda: os.path.exists(sock))
-        return p
+        return s.qemu_nbd("a", a)[0]
 
     def later(call):
         got = []
@@ -27,14 +25,13 @@ with Scratch() as s:
         t.start()
         return t, got
 
-    server = serve()
-    iod.call("volume.add", name="v", resource=f"nbd+unix:///?socket={sock}")
+    server, uri = s.qemu_nbd("a", a)
+    iod.call("volume.add", name="v", resource=uri)
     writer, reader, other = (Client(iod.nbd_socket, "v") for _ in range(3))
     with open(a, "rb") as f:
         data = f.read()
     server.kill()
     server.wait()
-    os.unlink(sock)
     alone, got = later(lambda: reader.read(0, 65536))  # there is no other leg yet
     server = serve()
     alone.join(30)
@@ -43,7 +40,6 @@ with Scratch() as s:
     iod.wait_synced("v", leg)
     server.kill()
     server.wait()
-    os.unlink(sock)
     write, written = later(lambda: writer.write(0, b"2" * 4096))
     wait_for("the write is under way", lambda: iod.leg("v", leg)["mirrored_bytes"])
     assert other.read(4 << 20, 1 << 20) == data[4 << 20:5 << 20]

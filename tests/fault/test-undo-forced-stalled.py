@@ -12,18 +12,12 @@ from dray import SLOW, MiB, Scratch, need, wait_for  # noqa: E402
 SIZE = 8 * MiB
 
 
-def server(s, name):
-    """qemu-nbd: nbdkit 1.32 ends by an assertion of its own when the client is gone before its answers are written."""
-    file, sock = s.file(name, SIZE), s.path(name + ".sock")
-    process = s.start("qemu-nbd", "--persistent", "--shared=0", "--format=raw", "--cache=writeback", "--socket", sock, file)
-    wait_for("the server listens", lambda: os.path.exists(sock))
-    return process, file, f"nbd+unix:///?socket={sock}"
-
-
 need("qemu-nbd")
 with Scratch() as s:
     a = s.agent()
-    process, target, uri = server(s, "target")
+    target = s.file("target", SIZE)
+    # (nbdkit 1.32 ends by an assertion of its own when the client is gone before its answers are written.)
+    process, uri = s.qemu_nbd("target", target)
     source = s.file("source", SIZE, True)
     a.volume("v", source)
     a.spec({"name": "m", "leg_timeout": f"{300 * SLOW}ms", "switch": {"when": "synced"}, "pairs": [{"source": "volume:v", "target": uri, "overwrite": True}]}, "--wait")

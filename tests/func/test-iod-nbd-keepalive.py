@@ -11,11 +11,14 @@ from iod import Iod  # noqa: E402
 need("qemu-nbd")
 
 
+def rows():
+    with open("/proc/net/tcp") as f:
+        return [line.split() for line in f.readlines()[1:]]
+
+
 def connections(port):
     """The timers of the established connections to that port: 2 is the one that asks."""
-    with open("/proc/net/tcp") as f:
-        rows = [line.split() for line in f.readlines()[1:]]
-    return [int(r[5].split(":")[0], 16) for r in rows if r[2].endswith(f":{port:04X}") and r[3] == "01"]
+    return [int(r[5].split(":")[0], 16) for r in rows() if r[2].endswith(f":{port:04X}") and r[3] == "01"]
 
 
 with Scratch() as s:
@@ -24,10 +27,8 @@ with Scratch() as s:
 
     def port():
         """Of the socket that it listens on."""
-        with open("/proc/net/tcp") as f:
-            rows = [line.split() for line in f.readlines()[1:]]
         inodes = {os.readlink(f"/proc/{server.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{server.pid}/fd")}
-        return next((int(r[1].split(":")[1], 16) for r in rows if r[3] == "0A" and f"socket:[{r[9]}]" in inodes), None)
+        return next((int(r[1].split(":")[1], 16) for r in rows() if r[3] == "0A" and f"socket:[{r[9]}]" in inodes), None)
     number = wait_for("the server listens", port)
     iod.call("volume.add", name="v", resource=f"nbd://127.0.0.1:{number}/")
     timers = wait_for("all connections are idle", lambda: (lambda t: t if t and all(x in (0, 2) for x in t) else None)(connections(number)))

@@ -139,6 +139,15 @@ class Scratch:
         self.processes.append(p)
         return p
 
+    def qemu_nbd(self, name, file):
+        """A real NBD server of that file: its process, and its URI, which is the same when it is started again after the first one ended."""
+        sock = self.path(name + ".sock")
+        if os.path.exists(sock):
+            os.unlink(sock)
+        process = self.start("qemu-nbd", "--persistent", "--shared=0", "--format=raw", "--cache=writeback", "--socket", sock, file)
+        wait_for("qemu-nbd listens", lambda: os.path.exists(sock))
+        return process, f"nbd+unix:///?socket={sock}"
+
     def holdback(self, name, bytes_, *options):
         return Holdback(self, name, bytes_, options)
 
@@ -310,6 +319,10 @@ class Agent:
                 pids.add(self.iod_pid())
             except Exception:  # it may be in any state
                 pass
+            # First, and by itself: it starts a new dray-iod where one ends.
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait()
         pids |= {p for p in children_using(self.run_dir)}
         for p in pids - {None}:  # drayd may be between two of them
             for sig in (signal.SIGCONT, signal.SIGKILL):

@@ -20,16 +20,24 @@ static time_t at(const char *text)
 	return t;
 }
 
-/* The next opening of the windows, from a moment on. */
-static void opens(const char *windows, const char *from, const char *expected)
+/* Windows with a bar between them. */
+static struct dray_windows read_all(const char *windows, struct dray_window list[4])
 {
-	char text[120], got[40];
-	struct dray_window list[4];
+	char text[120];
 	struct dray_windows all = { list, 0 };
 	snprintf(text, sizeof text, "%s", windows);
 	for (char *w = strtok(text, "|"); w; w = strtok(NULL, "|"))
 		if (dray_window_parse(w, &list[all.n++]))
 			fail_msg("%s is refused", w);
+	return all;
+}
+
+/* The next opening of the windows, from a moment on. */
+static void opens(const char *windows, const char *from, const char *expected)
+{
+	char got[40];
+	struct dray_window list[4];
+	struct dray_windows all = read_all(windows, list);
 	dray_instant_format(dray_windows_opening(&all, at(from)), got, sizeof got);
 	if (strcmp(got, expected))
 		fail_msg("%s from %s: %s, not %s", windows, from, got, expected);
@@ -45,13 +53,9 @@ static void zone(const char *tz)
 /* All the moments at which the windows open and close in that time, as "open-close open-close ..." in UTC. */
 static void turns(const char *windows, const char *from, const char *to, const char *expected)
 {
-	char text[120], got[400] = "", one[40];
+	char got[400] = "", one[40];
 	struct dray_window list[4];
-	struct dray_windows all = { list, 0 };
-	snprintf(text, sizeof text, "%s", windows);
-	for (char *w = strtok(text, "|"); w; w = strtok(NULL, "|"))
-		if (dray_window_parse(w, &list[all.n++]))
-			fail_msg("%s is refused", w);
+	struct dray_windows all = read_all(windows, list);
 	time_t t = at(from);
 	assert_false(dray_windows_open(&all, t));
 	for (t = dray_windows_change(&all, t); t && t < at(to); t = dray_windows_change(&all, t)) {
