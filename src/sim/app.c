@@ -46,7 +46,9 @@ static unsigned pick_block(struct sim_vol *v, struct sim_app *a, enum dray_op op
 	struct rng *g = &v->s->rng;
 	unsigned spread = v->region_blocks / 4 + 1;
 	/* Where something could not be read, the most can go wrong. */
-	if (v->s->mix.latent && rng_one_in(g, op == DRAY_OP_READ || op == DRAY_OP_EXTENTS ? 5 : 200)) {
+	/* What is written to a bad block while the list of them is on its way matters more than what is written to one at any time. */
+	bool reads = op == DRAY_OP_READ || op == DRAY_OP_EXTENTS;
+	if (v->s->mix.latent && rng_one_in(g, reads ? 5 : map_oldest(v->bad) != UINT64_MAX ? 8 : 200)) {
 		unsigned from = (unsigned)rng_below(g, v->n_blocks);
 		for (unsigned i = 0; i < v->n_blocks; i++)
 			if (v->lost_ok[(from + i) % v->n_blocks])

@@ -211,7 +211,8 @@ void check_answered(struct sim_vol *v, struct sim_req *r, int error)
 	if (doubt && r->recs == NULL && r->n && r->req.op != DRAY_OP_READ && r->req.op != DRAY_OP_EXTENTS && r->req.op != DRAY_OP_CACHE) {
 		uint64_t now = ++s->oracle_time;
 		for (unsigned b = r->first; b < r->first + r->n; b++)
-			if (!oracle_readable(v, b, v->next_primary->cache[b], now, now + 1))
+			if (!oracle_readable(v, b, v->next_primary->cache[b], now, now + 1) &&
+				!(check_given_up(v, v->next_primary, b) && oracle_dropped_elsewhere(v, b)))
 				sim_fail(s, "doubt-one-sided",
 					"volume %u: in doubt, a write was answered, and the new side has %s in block %u; its history: %s", v->no,
 					stamp_text(v->next_primary->cache[b]), b, oracle_history(v, b));

@@ -363,6 +363,14 @@ void oracle_dropped(struct sim_vol *v, unsigned block, bool elsewhere)
 	}
 }
 
+bool oracle_dropped_elsewhere(const struct sim_vol *v, unsigned block)
+{
+	for (const struct wrec *x = v->hist[block]; x; x = x->next)
+		if (x->elsewhere)
+			return true;
+	return false;
+}
+
 void oracle_settle(struct sim_vol *v, unsigned block, uint64_t val, bool durable)
 {
 	struct wrec *b = v->hist[block];
@@ -377,8 +385,12 @@ void oracle_given_up(struct sim_vol *v, unsigned block, uint64_t val, uint64_t p
 {
 	v->junk[block][0] = val;
 	v->junk[block][1] = platter;
+	/* What a write under way has put there already is that write's: no flush has to take it along before its answer. */
+	bool under_way = false;
+	for (const struct wrec *w = v->hist[block]; w; w = w->next)
+		under_way |= w->end == NEVER && matches(v, w, val);
 	base(v, block, platter, true);
-	if (val != platter)
+	if (val != platter && !under_way)
 		base(v, block, val, false);
 	prune(v, block);
 }

@@ -43,6 +43,8 @@ bool oracle_survives(const struct sim_vol *v, unsigned block, uint64_t val);
 /* The storage said that it threw unflushed data of this block away: a failed flush of the primary, or (`elsewhere`) of one of the two
  * sides of a switch, the other of which may have it still. */
 void oracle_dropped(struct sim_vol *v, unsigned block, bool elsewhere);
+/* A side of the switch under way said so, and nothing was settled since. */
+bool oracle_dropped_elsewhere(const struct sim_vol *v, unsigned block);
 /* From now on the block holds exactly this: after recovery. */
 void oracle_settle(struct sim_vol *v, unsigned block, uint64_t val, bool durable);
 /* What it held was given up, and somebody was told: from now on it holds `val`, and `platter` if the power fails. */

@@ -252,6 +252,13 @@ static bool forced(struct sim_vol *v, struct sim_leg *leg, const struct dray_leg
 {
 	struct sim *s = v->s;
 	bool dead = v->primary->dead_until > s->now;
+	/* Sooner than by itself: what was sent to it before may land after that, and after the switch. */
+	if (leg->disk->late && info->state == DRAY_LEG_DEGRADED && chance(s, 50)) {
+		retry(v, leg);
+		if (!s->group)
+			change_over(s, v, false, true);
+		return true;
+	}
 	if (info->doubt_bytes && !info->dirty_bytes && !leg->paused && chance(s, 60)) {
 		set_paused(v, leg, true);
 		return true;
@@ -260,6 +267,32 @@ static bool forced(struct sim_vol *v, struct sim_leg *leg, const struct dray_leg
 		return info->doubt_bytes && leg->paused && chance(s, 80);
 	change_over(s, v, false, true);
 	return true;
+}
+
+/* A corruption that was planted for a verification would look like the crash's doing. */
+static bool corrupted(const struct sim *s)
+{
+	for (unsigned i = 0; i < s->n_vols; i++)
+		if (s->vols[i]->corrupt)
+			return true;
+	return false;
+}
+
+static void on_power(struct sim *s, void *arg, uint32_t gen)
+{
+	if (!s->calm && !s->down && !corrupted(s))
+		crash_now(s, true);
+}
+
+/* A retry takes ranges off the list of bad ones: the moments until the disk says so, too, are made longer, and the power fails in them. */
+static void look_while_listed(struct sim_vol *v, uint64_t bad_bytes)
+{
+	struct sim *s = v->s;
+	if (!bad_bytes || !chance(s, 50))
+		return;
+	v->bad->stall_until = s->now + rng_range(&s->rng, MS, 20 * MS);
+	if (s->mix.power && chance(s, 70))
+		sched_at(s, s->now + rng_range(&s->rng, MS, 20 * MS), true, on_power, NULL, 0);
 }
 
 static void one_verb(struct sim *s)
@@ -279,18 +312,15 @@ static void one_verb(struct sim *s)
 	info_of(v, leg, &info);
 	if (s->mix.forced && forced(v, leg, &info))
 		return;
-	bool corrupted = false;
-	for (unsigned i = 0; i < s->n_vols; i++)
-		corrupted |= s->vols[i]->corrupt != NULL;
 	unsigned x = (unsigned)rng_below(&s->rng, 100);
 	if (x < 20) {
 		if (s->mix.switches && !s->group)
 			change_over(s, v, s->mix.splits && chance(s, 10), s->mix.forced && chance(s, 10));
 	} else if (x < 26) {
-		if (s->mix.kills && !corrupted && chance(s, s->group ? 60 : 25))
+		if (s->mix.kills && !corrupted(s) && chance(s, s->group ? 60 : 25))
 			crash_now(s, false);
 	} else if (x < 32) {
-		if (s->mix.power && !corrupted && chance(s, s->group ? 60 : 25))
+		if (s->mix.power && !corrupted(s) && chance(s, s->group ? 60 : 25))
 			crash_now(s, true);
 	} else if (x < 42) {
 		if (s->mix.verifies) {
@@ -307,8 +337,10 @@ static void one_verb(struct sim *s)
 	} else if (x < 62) {
 		struct dray_vol_info vol;
 		dray_vol_info(v->eng, &vol);
-		if (leg->held || chance(s, vol.bad_behind_bytes ? 60 : 5))
+		if (leg->held || chance(s, vol.bad_behind_bytes ? 60 : 5)) {
 			retry(v, leg);
+			look_while_listed(v, vol.bad_behind_bytes);
+		}
 	} else if (x < 66) {
 		if (s->mix.limits)
 			verbs_limits(v, chance(s, 50));
