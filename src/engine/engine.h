@@ -284,6 +284,10 @@ int dray_vol_leg_set_aside(struct dray_vol *vol, int leg);
 /* A held (or degraded) leg is tried again now, from what is there; bad ranges that the primary may be able to read again are looked at
  * once more. -ENOENT, -EINVAL. The host has reopened it if need be. */
 int dray_vol_leg_retry(struct dray_vol *vol, int leg);
+/* The host closes a leg's storage, on which nothing is under way, to open it anew: what it acknowledged and did not make durable may be gone,
+ * and whatever is opened next could not tell (H13). So all that was written since its last good flush is dirty. No operation may reach
+ * the new one before this. -ENOENT, -EINVAL (primary). */
+int dray_vol_leg_closed(struct dray_vol *vol, int leg);
 /* The successor among several targets: `copy` legs are detached at the switch. -ENOENT. */
 int dray_vol_leg_set_role(struct dray_vol *vol, int leg, bool copy_role);
 

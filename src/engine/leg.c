@@ -12,6 +12,9 @@
  * dropped them and may say OK next time. Lost regions of a secondary are dirty; those of the primary are dirty on every
  * secondary, for reads of the primary may now return anything older. During a switch that judgement waits for the outcome: the old
  * primary may be dying, and its failure must not close the way out of it (H18).
+ *
+ * A storage that is closed takes the knowledge of its failure with it: a file system that was shut down and mounted again, a disk that lost
+ * its power, a server that was started anew, has nothing to flush and says OK. So closing counts as a failed flush.
  */
 #include "engine/internal.h"
 
@@ -50,7 +53,8 @@ int dray_vol_leg_attach(struct dray_vol *v, const struct dray_leg_config *config
 	if (dray_bitmap_new(&leg->dirty_cache, v->n_regions) || dray_bitmap_new(&leg->dirty_cache_old, v->n_regions) ||
 		dray_bitmap_new(&leg->known_zero, v->n_regions))
 		goto no_memory;
-	/* What was written before our time may sit in its cache: the first flush covers it, and if that fails, it is lost. */
+	/* What was written before our time may sit in its cache: the first flush covers it, and if that fails, it is lost (but for what
+	 * a map calls clean: that was durable before it was called so). */
 	dray_bitmap_set_all(&leg->dirty_cache);
 	if (v->primary == DRAY_NO_LEG) {
 		leg->state = DRAY_LEG_PRIMARY;
@@ -63,6 +67,8 @@ int dray_vol_leg_attach(struct dray_vol *v, const struct dray_leg_config *config
 	if (config->known_zero)
 		dray_bitmap_set_all(&leg->known_zero);
 	dray_map_load(v, leg->link, config);
+	for (uint64_t r = 0; leg->link->clean.nset && (r = dray_bitmap_next_set(&leg->link->clean, r)) != DRAY_BITMAP_NONE; r++)
+		dray_bitmap_clear(&leg->dirty_cache, r);
 	leg->paused = config->paused;
 	leg->state = DRAY_LEG_COPYING;
 	if (config->tracked_only) {
@@ -447,4 +453,16 @@ void dray_leg_judge_flushes(struct dray_vol *v)
 		flush_lost(v, i);
 		dray_leg_failed(v, i, leg->last_error, "flush failed");
 	}
+}
+
+int dray_vol_leg_closed(struct dray_vol *v, int leg_no)
+{
+	int rc;
+	struct leg *leg = secondary(v, leg_no, &rc);
+	if (!leg)
+		return rc;
+	if (!PLANT(H13_CLOSED_FORGOTTEN))
+		flush_lost(v, leg_no);
+	dray_pump(v); /* the map has news */
+	return 0;
 }

@@ -25,10 +25,22 @@
 
 #define SECOND UINT64_C(1000000000)
 
+/* What the same descriptor survives. Nothing needs to be dropped by a storage that is merely full. */
+static bool full(int error)
+{
+	return error == -ENOSPC || error == -EDQUOT;
+}
+
+static bool survives(int error)
+{
+	return !error || full(error) || error == -ETIMEDOUT || error == -ENOMEM;
+}
+
 struct look {
 	struct iod_leg *leg;
+	bool held_too;
 	bool tried; /* set aside for trouble, and not given up */
-	bool rests; /* nothing of it is under way */
+	bool rests; /* nothing of it is under way, and nothing will be */
 };
 
 /* From here on operations fail, so that none begins before the storage is closed. */
@@ -40,9 +52,38 @@ static void look_at(void *arg)
 	if (leg->index == DRAY_NO_LEG || dray_vol_leg_info(leg->volume->vio.vol, leg->index, &info))
 		return;
 	l->tried = info.state != DRAY_LEG_PRIMARY && info.state != DRAY_LEG_DETACHED && !info.held;
-	l->rests = info.state == DRAY_LEG_DEGRADED && info.settled;
-	if (l->tried && l->rests)
+	l->rests = info.state == DRAY_LEG_DEGRADED && info.settled && (l->tried || l->held_too);
+	if (l->rests)
 		leg->io = NULL;
+}
+
+static void tell_closed(void *arg)
+{
+	struct iod_leg *leg = arg;
+	if (leg->index == DRAY_NO_LEG)
+		return;
+	iod_vio_enter(leg->volume);
+	dray_vol_leg_closed(leg->volume->vio.vol, leg->index);
+}
+
+/* What it had not flushed may go with it (H13): the engine is told before another takes its place. (The right to do that is ours.) */
+static void close_resting(struct iod_leg *leg)
+{
+	pthread_mutex_t *lock = &leg->volume->iod->lock;
+	pthread_mutex_lock(lock);
+	bool flush = full(leg->set_aside_for);
+	pthread_mutex_unlock(lock);
+	if (iod_leg_close(leg, flush) || !flush)
+		iod_thread_call(leg->volume->thread, tell_closed, leg);
+}
+
+bool iod_leg_close_degraded(struct iod_leg *leg)
+{
+	struct look l = { .leg = leg, .held_too = true };
+	iod_thread_call(leg->volume->thread, look_at, &l);
+	if (l.rests)
+		close_resting(leg);
+	return l.rests;
 }
 
 /* The verb right is held. Whether the leg is to be opened. */
@@ -59,7 +100,7 @@ static bool closed(struct iod_leg *leg)
 	if (!l.tried || (leg->storage && !l.rests))
 		return false;
 	if (leg->storage)
-		iod_leg_close(leg, false);
+		close_resting(leg);
 	return true;
 }
 
@@ -93,11 +134,6 @@ static bool reopen_once(struct iod_attempt *at)
 	if (!wanted)
 		dray_storage_close(st);
 	return mine;
-}
-
-static bool survives(int error)
-{
-	return !error || error == -ENOSPC || error == -EDQUOT || error == -ETIMEDOUT || error == -ENOMEM;
 }
 
 void iod_leg_settled(struct iod_leg *leg)

@@ -295,25 +295,6 @@ json_t *iod_do_leg_pause(struct iod_call *call)
 	return rc ? NULL : json_object();
 }
 
-static void look_settled(void *arg)
-{
-	struct asking *a = arg;
-	struct dray_leg_info info;
-	int index = a->leg->index;
-	a->wait = index != DRAY_NO_LEG && dray_vol_leg_info(a->leg->volume->vio.vol, index, &info) == 0 &&
-		info.state == DRAY_LEG_DEGRADED && info.settled;
-}
-
-/* A device that went and came back is another one to the kernel, and a storage whose flush failed may know no more than that it
- * did: it is opened anew, by its identity, before it is tried again (H2, H13). */
-static void close_degraded(struct iod_leg *leg)
-{
-	struct asking a = { .leg = leg };
-	iod_thread_call(leg->volume->thread, look_settled, &a);
-	if (a.wait && leg->storage)
-		iod_leg_close(leg, false);
-}
-
 static int retry_leg(struct iod_call *call, struct iod_leg *leg)
 {
 	struct iod_volume *v = leg->volume;
@@ -323,7 +304,10 @@ static int retry_leg(struct iod_call *call, struct iod_leg *leg)
 		return dray_error_kind(&call->err, -ESTALE, "not_accessible",
 			"volume %s: leg %u: %s: after a new boot its name may mean another disk, and nobody vouches for it", v->def.name,
 			leg->def->id, leg->def->resource);
-	close_degraded(leg);
+	/* A device that went and came back is another one to the kernel, and a storage whose flush failed may know no more than that it did:
+	 * it is opened anew, by its identity, before it is tried again (H2, H13). */
+	if (leg->storage)
+		iod_leg_close_degraded(leg);
 	if (!leg->storage) {
 		struct dray_storage *st;
 		int rc = iod_leg_open(leg, false, 0, !vouch, &st, &call->err);

@@ -187,6 +187,9 @@ bool iod_volume_stop(struct iod_volume *v, bool record, uint64_t wait_ns);
 /* ---- reopen.c ---- */
 /* Its I/O thread, inside an engine's call: a leg that was set aside has nothing under way any more. */
 void iod_leg_settled(struct iod_leg *leg);
+/* The verb right is held. Closes the storage of a leg that was set aside, if nothing is under way on it; whether it did. What it had not flushed
+ * is dirty then. */
+bool iod_leg_close_degraded(struct iod_leg *leg);
 
 /* ---- the I/O thread's part (vio.c); all on the volume's I/O thread ---- */
 

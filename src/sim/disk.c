@@ -548,6 +548,22 @@ void disk_lose_connections(struct sim_disk *d)
 	}
 }
 
+void disk_reopened(struct sim_disk *d)
+{
+	bool dropped = false;
+	for (unsigned b = 0; b < d->v->n_blocks; b++) {
+		if (!d->dirty[b] || rng_one_in(&d->s->rng, 2) || disk_unsettled(d, b, 1))
+			continue;
+		dropped |= d->cache[b] != d->durable[b];
+		d->cache[b] = d->durable[b];
+		d->dirty[b] = 0;
+		d->done[b] = 0;
+	}
+	if (dropped)
+		sim_cover(d->s, COVER_H13_REOPENED_DROPPED);
+	d->dead_until = d->errors_until = d->flush_errors_until = 0;
+}
+
 void disk_process_died(struct sim_disk *d)
 {
 	struct sim *s = d->s;

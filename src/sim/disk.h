@@ -58,6 +58,9 @@ struct sim_disk *disk_new(struct sim_vol *v, unsigned no, bool net);
 void disk_submit(struct sim_disk *d, struct dray_io *io);
 /* All connections are lost: what is under way fails, and lands within settle_ns or never. Network disks only. */
 void disk_lose_connections(struct sim_disk *d);
+/* Its host closed it, and opened what it had become meanwhile: what it had not flushed is there or not, and no flush tells. Nothing is under
+ * way. */
+void disk_reopened(struct sim_disk *d);
 /* The process dies: what is under way may still land (local: soon; network: until settle_ns later) or not. */
 void disk_process_died(struct sim_disk *d);
 /* The power fails: what is under way lands in part or not; unflushed blocks and map pages keep old or new contents. */

@@ -335,6 +335,33 @@ void vol_detach(struct sim_vol *v, struct sim_leg *leg)
 	vol_leave(v);
 }
 
+/* A leg that was set aside rests: its storage is closed and opened anew, as the host does for one that failed and somebody's retry does for
+ * any. Between the two looks of the host a switch may begin, or the engine try the leg again: then it isn't. */
+static void on_reopen(struct sim *s, void *arg, uint32_t gen)
+{
+	struct sim_disk *d = arg;
+	struct sim_vol *v = d->v;
+	if (!v->eng || v->group)
+		return;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		struct sim_leg *leg = &v->legs[i];
+		struct dray_leg_info info;
+		if (!leg->used || leg->detaching || leg->disk != d || d == v->primary || dray_vol_leg_info(v->eng, i, &info) ||
+			info.state != DRAY_LEG_DEGRADED || !info.settled)
+			continue;
+		vol_enter(v);
+		/* The clock may have brought it back. */
+		if (!dray_vol_leg_info(v->eng, i, &info) && info.state == DRAY_LEG_DEGRADED && info.settled) {
+			int rc = dray_vol_leg_closed(v->eng, i);
+			sim_trace(s, "volume %u: leg %d closed -> %d", v->no, i, rc);
+			if (rc)
+				sim_fail(s, "closed", "volume %u: closing leg %d gave %d", v->no, i, rc);
+			disk_reopened(d);
+		}
+		vol_leave(v);
+	}
+}
+
 /* ---- events ---- */
 
 static const char *event_name(enum dray_event_kind k)
@@ -360,6 +387,10 @@ static void handle(struct sim_vol *v, const struct dray_event *ev)
 	case DRAY_EV_LEG_UNSYNCED:
 		if (leg)
 			leg->excuse = true;
+		break;
+	case DRAY_EV_LEG_SETTLED:
+		if (leg && s->mix.reopens)
+			sched_at(s, s->now + rng_below(&s->rng, MS), true, on_reopen, leg->disk, 0);
 		break;
 	case DRAY_EV_LEG_HELD:
 		sim_cover(s, COVER_LEG_HELD);

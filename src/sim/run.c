@@ -114,6 +114,7 @@ static void draw_mix(struct sim *s)
 	m->forced = m->switches && rng_one_in(g, 4);
 	if (m->forced && rng_one_in(g, 2))
 		m->net_targets = m->lost = true;
+	m->reopens = rng_one_in(g, 2);
 }
 
 static void draw_disk(struct sim_vol *v, unsigned i)

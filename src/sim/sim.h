@@ -54,7 +54,7 @@ struct wrec;
 struct sim_mix {
 	bool errors, latent, stalls, flush_errors, lost, no_space, map_errors, record_errors;
 	bool kills, power, switches, splits, verifies, pauses, aside, detaches, limits, discards, slow_messages, no_buffers, unmapped;
-	bool net_targets, net_source, forced;
+	bool net_targets, net_source, forced, reopens;
 };
 
 /* A leg as the host knows it, indexed as the engine numbers it. */
