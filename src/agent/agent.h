@@ -115,6 +115,7 @@ struct pair_run {
 		uint64_t since;  /* monotonic; 0: none */
 		uint64_t copied; /* by the leg, then; UINT64_MAX: not known */
 		unsigned retries;
+		bool seen;       /* in a list of volumes */
 	} trouble[RUN_LEGS]; /* of the targets, then, after a switch, the old source (trouble.c) */
 	uint64_t source_told_at, elsewhere_told_at;
 	bool verifying;

@@ -110,6 +110,11 @@ static void observe_leg(struct pair_run *run, size_t t, const struct dray_leg_vi
 		*trouble = (struct leg_trouble){ 0 };
 		return;
 	}
+	/* A list that was made before the trouble may come after the news of it: that it is over is believed of a list when another one had it, or
+	 * when there was news of a retry. */
+	trouble->seen |= leg->degraded;
+	if (!trouble->seen && !trouble->retries)
+		return;
 	/* To be tried again is not to be well. */
 	if (leg->degraded || (!leg->synced && (trouble->copied == UINT64_MAX || leg->copied_bytes <= trouble->copied)))
 		return;
