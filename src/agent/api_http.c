@@ -262,6 +262,8 @@ struct query_check {
 	char *words; /* of the first that is wrong */
 	size_t size;
 	const char *code;
+	const char *seen[8]; /* no route has as many */
+	size_t n_seen;
 };
 
 static enum MHD_Result check_argument(void *ctx, enum MHD_ValueKind kind, const char *key, const char *value)
@@ -271,6 +273,15 @@ static enum MHD_Result check_argument(void *ctx, enum MHD_ValueKind kind, const 
 	if (!*key && !(value && *value))
 		return MHD_YES; /* "?&a=b" */
 	const char *legal = api_query_check(check->route, key, value, &known);
+	for (size_t i = 0; known && i < check->n_seen; i++) {
+		if (strcmp(check->seen[i], key))
+			continue;
+		check->code = "bad_value";
+		snprintf(check->words, check->size, "the argument %s is given twice", key);
+		return MHD_NO;
+	}
+	if (known && check->n_seen < sizeof check->seen / sizeof *check->seen)
+		check->seen[check->n_seen++] = key;
 	if (!legal)
 		return MHD_YES;
 	check->code = known ? "bad_value" : "unknown_key";
@@ -293,7 +304,7 @@ static enum MHD_Result serve(struct api *api, struct MHD_Connection *c, const ch
 		return api_bad_request(c, 404, 4, "not_found", "there is nothing here; GET /v1 lists what there is");
 	if (req->too_long)
 		return api_bad_request(c, 413, 3, "too_long", "a body may have at most 16 MiB");
-	struct query_check check = { route, words, sizeof words, "" };
+	struct query_check check = { .route = route, .words = words, .size = sizeof words, .code = "" };
 	*words = 0;
 	MHD_get_connection_values(c, MHD_GET_ARGUMENT_KIND, check_argument, &check);
 	if (*words)
@@ -303,7 +314,9 @@ static enum MHD_Result serve(struct api *api, struct MHD_Connection *c, const ch
 	read_query(c, call);
 	read_peer(c, call);
 	enum MHD_Result rc = MHD_YES;
-	if (!strcmp(call->path, "/events") && query_flag(c, "follow")) {
+	if (!strcmp(call->path, "/events") && query_flag(c, "follow") && query(c, "limit")) {
+		rc = api_bad_request(c, 400, 2, "bad_value", "the argument limit does not go with follow, which has no end");
+	} else if (!strcmp(call->path, "/events") && query_flag(c, "follow")) {
 		rc = api_follow(api, c, call);
 	} else if (prepare(api, c, call, req)) {
 		api_call_run(api, call);

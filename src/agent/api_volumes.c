@@ -188,9 +188,10 @@ static void add(struct agent *a, struct api_call *call)
 			"a power of two from 512 to 65536", "block_bytes can't be that");
 	}
 	if (!json_is_string(name))
-		dray_problems_add(&call->problems, "/name", 0, "missing", NULL, "a name", "name is missing");
+		dray_problems_add(&call->problems, "/name", 0, name ? "bad_value" : "missing", NULL, "a name", "name is %s", name ? "no string" : "missing");
 	if (!json_is_string(resource) && !json_is_object(resource))
-		dray_problems_add(&call->problems, "/resource", 0, "missing", NULL, "a path or URI", "resource is missing");
+		dray_problems_add(&call->problems, "/resource", 0, resource ? "bad_value" : "missing", NULL, "a path or URI", "resource is %s",
+			resource ? "no string" : "missing");
 	/* dray-iod's working directory is nobody's business. */
 	const char *what = json_is_object(resource) ? text(resource, "resource") : json_string_value(resource);
 	if (what && *what != '/' && !strchr(what, ':'))
