@@ -84,6 +84,11 @@ static void keep(struct agent *a, const struct api_call *call, const char *event
 	dray_list_add_tail(&a->audit->entries, &e->node);
 }
 
+bool audit_waits(const struct agent *a)
+{
+	return !dray_list_empty(&a->audit->entries);
+}
+
 void audit_flush(struct agent *a)
 {
 	struct audit *u = a->audit;

@@ -30,5 +30,7 @@ void audit_change(struct change *c);
 bool audit_answer(struct api_call *call, int status, const json_t *answer);
 /* Records what was kept back, and has the calls answered that it tells of. At the end of a turn: no transaction may be open. */
 void audit_flush(struct agent *a);
+/* There is something to flush: the next turn is not to be waited for. */
+bool audit_waits(const struct agent *a);
 
 #endif

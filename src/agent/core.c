@@ -319,7 +319,8 @@ static void turn(struct agent *a, int signal_fd)
 	if (iod_ready(a->iod) && !a->list_under_way)
 		due = a->list_wanted ? 0 : least(due, a->list_at);
 	a->now = mono_now();
-	uint64_t wait = a->wake_wanted || due <= a->now ? 0 : due - a->now;
+	/* The last step of the turn before may have brought what answers a call: nobody else would wake us for that. */
+	uint64_t wait = a->wake_wanted || due <= a->now || audit_waits(a) ? 0 : due - a->now;
 	int ms = wait > 10 * SECOND ? 10000 : (int)((wait + MS - 1) / MS);
 	struct pollfd fds[] = { { signal_fd, POLLIN, 0 }, { queue_fd(a->queue), POLLIN, 0 },
 		{ iod_fd(a->iod), iod_events(a->iod), 0 }, { hooks_fd(a), POLLIN, 0 }, { clock_fd(a->clock), POLLIN, 0 } };
