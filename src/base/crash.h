@@ -34,7 +34,7 @@
  *   answers-after       it is durable, and not answered yet
  *   record-before       a change of a session is about to be recorded
  *   record-after        it is durable, and nothing that it allows has been done yet
- * Crash and stall points of drayd that a retire passes, in this order (not every way passes all):
+ * Crash points of drayd that a retire passes, in this order (not every way passes all); stall points, too, but for the first and the last:
  *   retire-pending      the intent is durable, nothing was looked at yet
  *   retire-begun        all checks were passed, which is durable; nothing was touched yet
  *   retire-mode         the file has its new mode, not flushed
