@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Every crash point in src is struck by a test with processes (tests/crash), and base/crash.h lists
-exactly those there are. What only a logical volume passes needs a kernel of its own, and is not asked for here."""
+"""Every crash point in src is struck by a test with processes (tests/crash) and by one of the emulated machine (tests/vm), and base/crash.h lists
+exactly those there are. What only a logical volume passes needs a kernel of its own, and is asked of tests/vm alone."""
 import ast
 import glob
 import os
@@ -66,7 +66,7 @@ assert len(found) > 20, found
 listed = set(re.findall(r"^ \*   ([a-z]+(?:-[a-z]+)+|[a-z]+-[a-z]+) {2,}", read(os.path.join(SOURCE, "src/base/crash.h")), re.M))
 assert listed == set(found), f"base/crash.h and src differ in {sorted(listed ^ set(found))}"
 trouble = []
-for where, words in (("tests/crash", used("tests/crash/*.py")),):
+for where, words in (("tests/crash", used("tests/crash/*.py")), ("tests/vm", used("tests/vm/*.py"))):
     for point, files in sorted(found.items()):
         if point not in words and not (where == "tests/crash" and set(files) == {LVM}):
             trouble.append(f"{where}: no test uses the crash point {point} of {', '.join(files)}")
