@@ -64,7 +64,9 @@ static json_t *read_scalar(struct scan *s)
 	json_t *v = json_loadb(s->p, len, JSON_DECODE_ANY, &err);
 	if (!v && json_error_code(&err) == json_error_numeric_overflow)
 		v = json_stringn(s->p, len);
-	if (!v)
+	if (!v && (json_error_code(&err) == json_error_null_character || json_error_code(&err) == json_error_invalid_utf8))
+		dray_reading_refuse(s->r, s->line, "syntax", "UTF-8 without NUL characters", "the text is not valid UTF-8, or holds a NUL");
+	else if (!v)
 		bad(s, len ? "this is not JSON" : "a value is missing here");
 	s->p = end;
 	return v;

@@ -427,6 +427,11 @@ static int read_yaml(struct reader *r, const char *text, size_t len, json_t **va
 		next = next ? next + 1 : end;
 		if (next - p > MAX_LINE)
 			return refuse(r, line, "too_large", "lines of at most 1 MiB", "the line is too long");
+		/* To libfyaml they are the end, outside of values: what stands behind them would be ignored. */
+		json_t *whole = text_value(r, line, p, (size_t)(next - p));
+		if (!whole)
+			return -EINVAL;
+		json_decref(whole);
 	}
 	struct fy_diag_cfg diag_cfg;
 	fy_diag_cfg_default(&diag_cfg);

@@ -102,6 +102,24 @@ static void too_large(void **state)
 	free(text);
 }
 
+/* Nothing that stands behind what a reader takes for the end is ignored. */
+static void nothing_behind_the_end(void **state)
+{
+	char text[200];
+	for (int c = 0; c < 256; c++)
+		for (int line = 0; line < 2; line++) {
+			int n = sprintf(text, "name: x\npairs: [{source: volume:v, target: /t}]%s", line ? "\n" : "");
+			text[n] = (char)c;
+			n += 1 + sprintf(text + n + 1, " bogus: [");
+			if (c != '#' && c != '%') /* a comment, a directive */
+				refused(text, (size_t)n, "syntax");
+			n = sprintf(text, "{\"name\": \"x\", \"pairs\": [{\"source\": \"volume:v\", \"target\": \"/t\"}]}%s", line ? "\n" : "");
+			text[n] = (char)c;
+			n += 1 + sprintf(text + n + 1, " \"bogus\"");
+			refused(text, (size_t)n, "syntax");
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -109,6 +127,7 @@ int main(void)
 		cmocka_unit_test(billion_laughs),
 		cmocka_unit_test(too_deep),
 		cmocka_unit_test(too_large),
+		cmocka_unit_test(nothing_behind_the_end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
