@@ -170,8 +170,12 @@ static void replied(struct dray_ioc *ioc, int res)
 			return;
 		}
 	}
-	if (!res && changes(sio) && !(sio->flags & DRAY_F_FUA))
+	if (!res && changes(sio) && !(sio->flags & DRAY_F_FUA)) {
 		n->unflushed = true;
+		/* The end of its connection may be known before we are called with what came before that. */
+		if (c->state != CONNECTED && !n->retry)
+			n->flush_lost = true;
+	}
 	sio->done(sio, res, res && sio->priv[LATE]);
 }
 
