@@ -420,14 +420,15 @@ static void check_missing(struct check *c, size_t i, const struct dray_resource 
 	problem(c, pointer, "too_small", r->resource, "a file system with room for it, or create: thin", detail);
 }
 
-/* Sizes, blocks and contents of a target that is there, or is held and could be looked at. */
+/* Sizes and blocks of a target that is there, or is held and could be looked at; and what it holds, unless it is another's, who may be
+ * changing that. */
 static void check_fit(struct check *c, size_t i, const struct dray_resource *r, const struct probe *probe, const char *pointer,
-	const struct source *src)
+	const struct source *src, bool taken)
 {
 	struct dray_pair *p = &c->s->pairs[i];
 	uint64_t blocks = probe->info.block_bytes;
 	char detail[900], legal[160];
-	if (!probe->rc && probe->info.read_only) {
+	if (!probe->rc && !taken && probe->info.read_only) {
 		snprintf(detail, sizeof detail, "%s can't be written", r->resource);
 		problem(c, pointer, "not_accessible", r->resource, advise_legal("not_accessible", true, false), detail);
 	}
@@ -453,7 +454,7 @@ static void check_fit(struct check *c, size_t i, const struct dray_resource *r, 
 				(unsigned long long)blocks, (unsigned long long)src->size_bytes, p->source.resource);
 		problem(c, pointer, "block_size", r->resource, legal, detail);
 	}
-	if (p->overwrite)
+	if (p->overwrite || taken)
 		return;
 	if (probe->content_rc) {
 		snprintf(detail, sizeof detail, "what %s holds can't be looked at: %s", r->resource, probe->content_err.text);
@@ -482,12 +483,12 @@ static void check_target(struct check *c, size_t i, size_t t, const struct sourc
 	else
 		snprintf(pointer, sizeof pointer, "/pairs/%zu/target", i);
 	const char *id = probe->missing ? probe->path_key : probe->info.identity;
-	bool taken = false;
+	bool taken = false, by_name = false;
 	if (self_export(c, probe, id, pointer, r->resource))
 		return;
 	if (id[0]) {
 		/* A file that another session is about to create is locked by its name. */
-		bool by_name = !probe->missing && probe->path_key[0] && is_locked(c, probe->path_key);
+		by_name = !probe->missing && probe->path_key[0] && is_locked(c, probe->path_key);
 		add_lock(c, i, by_name ? probe->path_key : id, r->resource, "target", pointer);
 		if (probe->alias[0])
 			add_lock(c, i, probe->alias, r->resource, "target", pointer);
@@ -510,8 +511,8 @@ static void check_target(struct check *c, size_t i, size_t t, const struct sourc
 		not_opened(c, probe, pointer, r->resource, true);
 	if (probe->missing) /* made with the source's size when the pair starts */
 		check_missing(c, i, r, probe, pointer, src);
-	else if (probe->info.driver && !taken)
-		check_fit(c, i, r, probe, pointer, src);
+	else if (probe->info.driver && !by_name) /* else it has not its size yet */
+		check_fit(c, i, r, probe, pointer, src, taken);
 	advise_target(c->s, i, pointer, t, probe, src->size_bytes);
 }
 

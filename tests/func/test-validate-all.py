@@ -158,3 +158,9 @@ with Scratch() as s:
     doc["pairs"][0]["format"] = "raw"
     a.spec(doc)
     a.wait("online", "synced")
+    # What is another's is looked at all the same: not what it holds, which may change, but whether it could be used at all.
+    twice = s.file("twice", 2 * MiB)
+    a.volume("w", s.file("used", MiB))
+    for target, code in ((s.path("online-target"), "locked"), (s.path("used"), "held")):
+        e = a.spec({"name": "others", "pairs": [{"source": twice, "target": target}]}, status=3)["errors"]
+        assert sorted(x["code"] for x in e) == [code, "too_small"], e
