@@ -380,7 +380,7 @@ static void on_done(struct sim *s, void *arg, uint32_t gen)
 		sim_cover(s, COVER_H6_LATE_COMPLETION);
 	if (s->trace)
 		disk_trace(o, "done");
-	d->in_flight--;
+	d->in_flight -= of_leg(o);
 	if (o->lost && op_changes(o->op)) {
 		o->io = NULL;
 		o->late = true;
@@ -516,7 +516,7 @@ void disk_submit(struct sim_disk *d, struct dray_io *io)
 	o->cut = o->n > 1 ? (unsigned)rng_range(&s->rng, 1, o->n - 1) : o->n;
 	o->low_first = o->n <= 1 || rng_one_in(&s->rng, 2);
 	uint64_t t = draw_latency(d, o->map);
-	d->in_flight++;
+	d->in_flight += of_leg(o);
 	if (!op_is_map(o->op) && o->op != DRAY_OP_FLUSH && rng_one_in(&s->rng, 3))
 		sched_at(s, s->now + rng_below(&s->rng, t), false, on_early, o, o->gen);
 	sched_at(s, s->now + t, false, on_done, o, o->gen);

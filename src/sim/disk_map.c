@@ -166,7 +166,7 @@ void map_crash(struct sim_map *m, bool power)
 			cut_off(o, cached(m, o->first));
 		}
 		o->io = NULL;
-		o->d->in_flight--;
+		o->d->in_flight -= of_leg(o);
 		dop_free(o);
 	}
 	for (unsigned p = 0; p < m->n_pages && power; p++) {

@@ -42,6 +42,12 @@ static inline bool op_is_page(enum dray_op op)
 	return op == DRAY_OP_MAP_WRITE || op == DRAY_OP_BAD_WRITE;
 }
 
+/* The list of bad ranges is the volume's: it names whichever leg is the primary, and outlives that. */
+static inline unsigned of_leg(const struct dop *o)
+{
+	return o->op != DRAY_OP_BAD_WRITE && o->op != DRAY_OP_BAD_SYNC;
+}
+
 /* The map operation ends, well or with o->error. */
 void map_effect(struct dop *o);
 void dop_free(struct dop *o);
