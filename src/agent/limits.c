@@ -62,7 +62,7 @@ static void push(struct pair_run *run, uint64_t rate, uint64_t in_flight)
 	const struct dray_pair *p = run_pair(run);
 	struct dray_limits l = {
 		.active_pairs = DRAY_UNKNOWN,
-		.app_latency_ns = DRAY_UNKNOWN,
+		.app_latency_ns = either(p->limits.app_latency_ns, s->limits.app_latency_ns),
 		.rate = rate,
 		.in_flight = in_flight,
 		.step = either(p->limits.step, s->limits.step),

@@ -344,6 +344,10 @@ static void volumes(FILE *out, const struct agent *a)
 	of_volumes(out, a, "dray_volume_errors_total", "counter", "Requests that failed.", "counters", "errors");
 	of_volumes(out, a, "dray_volume_epoch", "gauge", "Raised by each switch.", "epoch", NULL);
 	latency(out, a);
+	of_volumes(out, a, "dray_volume_copy_window_app_microseconds", "gauge", "What the copy sees applications' requests take, and follows.",
+		"copy_window", "app_us");
+	of_volumes(out, a, "dray_volume_copy_window_allowed_microseconds", "gauge", "What they may take before the copy gives way.", "copy_window",
+		"allowed_us");
 	size_t n = 0;
 	const char *name;
 	json_t *v;

@@ -68,8 +68,8 @@ const struct command commands[] = {
 		LIST(OPT_PAIR), cmd_verb },
 	{ "set", "SESSION KEY=VALUE...", 2, MANY, "change a running session",
 		"Keys: priority, start, window, max_duration, limits.active_pairs, limits.rate, limits.in_flight, limits.step,\n"
-		"limits.steps, switch.when, switch.window, switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.retire,\n"
-		"switch.partial, switch.accept_bad_ranges, on_error, verify.\n"
+		"limits.steps, limits.app_latency, switch.when, switch.window, switch.deadline, switch.attempts, switch.on_failure,\n"
+		"switch.commit, switch.retire, switch.partial, switch.accept_bad_ranges, on_error, verify.\n"
 		"`none` lifts a limit or a window. All are changed, or none.",
 		"dray set orders limits.rate=50MiB priority=high\ndray set orders limits.rate=none\n", LIST(), cmd_set },
 	{ "switch", "SESSION", 1, 1, "let the applications use the targets",

@@ -5,9 +5,8 @@
  * Work of a leg, in this order: regions that are open, dirty regions in ascending order, regions in doubt (once late writes can't
  * come any more), and a verification somebody asked for. Legs take turns. A step starts when
  *
- *  - there is a place: steps in flight and bytes in flight below their limits. Where nobody set a number of steps, a window is used that
- *    is small while the application works (its latency is what suffers: measured, more than a few steps in flight bring
- *    no speed and a hundred times the p99) and larger while it is idle;
+ *  - there is a place: steps in flight and bytes in flight below their limits, and within the window, which follows what the application's
+ *    requests take (pacer.c). A window of less than a step is a pause after each;
  *  - its time has come: with a rate, each step moves the time of the next by length / rate. No credit is saved up: no bursts;
  *  - there is a buffer.
  *
@@ -16,9 +15,8 @@
 #include "engine/internal.h"
 
 #define NS_S         UINT64_C(1000000000)
-#define STEPS_BUSY   3
-#define STEPS_IDLE   8
-#define IDLE_NS      UINT64_C(50000000)
+#define STEPS_MOST   8 /* where nobody set a number: measured, more bring no speed */
+#define PAUSE_MOST   (NS_S / 2)
 #define NO_BUFFER_NS UINT64_C(5000000)
 
 int dray_vol_set_limits(struct dray_vol *v, const struct dray_copy_limits *limits)
@@ -33,6 +31,8 @@ int dray_vol_set_limits(struct dray_vol *v, const struct dray_copy_limits *limit
 	if ((l.step_bytes & (l.step_bytes - 1)) || l.step_bytes < (16 << 10) || l.steps > MAX_STEPS)
 		return -EINVAL;
 	v->limits = l;
+	v->pacer.most = l.steps ? l.steps : STEPS_MOST;
+	v->pacer.goal_ns = l.app_latency_ns;
 	v->next_step_ns = 0;
 	dray_pump(v);
 	return 0;
@@ -51,11 +51,17 @@ void dray_copy_refund(struct dray_vol *v, uint64_t bytes)
 	v->next_step_ns = v->next_step_ns > ns ? v->next_step_ns - ns : 0;
 }
 
-static unsigned steps_most(const struct dray_vol *v)
+static unsigned window(const struct dray_vol *v)
 {
-	if (v->limits.steps)
-		return v->limits.steps;
-	return v->running || v->now_ns - v->last_request_ns < IDLE_NS ? STEPS_BUSY : STEPS_IDLE;
+	return dray_pacer_window(&v->pacer, v->now_ns, v->running);
+}
+
+void dray_copy_step_over(struct dray_vol *v, struct leg *leg, uint64_t took_ns)
+{
+	unsigned w = window(v);
+	v->stepped = true;
+	if (w < DRAY_PACER_STEP)
+		leg->pause_until_ns = v->now_ns + min_u64(took_ns * (DRAY_PACER_STEP - w) / w, PAUSE_MOST);
 }
 
 static uint64_t step_bytes(const struct dray_vol *v)
@@ -244,11 +250,13 @@ static bool look_for_ends(struct dray_vol *v)
 
 /* A step for the leg whose turn it is, or the next that has work. What may be started at once, a rate or a window, is often one
  * step: the turn goes on from the leg that had it last, or the first one would get them all. */
-static bool start_next(struct dray_vol *v, unsigned most)
+static bool start_next(struct dray_vol *v, unsigned w)
 {
+	unsigned most = (w + DRAY_PACER_STEP - 1) / DRAY_PACER_STEP;
 	for (unsigned k = 0; k < DRAY_MAX_LEGS; k++) {
 		unsigned i = (v->turn + k) % DRAY_MAX_LEGS;
-		if (!(v->links & 1u << i) || v->next_step_ns > v->now_ns || v->legs[i].n_steps >= most || !start_step(v, (int)i))
+		if (!(v->links & 1u << i) || v->next_step_ns > v->now_ns || v->legs[i].n_steps >= most ||
+			(w < DRAY_PACER_STEP && v->legs[i].pause_until_ns > v->now_ns) || !start_step(v, (int)i))
 			continue;
 		v->turn = i + 1;
 		return true;
@@ -264,8 +272,8 @@ bool dray_copy_pump(struct dray_vol *v)
 	if (v->suspended || v->takeover.phase >= TK_DRAINING || v->limits.rate == DRAY_RATE_STOP || v->out_of_buffers)
 		return moved;
 	/* Each leg has a window of its own, so that a slow target does not hold up another. */
-	unsigned most = steps_most(v);
-	while (start_next(v, most))
+	unsigned w = window(v);
+	while (start_next(v, w))
 		moved = true;
 	return moved;
 }
@@ -285,9 +293,11 @@ uint64_t dray_copy_tick(struct dray_vol *v)
 			next = min_u64(next, leg->link->doubt_until_ns);
 		if (v->out_of_buffers)
 			next = min_u64(next, v->now_ns + NO_BUFFER_NS);
-		/* The window grows when the application falls idle. */
-		if (!v->limits.steps && v->now_ns - v->last_request_ns < IDLE_NS)
-			next = min_u64(next, v->last_request_ns + IDLE_NS);
+		/* The window is wide open when the application falls idle. */
+		if (v->now_ns - v->pacer.last_ns < DRAY_PACER_IDLE_NS)
+			next = min_u64(next, v->pacer.last_ns + DRAY_PACER_IDLE_NS);
+		if (leg->pause_until_ns > v->now_ns)
+			next = min_u64(next, leg->pause_until_ns);
 	}
 	v->out_of_buffers = false;
 	return next;

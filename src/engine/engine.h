@@ -265,9 +265,10 @@ void dray_vol_complete(struct dray_vol *vol, struct dray_io *io, int error, unsi
 
 struct dray_copy_limits {
 	uint64_t step_bytes;   /* power of two, 16 KiB .. region size (larger is cut to it); default 256 KiB (0) */
-	unsigned steps;        /* most steps in flight; default 4 (0) */
+	unsigned steps;        /* most steps in flight; default 8 (0). How many there are follows the application's latency (engine/pacer.h) */
 	uint64_t in_flight_bytes; /* most bytes in flight; 0: no limit but steps */
 	uint64_t rate;         /* bytes per second; 0: no limit; DRAY_RATE_STOP: nothing moves */
+	uint64_t app_latency_ns; /* what the application's p99 is to stay under; 0: near what it was without the copy */
 	uint64_t leg_timeout_ns;  /* default 1 s (0) */
 	uint64_t give_up_ns;   /* degraded this long without progress: held; default 60 s (0) */
 };
@@ -369,6 +370,10 @@ struct dray_vol_info {
 	/* For the prediction of a blackout: the shortest of a secondary's last flushes (the one under the suspend comes right behind
 	 * another, so there is little to flush), and a moving average of what a write takes. 0: not known yet. */
 	uint64_t flush_ns, write_ewma_ns;
+	/* The copy's window, in 1/16 of a step, and what it follows (engine/pacer.h): what the application's requests took lately, what they took
+	 * without the copy, and what they may take. 0: not known yet. */
+	unsigned window;
+	uint64_t app_ns, app_base_ns, app_allowed_ns;
 	/* Bad ranges (engine/bad.c): how many, how many bytes, and of these, what a switch would leave behind: what the primary
 	 * may still hold and the other legs do not. The rest was left behind by an earlier switch and reads as an error. */
 	unsigned bad_ranges;

@@ -27,6 +27,7 @@
 #include "base/bitmap.h"
 #include "engine/engine.h"
 #include "engine/lock.h"
+#include "engine/pacer.h"
 #include "engine/plant.h"
 
 #include <assert.h>
@@ -191,6 +192,7 @@ struct leg {
 	int image_error;              /* detached by a switch or split: whether it is an image of that instant */
 	bool attached, paused, pausing, held, set_aside, settled_told, reported_map;
 	uint64_t retry_at_ns, backoff_ns, failing_since_ns, degraded_since_ns, copy_after_ns;
+	uint64_t pause_until_ns; /* its next step, where the window is less than a step */
 	int last_error;
 	struct dray_bitmap dirty_cache, dirty_cache_old; /* written since (before) the tracked flush began: H13 */
 	bool tracked_flush, flush_poisoned; /* poisoned: one failed, judged when the switch has ended */
@@ -226,6 +228,7 @@ struct step {
 	int error;           /* first error; error_leg: whose (the source's goes before the target's) */
 	int error_leg;
 	uint64_t since_ns;   /* when granted */
+	uint64_t began_ns;   /* when it was begun */
 	void *buf[2];
 	uint64_t at, run;    /* ST_WRITE: the run under way */
 	uint64_t wrote, zeroed, skipped;
@@ -283,7 +286,8 @@ struct dray_vol {
 	uint64_t step_bytes_in_flight, next_step_ns;
 	unsigned turn;               /* the leg that is to have the next step */
 	bool out_of_buffers, pumping;
-	uint64_t last_request_ns;
+	struct dray_pacer pacer;
+	bool stepped;                /* a step ended since the last answer */
 
 	bool suspended;
 	uint64_t suspended_ns;
@@ -497,6 +501,8 @@ void dray_step_give_up(struct dray_vol *v, struct step *s);
 uint64_t dray_copy_tick(struct dray_vol *v);
 bool dray_copy_pump(struct dray_vol *v);
 void dray_copy_refund(struct dray_vol *v, uint64_t bytes);
+/* A step of the leg ended, in whatever way. */
+void dray_copy_step_over(struct dray_vol *v, struct leg *leg, uint64_t took_ns);
 
 /* ---- takeover.c ---- */
 uint64_t dray_takeover_tick(struct dray_vol *v);

@@ -46,6 +46,10 @@ static void answer(struct dray_vol *v, struct dray_request *req)
 		if (req->error)
 			v->flush_owed = v->takeover.owed_before = 0;
 	}
+	/* (What a switch made it wait for is not the copy's doing.) */
+	if ((req->op == DRAY_OP_READ || is_write(req->op)) && v->takeover.phase == TK_NONE)
+		dray_pacer_answered(&v->pacer, v->now_ns, took, v->stepped || v->step_bytes_in_flight);
+	v->stepped = false;
 	v->n_errors += req->error != 0;
 	v->running--;
 	req->replied = true;

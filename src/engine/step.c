@@ -59,6 +59,7 @@ static void step_release(struct dray_vol *v, struct step *s)
 	struct leg *leg = step_leg(v, s);
 	leg->n_steps--;
 	v->step_bytes_in_flight -= s->length;
+	dray_copy_step_over(v, leg, v->now_ns - s->began_ns);
 	if (s->lock.queued)
 		dray_lock_leave(&v->locks, &s->lock);
 	struct open_region *o = step_open(s);
@@ -206,7 +207,7 @@ void dray_step_begin(struct dray_vol *v, struct step *s)
 	if (s->walk == WALK_VERIFY)
 		s->link->verify_in_flight++;
 	s->phase = ST_LOCK;
-	s->since_ns = v->now_ns;
+	s->since_ns = s->began_ns = v->now_ns;
 	if (PLANT(H5_EXTENTS_BEFORE_CLAIM) && wants_extents(v, s)) {
 		ask_source(v, s);
 		return;

@@ -95,6 +95,7 @@ int dray_vol_new(struct dray_vol **vol, const struct dray_vol_config *config, co
 		dray_list_init(&v->steps[i].io[0].node);
 		dray_list_init(&v->steps[i].io[1].node);
 	}
+	dray_pacer_init(&v->pacer);
 	dray_vol_set_limits(v, &(struct dray_copy_limits){ 0 });
 	*vol = v;
 	return 0;
@@ -362,7 +363,7 @@ void dray_vol_submit(struct dray_vol *v, struct dray_request *req)
 		v->ops->release(v->host, req);
 		return;
 	}
-	v->last_request_ns = v->now_ns;
+	dray_pacer_asked(&v->pacer, v->now_ns);
 	if (v->suspended) {
 		req->state = RQ_HELD;
 		dray_list_add_tail(&v->held, &req->node);
@@ -430,6 +431,10 @@ void dray_vol_info(const struct dray_vol *v, struct dray_vol_info *info)
 		.switching = v->takeover.phase != TK_NONE,
 		.in_doubt = v->takeover.phase == TK_DOUBT,
 		.requests_in_flight = v->running,
+		.window = dray_pacer_window(&v->pacer, v->now_ns, v->running),
+		.app_ns = v->pacer.seen_ns,
+		.app_base_ns = v->pacer.base_ns,
+		.app_allowed_ns = v->pacer.allowed_ns,
 		.ios_in_flight = v->ios_in_use,
 		.reads = v->n_reads,
 		.writes = v->n_writes,

@@ -163,6 +163,7 @@ json_t *iod_limits_json(const struct dray_copy_limits *l)
 		l->in_flight_bytes ? json_integer((json_int_t)l->in_flight_bytes) : json_null());
 	json_object_set_new(o, "rate", l->rate == DRAY_RATE_STOP ? json_integer(0) :
 		l->rate ? json_integer((json_int_t)l->rate) : json_null());
+	json_object_set_new(o, "app_latency_us", l->app_latency_ns ? json_integer((json_int_t)(l->app_latency_ns / 1000)) : json_null());
 	put(o, "leg_timeout_ms", l->leg_timeout_ns / 1000000);
 	return o;
 }
@@ -233,6 +234,9 @@ json_t *iod_volume_json(struct iod_volume *v)
 	json_object_set_new(o, "latency_us", json_pack("{s:I s:I s:I s:I}", "read_p50", percentile(s->vol.latency_read, 0.5),
 		"read_p99", percentile(s->vol.latency_read, 0.99), "write_p50", percentile(s->vol.latency_write, 0.5),
 		"write_p99", percentile(s->vol.latency_write, 0.99)));
+	json_object_set_new(o, "copy_window", json_pack("{s:f s:I s:I s:I}", "steps", (double)s->vol.window / 16, "app_us",
+		(json_int_t)(s->vol.app_ns / 1000), "base_us", (json_int_t)(s->vol.app_base_ns / 1000), "allowed_us",
+		(json_int_t)(s->vol.app_allowed_ns / 1000)));
 	json_t *counters = json_object();
 	put(counters, "reads", s->vol.reads);
 	put(counters, "writes", s->vol.writes);

@@ -344,7 +344,7 @@ static void set_limits(void *arg)
 	l->rc = dray_vol_set_limits(vol, &l->limits);
 	dray_vol_get_limits(vol, &l->limits);
 	l->same = before.step_bytes == l->limits.step_bytes && before.steps == l->limits.steps && before.in_flight_bytes == l->limits.in_flight_bytes &&
-		before.rate == l->limits.rate && before.leg_timeout_ns == l->limits.leg_timeout_ns && before.give_up_ns == l->limits.give_up_ns;
+		before.rate == l->limits.rate && before.app_latency_ns == l->limits.app_latency_ns && before.leg_timeout_ns == l->limits.leg_timeout_ns && before.give_up_ns == l->limits.give_up_ns;
 }
 
 /* Null lifts: the engine's 0, which is "no limit" or the default. */
@@ -366,6 +366,13 @@ static int change_limits(struct iod_call *call, struct iod_volume *v, struct lim
 	change(call, "rate", &rate);
 	if (json_is_integer(r) && json_integer_value(r) == 0)
 		rate = DRAY_RATE_STOP;
+	if (json_object_get(call->params, "app_latency_us")) {
+		uint64_t us = 0;
+		change(call, "app_latency_us", &us);
+		if (us > UINT64_C(3600000000))
+			return dray_error_kind(&call->err, -EINVAL, "syntax", "copy.set: app_latency_us is more than an hour");
+		l->limits.app_latency_ns = us * 1000;
+	}
 	if (json_object_get(call->params, "leg_timeout_ms")) {
 		change(call, "leg_timeout_ms", &timeout_ms);
 		if (timeout_ms > UINT64_C(86400000))

@@ -210,6 +210,7 @@ static void set_limits(struct dray_rpc *rpc, const struct dray_pair *p, const st
 	put_limit(params, "steps", limits->steps);
 	put_limit(params, "in_flight_bytes", limits->in_flight);
 	put_limit(params, "rate", limits->rate);
+	put_limit(params, "app_latency_us", limits->app_latency_ns == DRAY_UNKNOWN ? DRAY_UNKNOWN : limits->app_latency_ns / 1000);
 	put_limit(params, "leg_timeout_ms", leg_timeout_ns / 1000000);
 	rpc->call(rpc, "copy.set", params, done, arg);
 }

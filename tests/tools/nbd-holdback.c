@@ -14,6 +14,8 @@
  *     --control FILE        read again whenever it changes; each line one of
  *                               fail read|write|flush|zero|trim ERRNO COUNT [OFFSET LENGTH]
  *                               delay read|write|flush|zero|trim MILLISECONDS
+ *                               arm MICROSECONDS         one disk arm: reads and writes are done one after the other, and
+ *                                                        each takes so long for every KiB of it
  *                               drop-on-flush-error      a failed flush loses what it should have written,
  * once (the file replaces what an older version of it said; an empty one: no faults)
  *     --pid-file FILE       written when clients can connect
@@ -68,6 +70,8 @@ struct fault {
 static struct fault faults[32];
 static unsigned n_faults;
 static bool drop_on_flush_error;
+static uint64_t arm_us; /* 0: there is none */
+static pthread_mutex_t arm = PTHREAD_MUTEX_INITIALIZER;
 static struct stat control_was;
 
 static void die(const char *what)
@@ -205,6 +209,7 @@ static void read_control(void)
 	control_was = st;
 	n_faults = 0;
 	drop_on_flush_error = false;
+	arm_us = 0;
 	char line[256], op[32], err[32];
 	while (fgets(line, sizeof line, f) && n_faults < sizeof faults / sizeof *faults) {
 		struct fault x = {0};
@@ -216,6 +221,8 @@ static void read_control(void)
 		} else if (sscanf(line, "delay %31s %" SCNu64, op, &x.delay_ms) == 2) {
 			x.op = op_of(op);
 			faults[n_faults++] = x;
+		} else if (sscanf(line, "arm %" SCNu64, &arm_us) == 1) {
+			/* for all of them */
 		} else if (strncmp(line, "drop-on-flush-error", 19) == 0)
 			drop_on_flush_error = true;
 		else if (line[0] != '\n' && line[0] != '#') {
@@ -331,6 +338,12 @@ struct __attribute__((packed)) request {
 	uint32_t length;
 };
 
+static void sleep_us(uint64_t us)
+{
+	if (us)
+		nanosleep(&(struct timespec){.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000}, NULL);
+}
+
 /* An error for the reply, or -1: the power went off meanwhile. */
 static int perform(const struct request *r, unsigned char *buf, unsigned power)
 {
@@ -353,11 +366,15 @@ static int perform(const struct request *r, unsigned char *buf, unsigned power)
 			rc = f->error;
 		}
 	}
-	if (delay) {
+	uint64_t moves_us = op == NBD_READ || op == NBD_WRITE ? arm_us * (length / 1024) : 0;
+	if (delay || moves_us) {
 		pthread_mutex_unlock(&lock);
-		nanosleep(&(struct timespec){.tv_sec = (time_t)(delay / 1000),
-				  .tv_nsec = (long)(delay % 1000) * 1000000},
-			NULL);
+		sleep_us(delay * 1000);
+		if (moves_us) {
+			pthread_mutex_lock(&arm);
+			sleep_us(moves_us);
+			pthread_mutex_unlock(&arm);
+		}
 		pthread_mutex_lock(&lock);
 	}
 	if (powered != power) {

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A copy that nobody notices.
+ *
+ * A disk is kept busy by a few steps in flight; more bring no speed, but every request of the application waits behind them. How many are
+ * too many depends on the disk, on who shares it, and on what the application does, and all of these change. So it is measured: by
+ * the only figure that counts, what the application's requests take.
+ *
+ * Periods. Answers are counted by what they took, in buckets of a quarter of an octave, until there are 24 of them and 20 ms have gone by, or
+ * 100 ms have and there are a few. Then the period is judged by what nine of ten took (all but one of a hundred, if a goal for the p99 was set).
+ *
+ *   more than allowed      the window shrinks in proportion, by a tenth at least, by half at most
+ *   less than 3/4 of it    it grows by a quarter of a step (by half of it, if it is less than 1/4: far from a goal)
+ *   between                it stays
+ *
+ * Allowed is the goal, or else twice what the application's requests took before, and a little: that is "near" for a disk whose own spread
+ * is that wide. A window of less than a step means that there is a pause between one step and the next (copy.c). It never
+ * falls below a quarter: a copy has to end, also beside an application that wants all of the disk.
+ *
+ * What they took before is known from the periods without a copy. Applications change, though, while a copy goes on for days. So every five
+ * seconds one period has the least of a window, and moves the base half way to what is seen then: an application that
+ * saturates its disk by itself gets a base that says so, and the copy its share back. What is less than the base moves it down a little at any time.
+ *
+ * An application that asked nothing for half a second needs no protection: then as much is under way as is allowed at all. The first request that
+ * comes finds the window as it was when the application last worked; what is in flight too much at that moment is through in a
+ * few milliseconds. While nothing at all is known of what its requests take, the window is at its least.
+ */
+#include "engine/pacer.h"
+
+#include <string.h>
+
+#define MS UINT64_C(1000000)
+#define PERIOD_NS      (20 * MS)
+#define PERIOD_LONG_NS (100 * MS)
+#define ENOUGH         24
+#define FEW            4
+#define SLACK_NS       UINT64_C(200000)
+#define WINDOW_FIRST   (3 * DRAY_PACER_STEP) /* measured: does no harm on most disks */
+#define GROWTH         (DRAY_PACER_STEP / 4)
+#define PROBE_NS       (5000 * MS)
+
+void dray_pacer_init(struct dray_pacer *p)
+{
+	memset(p, 0, sizeof *p);
+	p->most = 1;
+	p->window = WINDOW_FIRST;
+}
+
+/* Four buckets an octave, from one microsecond on. */
+static unsigned bucket_of(uint64_t ns)
+{
+	uint64_t us = ns / 1000;
+	if (us < 4)
+		return (unsigned)us;
+	unsigned octave = 63 - (unsigned)__builtin_clzll(us), quarter = (unsigned)(us >> (octave - 2) & 3);
+	unsigned b = (octave - 1) * 4 + quarter;
+	return b < DRAY_PACER_BUCKETS ? b : DRAY_PACER_BUCKETS - 1;
+}
+
+/* The most that is still in the bucket. */
+static uint64_t bucket_ns(unsigned b)
+{
+	if (b < 4)
+		return (b + 1) * UINT64_C(1000);
+	return ((UINT64_C(4) + b % 4 + 1) << (b / 4 - 1)) * 1000;
+}
+
+static uint64_t quantile(const struct dray_pacer *p, uint32_t per_thousand)
+{
+	uint64_t beyond = (uint64_t)p->n * (1000 - per_thousand) / 1000, seen = 0;
+	for (unsigned b = DRAY_PACER_BUCKETS; b-- > 0;) {
+		seen += p->hist[b];
+		if (seen > beyond)
+			return bucket_ns(b);
+	}
+	return 0;
+}
+
+static uint64_t moved(uint64_t from, uint64_t to, unsigned part)
+{
+	return to > from ? from + (to - from) / part : from - (from - to) / part;
+}
+
+static void learn(struct dray_pacer *p, uint64_t seen)
+{
+	if (!p->base_ns)
+		p->base_ns = seen;
+	else if (!p->copied)
+		p->base_ns = moved(p->base_ns, seen, 4);
+	else if (p->probing)
+		p->base_ns = moved(p->base_ns, seen, 2);
+	else if (seen < p->base_ns)
+		p->base_ns = moved(p->base_ns, seen, 16);
+}
+
+static void judge(struct dray_pacer *p)
+{
+	unsigned most = p->most * DRAY_PACER_STEP;
+	learn(p, quantile(p, 900));
+	p->seen_ns = quantile(p, p->goal_ns ? 990 : 900);
+	p->allowed_ns = p->goal_ns ? p->goal_ns : 2 * p->base_ns + SLACK_NS;
+	if (p->probing) {
+		/* It says nothing of the window. */
+	} else if (p->copied && p->seen_ns > p->allowed_ns) {
+		uint64_t w = p->window * p->allowed_ns / p->seen_ns;
+		if (w > p->window * 9 / 10)
+			w = p->window * 9 / 10;
+		if (w < p->window / 2)
+			w = p->window / 2;
+		p->window = (unsigned)w;
+	} else if (p->copied && p->seen_ns < p->allowed_ns - p->allowed_ns / 4) {
+		p->window += p->seen_ns < p->allowed_ns / 4 && p->window / 2 > GROWTH ? p->window / 2 : GROWTH;
+	}
+	if (p->window > most)
+		p->window = most;
+	if (p->window < DRAY_PACER_LEAST)
+		p->window = DRAY_PACER_LEAST;
+}
+
+static void begin(struct dray_pacer *p, uint64_t now)
+{
+	memset(p->hist, 0, sizeof p->hist);
+	p->n = 0;
+	p->copied = false;
+	p->began_ns = now;
+}
+
+void dray_pacer_asked(struct dray_pacer *p, uint64_t now)
+{
+	/* A pause says nothing, and what came before it is old. */
+	if (now - p->last_ns >= DRAY_PACER_IDLE_NS)
+		begin(p, now);
+	p->last_ns = now;
+}
+
+void dray_pacer_answered(struct dray_pacer *p, uint64_t now, uint64_t took, bool copying)
+{
+	p->last_ns = now;
+	p->hist[bucket_of(took)]++;
+	p->n++;
+	p->copied |= copying;
+	uint64_t since = now - p->began_ns;
+	if (!((p->n >= ENOUGH && since >= PERIOD_NS) || (p->n >= FEW && since >= PERIOD_LONG_NS)))
+		return;
+	judge(p);
+	begin(p, now);
+	p->probing = now >= p->probe_ns;
+	if (p->probing)
+		p->probe_ns = now + PROBE_NS;
+}
+
+unsigned dray_pacer_window(const struct dray_pacer *p, uint64_t now, bool running)
+{
+	unsigned most = p->most * DRAY_PACER_STEP, window = p->probing || !p->base_ns ? DRAY_PACER_LEAST : p->window;
+	if (!running && now - p->last_ns >= DRAY_PACER_IDLE_NS)
+		return most;
+	return window < most ? window : most;
+}
