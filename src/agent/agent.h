@@ -120,6 +120,7 @@ struct pair_run {
 	uint64_t source_told_at, elsewhere_told_at;
 	bool verifying;
 	size_t verify_leg;     /* that is being compared (verify.c) */
+	bool verify_done; /* the one that was asked for last has its verdict */
 	char verify_ended[64]; /* by what the last one was ended, for who waited for it; or "" */
 	char incarnation[40];  /* of dray-iod, when the counters below began */
 	uint64_t base_copied, base_skipped, base_recopied; /* of earlier incarnations of dray-iod */

@@ -61,7 +61,7 @@ static bool ready(const struct job *job, size_t i)
 {
 	const struct dray_pair *p = &job->s->pairs[i];
 	const struct pair_run *run = &job->runs[i];
-	if (p->verified && !strcmp(p->verified, "differs"))
+	if (verify_differs(p))
 		return false;
 	if (trouble_bad_bytes(job, i, is_copy(job, i)))
 		return false;

@@ -251,7 +251,7 @@ static void judge(struct pair_run *run)
 		change_pair(&c, run, DRAY_PAIR_SYNCED, NULL);
 	} else {
 		change_touch(&c, run);
-		set_text(&p->verified, NULL);
+		verify_void(p);
 		verify_anew(run);
 		change_pair(&c, run, DRAY_PAIR_COPYING, "%s", first->error[0] ? first->error : "a target has to catch up");
 	}

@@ -173,7 +173,7 @@ static void done_pair(struct change *c, struct pair_run *run, const json_t *resu
 	p->switch_forced = false;
 	if (is_undo(job)) {
 		if (job->s->verify != DRAY_VERIFY_NONE)
-			set_text(&p->verified, NULL); /* the next switch is verified anew */
+			verify_void(p); /* the next switch is verified anew */
 		change_pair(c, run, DRAY_PAIR_SYNCED, NULL);
 		return;
 	}
@@ -369,9 +369,9 @@ static int check_member(struct job *job, size_t i, const char *kind, unsigned co
 		return dray_error_kind(err, -EAGAIN, "bad_ranges", "%s", why);
 	}
 	/* One of the two is wrong, and nobody knows which. */
-	if (p->verified && !strcmp(p->verified, "differs") && !force)
+	if (verify_differs(p) && !force)
 		return dray_error_kind(err, -EAGAIN, "differs",
-			"pair %u: the last verification found %s; verify it again, with --repair if the %s is right", p->id,
+			"pair %u: a verification found %s; verify it again, with --repair if the %s is right", p->id,
 			verify_where(p, why, sizeof why), undo ? "target" : "source");
 	if (!undo && verify_missing(run))
 		return dray_error_kind(err, -EAGAIN, "not_verified", "pair %u is being verified: %lld of %llu bytes are compared", p->id,

@@ -431,7 +431,7 @@ static void ask_retry(struct ask *q)
 		change_touch(&c, &job->runs[i]);
 		for (size_t t = 0; t < p->n_targets; t++)
 			set_text(&p->targets[t].error, NULL);
-		set_text(&p->verified, NULL);
+		verify_void(p);
 		p->switch_attempts = 0;
 		p->vouched = true;
 		job->runs[i].retry_at = job->runs[i].backoff = 0;

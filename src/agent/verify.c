@@ -14,7 +14,8 @@
  * a switch, an undo and a cancel end one that runs. Where a leg has to catch up, or is opened anew, it begins again from the first leg
  * when all are in sync: whoever asked for it goes on waiting. What it found so far is void then.
  *
- * A pair whose legs differ is not switched, in neither direction, until a verification found them equal or made them so.
+ * A pair whose legs differ is not switched, in neither direction, until a verification found them equal or made them so: one of all of them,
+ * on all legs. Until then `verified` stays "differs", whatever ends a verification, begins one anew, or looks at less and finds nothing.
  */
 #include "agent/verify.h"
 
@@ -165,6 +166,17 @@ static void set_verifying(struct pair_run *run, bool on)
 
 /* ---- what others ask ---- */
 
+bool verify_differs(const struct dray_pair *p)
+{
+	return p->verified && !strcmp(p->verified, "differs");
+}
+
+void verify_void(struct dray_pair *p)
+{
+	if (!verify_differs(p))
+		set_text(&p->verified, NULL);
+}
+
 void verify_forget(struct pair_run *run)
 {
 	run->verify_asked = false;
@@ -202,7 +214,8 @@ void verify_ask(struct change *c, struct pair_run *run, unsigned sample, bool re
 	run->verify_sample = sample;
 	run->verify_repair = repair;
 	run->verify_ended[0] = 0;
-	set_text(&p->verified, NULL);
+	run->verify_done = false;
+	verify_void(p);
 }
 
 bool verify_missing(const struct pair_run *run)
@@ -220,7 +233,7 @@ char *verify_where(const struct dray_pair *p, char *buf, size_t size)
 {
 	size_t i;
 	json_t *e;
-	snprintf(buf, size, "bytes that differ");
+	snprintf(buf, size, "bytes that differ, and none since then has looked at all of them");
 	json_array_foreach (json_object_get(p->verification, "targets"), i, e) {
 		json_int_t left = number(e, "bytes_differing") - number(e, "bytes_repaired");
 		const json_t *ranges = json_object_get(e, "ranges"), *first = json_array_get(ranges, 0);
@@ -259,7 +272,7 @@ static bool begin(struct pair_run *run)
 	struct change c;
 	change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
 	change_touch(&c, run);
-	set_text(&p->verified, NULL);
+	verify_void(p);
 	set_verification(p, json_pack("{s:b, s:i, s:b, s:o, s:I, s:I, s:I, s:[], s:[]}", "running", 1, "sample", (int)sample, "repair", repair,
 		"bytes_total", sample > 1 ? json_null() : json_integer(legs * (json_int_t)run->view.size_bytes), "bytes_compared",
 		(json_int_t)0, "bytes_differing", (json_int_t)0, "bytes_repaired", (json_int_t)0, "ranges", "targets"));
@@ -332,6 +345,16 @@ static bool last_leg(struct pair_run *run, size_t leg)
 	return true;
 }
 
+/* All has been looked at that there is. */
+static bool of_all(struct pair_run *run)
+{
+	bool switched = run->view.primary_target >= 0;
+	for (size_t i = switched ? run->view.n_targets : 0; i < leg_count(run) - !switched; i++)
+		if (!concerned(run, i))
+			return false;
+	return number(run_pair(run)->verification, "sample") == 1;
+}
+
 /* The leg is done. Whether all are is told by the record. */
 static void leg_done(struct pair_run *run)
 {
@@ -344,7 +367,7 @@ static void leg_done(struct pair_run *run)
 	note(run, run->verify_leg);
 	json_object_set_new(entry_of(run, run->verify_leg), "done", json_true());
 	json_t *v = p->verification;
-	bool differs = number(v, "bytes_differing") > number(v, "bytes_repaired");
+	bool differs = number(v, "bytes_differing") > number(v, "bytes_repaired") || (verify_differs(p) && !of_all(run));
 	if (view->verify_differing_bytes > view->verify_repaired_bytes || last)
 		change_event(&c, p->id, view->verify_differing_bytes > view->verify_repaired_bytes ? "verify-failed" : "verified", NULL,
 			!last ? NULL : differs ? "differs" : "clean", "%s: %llu bytes compared, %llu differing, %llu repaired",
@@ -354,6 +377,7 @@ static void leg_done(struct pair_run *run)
 		json_object_set_new(v, "running", json_false());
 		set_text(&p->verified, "%s", differs ? "differs" : "clean");
 		run->verify_asked = false;
+		run->verify_done = true;
 	}
 	if (change_end(&c) || !last || !differs)
 		return;
@@ -382,7 +406,7 @@ void verify_observe(struct pair_run *run)
 	/* A range that was written to, a stall or a switch can cut it short: what was not looked at is not verified. */
 	bool all = number(run_pair(run)->verification, "sample") > 1 ||
 		   leg->verify_compared_bytes + leg->verify_skipped_bytes >= run->view.size_bytes;
-	if (!all && !leg->verify_differing_bytes) {
+	if (!all && leg->verify_differing_bytes == leg->verify_repaired_bytes) {
 		run->retry_at = run->job->agent->now + SECOND;
 		return;
 	}

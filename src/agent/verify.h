@@ -17,6 +17,10 @@ void verify_forget(struct pair_run *run);
 void verify_anew(struct pair_run *run);
 /* The same for a verb (`by`: "a pause"), whose change it is; who waits for the verification is told. */
 void verify_stop(struct change *c, struct pair_run *run, const char *by);
+/* The last one that could tell found that legs differ. */
+bool verify_differs(const struct dray_pair *p);
+/* What it found is not so any more, unless it is that they differ: inside a change that touched the pair. */
+void verify_void(struct dray_pair *p);
 /* The document asks for a verification before the switch and it has not ended well yet. */
 bool verify_missing(const struct pair_run *run);
 /* "4096 bytes that differ, in 1 place, the first at 3145728 of /dev/sdb", of the last one. Returns buf. */

@@ -51,7 +51,7 @@ static bool still(const struct waiter *w, const struct pair_run *run, const stru
 	}
 }
 
-static bool reached(const struct waiter *w, const struct dray_pair *p)
+static bool reached(const struct waiter *w, const struct pair_run *run, const struct dray_pair *p)
 {
 	switch (w->verb) {
 	case DRAY_VERB_SWITCH:
@@ -59,7 +59,7 @@ static bool reached(const struct waiter *w, const struct dray_pair *p)
 	case DRAY_VERB_UNDO: return p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_COPYING;
 	case DRAY_VERB_CANCEL: return p->state == DRAY_PAIR_CANCELED;
 	case DRAY_VERB_COMMIT: return p->state == DRAY_PAIR_COMMITTED;
-	case DRAY_VERB_VERIFY: return p->verified;
+	case DRAY_VERB_VERIFY: return run->verify_done;
 	case DRAY_VERB_RETIRE: return p->retired.state == DRAY_RETIRED_DONE;
 	default: return true;
 	}
@@ -77,7 +77,7 @@ static void check(struct waiter *w)
 			waits = true;
 			if (job->runs[i].op_error[0])
 				trouble = job->runs[i].op_error;
-		} else if (!reached(w, &job->s->pairs[i])) {
+		} else if (!reached(w, &job->runs[i], &job->s->pairs[i])) {
 			all = false;
 			const struct dray_pair *p = &job->s->pairs[i];
 			const char *why = w->verb == DRAY_VERB_RETIRE ? p->retired.reason :
