@@ -134,40 +134,5 @@ int iod_leg_check_self(struct iod *iod, const char *resource, struct dray_error 
 		self = tcp_is_ours(iod, tcp + 6);
 	if (self)
 		return dray_error_kind(err, -ELOOP, "self_export", "%s: it is an export of this same dray-iod", resource);
-	int rc = iod_peers_check(iod, resource, err);
-	if (rc)
-		return rc;
-
-	struct stat st;
-
-	/* A loop device over a leg's file is that leg's file. */
-	const char *device = strrchr(resource, '/');
-	if (!device || strncmp(device, "/loop", 5) != 0 || stat(resource, &st) < 0 || !S_ISBLK(st.st_mode))
-		return 0;
-	char sys[300];
-	snprintf(sys, sizeof sys, "/sys/block%.200s/loop/backing_file", device);
-	FILE *f = fopen(sys, "re");
-	if (!f)
-		return 0;
-	bool got = fgets(path, sizeof path, f);
-	fclose(f);
-	if (!got)
-		return 0;
-	path[strcspn(path, "\n")] = '\0';
-	char name[IOD_NAME_MAX + 1] = "";
-	pthread_mutex_lock(&iod->lock);
-	dray_list_for_each(n, &iod->volumes)
-	{
-		const struct iod_volume *v = dray_container(n, struct iod_volume, node);
-		for (unsigned i = 0; i < v->n_legs; i++) {
-			const char *other = v->legs[i]->def->resource;
-			if (same_file(path, strncmp(other, "file:", 5) == 0 ? other + 5 : other))
-				snprintf(name, sizeof name, "%s", v->def.name);
-		}
-	}
-	pthread_mutex_unlock(&iod->lock);
-	if (name[0])
-		return dray_error_kind(err, -EEXIST, "exists", "%s: it is a loop device over %s, a leg of volume %s", resource,
-			path, name);
-	return 0;
+	return iod_peers_check(iod, resource, err);
 }
