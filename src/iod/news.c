@@ -184,6 +184,8 @@ static uint64_t hash_of(json_t *volume)
 	size_t k;
 	json_object_del(copy, "predicted_blackout_us");
 	json_object_del(copy, "nbd_devices");
+	json_object_del(copy, "latency_us");
+	json_object_del(copy, "copy_window");
 	json_array_foreach (json_object_get(copy, "legs"), k, leg)
 		json_object_del(leg, "degraded_ms");
 	char *text = json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);

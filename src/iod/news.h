@@ -11,7 +11,8 @@
  *   what is under iod->lock   iod_news_changed; for verbs iod_volume_give does it
  *   a volume that goes        iod_news_gone keeps its name, GONE_MOST of them; who is further behind gets everything
  * What is not of the volume (how long a record takes, the kernel's NBD devices) is looked at when somebody asks, and changes all it concerns.
- * `degraded_ms` runs by itself, and is as of when the volume was told.
+ * `degraded_ms` runs by itself, and so do `latency_us` and `copy_window` while nothing is asked of the volume: they are as of when the volume
+ * was told.
  *
  * DRAY_CHECK_LIST in the environment (the tests have it) has each answer compared with all that was not in it, and ends the process where
  * something changed of which nobody said so.

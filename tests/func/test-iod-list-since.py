@@ -11,7 +11,7 @@ from dray import MiB, Scratch, wait_for  # noqa: E402
 from iod import Iod, Rpc  # noqa: E402
 from nbdclient import Client  # noqa: E402
 
-RUNS_BY_ITSELF = ("predicted_blackout_us", "nbd_devices", "latency_us")
+RUNS_BY_ITSELF = ("predicted_blackout_us", "nbd_devices", "latency_us", "copy_window")
 restless = set()  # volumes with a mirror, which has things to tidy up, seconds later
 
 
@@ -97,6 +97,18 @@ with Scratch() as s:
     client.write(0, b"x" * 4096)
     client.flush()
     wait_for("the write is told", lambda: one.read()[1] <= {"c"} and one.volumes["c"]["counters"]["writes"] == 1)
+    one.settled()
+
+    # A moment after the last request the copy's window is open again: it runs by itself, and dray-iod's own check (DRAY_CHECK_LIST) knows that.
+    def window(v):
+        return v["copy_window"]["steps"]
+
+    def told_small():
+        client.write(0, b"y" * 4096)
+        one.read()
+        return window(one.volumes["c"]) < 8
+    wait_for("it is told while requests come", told_small)
+    wait_for("the window is open again", lambda: window(iod.volume("c")) == 8)
     one.settled()
     client.close()
     wait_for("the client is gone", lambda: one.read()[1] <= {"c"} and one.volumes["c"]["clients"] == 0)
