@@ -31,9 +31,10 @@ struct api_call {
 	uint64_t q_after, q_limit, q_past; /* q_past: one more than what was said; 0: nothing was */
 	bool left_out;         /* the answer is not all there is: a header says so */
 	bool dry_run, yaml, force;
+	bool estimate;         /* POST /v1/estimate: a dry run that is answered with one */
 	uint64_t ticket;                /* POST /v1/sessions: the order in which they came; else 0 */
 	struct dray_list ticket_node;
-	struct dray_session *submitted; /* POST /v1/sessions: read ... */
+	struct dray_session *submitted; /* POST /v1/sessions, /v1/estimate: read ... */
 	struct probe_set *probes;       /* ... and probed */
 	struct probe *probe;            /* POST /v1/volumes: of its resource */
 	struct retire_look *looks;      /* retire: at the sources */

@@ -10,6 +10,7 @@
 #include "agent/api_http.h"
 #include "agent/api_table.h"
 #include "agent/retire.h"
+#include "agent/speed.h"
 
 #include "base/log.h"
 
@@ -200,7 +201,9 @@ static bool is_retire(const struct api_call *call)
 static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *call, const struct request *req)
 {
 	bool post = !strcmp(call->method, "POST");
-	if (post && !strcmp(call->path, "/sessions")) {
+	call->estimate = post && !strcmp(call->path, "/estimate");
+	call->dry_run |= call->estimate;
+	if (call->estimate || (post && !strcmp(call->path, "/sessions"))) {
 		ticket_take(api, call);
 		/* What is right of a wrong document is looked at, too: all problems are told at once. */
 		dray_session_parse(req->body ? req->body : "", req->len, true, &call->submitted, &call->problems);
@@ -209,6 +212,8 @@ static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *
 			call->probes = probe_session(call->submitted, volumes, api->allow_faults);
 			if (!call->probes)
 				abort();
+			if (call->estimate && !call->problems.n)
+				speed_of_session(call->submitted, volumes, call->probes);
 			retire_look_submitted(call->probes, call->submitted, volumes, api->allow_faults);
 			json_decref(volumes);
 		}

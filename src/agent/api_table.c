@@ -30,6 +30,7 @@ static const struct api_route table[] = {
 	{ "POST", "/v1/volumes/{name}/accept", 0, volumes },
 	{ "GET", "/v1/sessions", Q_STATE | Q_LIMIT | Q_PAST | Q_AFTER_SESSION, api_sessions },
 	{ "POST", "/v1/sessions", Q_DRY_RUN, api_sessions },
+	{ "POST", "/v1/estimate", 0, submit_call },
 	{ "GET", "/v1/sessions/{session}", 0, api_sessions },
 	{ "PATCH", "/v1/sessions/{session}", 0, api_sessions },
 	{ "POST", "/v1/sessions/{session}/{verb}", 0, api_sessions },

@@ -183,9 +183,7 @@ void probe_volume(const char *resource, uint64_t offset, uint64_t length, bool a
 	}
 }
 
-/* What the volume's primary holds. It is open in dray-iod, which flushes nothing for us: what was written a moment ago may be
- * missed, and what stands at the front of a disk for years is seen. */
-static void look_at_volume(const char *name, const json_t *volumes, bool allow_faults, const struct dray_loops *loops, struct probe *p)
+const char *probe_primary(const json_t *volumes, const char *name, uint64_t *offset, uint64_t *length)
 {
 	size_t i, k;
 	json_t *v, *leg;
@@ -199,16 +197,26 @@ static void look_at_volume(const char *name, const json_t *volumes, bool allow_f
 			const char *resource = json_string_value(json_is_object(r) ? json_object_get(r, "resource") : r);
 			if (!state || strcmp(state, "primary") || !resource)
 				continue;
-			json_int_t offset = json_integer_value(json_object_get(r, "offset"));
-			json_int_t length = json_integer_value(json_object_get(r, "length"));
-			struct dray_storage_options o = { .read_only = true, .allow_faults = allow_faults,
-				.offset = offset > 0 ? (uint64_t)offset : 0, .length = length > 0 ? (uint64_t)length : 0 };
-			p->looked = true;
-			dray_lineage_free(&p->lineage);
-			dray_lineage_find(&p->lineage, resource, o.offset, o.length, loops);
-			look_inside(resource, &o, false, p);
+			json_int_t from = json_integer_value(json_object_get(r, "offset")), n = json_integer_value(json_object_get(r, "length"));
+			*offset = from > 0 ? (uint64_t)from : 0;
+			*length = n > 0 ? (uint64_t)n : 0;
+			return resource;
 		}
 	}
+	return NULL;
+}
+
+/* What the volume's primary holds. It is open in dray-iod, which flushes nothing for us: what was written a moment ago may be
+ * missed, and what stands at the front of a disk for years is seen. */
+static void look_at_volume(const char *name, const json_t *volumes, bool allow_faults, const struct dray_loops *loops, struct probe *p)
+{
+	struct dray_storage_options o = { .read_only = true, .allow_faults = allow_faults };
+	const char *resource = probe_primary(volumes, name, &o.offset, &o.length);
+	if (!resource)
+		return;
+	p->looked = true;
+	dray_lineage_find(&p->lineage, resource, o.offset, o.length, loops);
+	look_inside(resource, &o, false, p);
 }
 
 struct probe_set *probe_session(const struct dray_session *s, const json_t *volumes, bool allow_faults)

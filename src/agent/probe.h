@@ -15,6 +15,12 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/* For an estimate (speed.h). */
+struct probe_speed {
+	uint64_t data_bytes; /* of a file: what is not a hole; DRAY_UNKNOWN: not known */
+	uint64_t read_rate;  /* bytes a second; 0: not measured */
+};
+
 struct probe {
 	bool looked;      /* false: nothing to look at (a volume) */
 	bool missing;     /* it does not exist, and may be created */
@@ -32,6 +38,7 @@ struct probe {
 	unsigned n_nbd_below;
 	uint64_t room_bytes; /* missing: what is free where it will be */
 	char room_id[64];    /* missing: which file system that is */
+	struct probe_speed speed;
 };
 
 struct retire_look;
@@ -50,6 +57,8 @@ struct probe_set {
 
 /* `volumes`: dray-iod's, as the API lists them, or NULL. NULL: no memory. Problems are found later, by the core. */
 struct probe_set *probe_session(const struct dray_session *s, const json_t *volumes, bool allow_faults);
+/* The resource of a volume's primary in that list, which keeps it, and its slice (0, 0: all of it); NULL: not found. */
+const char *probe_primary(const json_t *volumes, const char *name, uint64_t *offset, uint64_t *length);
 /* Of a resource that is to be served as a volume: no locks are asked for, dray-iod takes them. probe_empty frees what it holds. */
 void probe_volume(const char *resource, uint64_t offset, uint64_t length, bool allow_faults, struct probe *p);
 void probe_empty(struct probe *p);

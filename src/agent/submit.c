@@ -13,6 +13,7 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "agent/estimate.h"
 #include "agent/plan.h"
 #include "agent/retire.h"
 #include "agent/validate.h"
@@ -156,7 +157,10 @@ static void submit_listed(struct agent *a, struct api_call *call)
 		retire_plans(s, call->probes, given ? s->id : NULL);
 		if (!given)
 			set_text(&s->id, "%s", "");
-		api_document(call, 200, job, json_pack("{s:o}", "plan", plan_make(a, job, call->probes, &locks)));
+		if (call->estimate)
+			api_reply(call, 200, estimate_make(a, job, call->probes));
+		else
+			api_document(call, 200, job, json_pack("{s:o}", "plan", plan_make(a, job, call->probes, &locks)));
 		job_free(job);
 		lock_list_free(&locks);
 		return;

@@ -253,6 +253,7 @@ int cmd_volume_accept(const struct args *args);
 int cmd_volume_remove(const struct args *args);
 int cmd_migrate(const struct args *args);
 int cmd_start(const struct args *args);
+int cmd_estimate(const struct args *args);
 int cmd_list(const struct args *args);
 int cmd_show(const struct args *args);
 int cmd_watch(const struct args *args);

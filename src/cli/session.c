@@ -148,19 +148,26 @@ static int follow_to_end(const struct args *args, const json_t *submitted)
 	return rc;
 }
 
-int cmd_start(const struct args *args)
+/* Sends the document at the first place: 0, `*reply` is the caller's. */
+static int send_document(const struct args *args, const char *to, struct reply *reply)
 {
 	size_t len;
 	const char *path = args->positional[0];
 	char *text = read_all(path, &len);
 	if (!text)
 		return fail(args, EXIT_REFUSED, "not_accessible", "%s: %s", path, strerror(errno));
-	struct reply reply;
 	const char *first = text + strspn(text, " \t\r\n");
-	struct call call = { .method = "POST", .path = given(args, OPT_DRY_RUN) ? "/v1/sessions?dry_run=1" : "/v1/sessions",
-		.type = *first == '{' ? "application/json" : "application/yaml", .body = text, .len = len,
+	struct call call = { .method = "POST", .path = to, .type = *first == '{' ? "application/json" : "application/yaml", .body = text, .len = len,
 		.where = strcmp(path, "-") ? path : NULL };
-	int rc = request(args, &call, &reply);
+	int rc = request(args, &call, reply);
+	free(text);
+	return rc;
+}
+
+int cmd_start(const struct args *args)
+{
+	struct reply reply = { 0 };
+	int rc = send_document(args, given(args, OPT_DRY_RUN) ? "/v1/sessions?dry_run=1" : "/v1/sessions", &reply);
 	if (!rc)
 		print_warnings(reply.json, NULL);
 	if (!rc && given(args, OPT_DRY_RUN)) {
@@ -174,7 +181,48 @@ int cmd_start(const struct args *args)
 		printf("%s: %s%s%s, id %s\n", session_name(reply.json), state, waits ? ": " : "", waits ? reason : "", text_of(reply.json, "id"));
 	}
 	reply_free(&reply);
-	free(text);
+	return rc;
+}
+
+static const char *span(const json_t *seconds, char buf[32])
+{
+	json_int_t s = json_integer_value(seconds);
+	if (!json_is_integer(seconds))
+		snprintf(buf, 32, "never");
+	else if (s < 120)
+		snprintf(buf, 32, "%lld s", (long long)s);
+	else if (s < 2 * 3600)
+		snprintf(buf, 32, "%lld min", (long long)(s + 30) / 60);
+	else if (s < 2 * 86400)
+		snprintf(buf, 32, "%lld h %lld min", (long long)s / 3600, (long long)s % 3600 / 60);
+	else
+		snprintf(buf, 32, "%lld d %lld h", (long long)s / 86400, (long long)s % 86400 / 3600);
+	return buf;
+}
+
+static void print_estimate(const json_t *e)
+{
+	char mid[32], low[32], high[32], bytes[32], rate[32];
+	size_t i;
+	json_t *item;
+	printf("%s: %s, about %s (%s to %s)\n", text_of(e, "name"), size_text(json_object_get(e, "bytes"), bytes),
+		span(json_object_get(e, "seconds"), mid), span(json_object_get(e, "seconds_low"), low), span(json_object_get(e, "seconds_high"), high));
+	json_array_foreach (json_object_get(e, "pairs"), i, item)
+		printf("  pair %s: %s: %s at %s/s, begins after %s, takes %s\n", text_of(item, "id"), text_of(item, "source"),
+			size_text(json_object_get(item, "bytes"), bytes), size_text(json_object_get(item, "rate"), rate),
+			span(json_object_get(item, "begins"), low), span(json_object_get(item, "seconds"), mid));
+	puts("\nAssumed:");
+	json_array_foreach (json_object_get(e, "assumptions"), i, item)
+		printf("  - %s\n", json_string_value(item));
+}
+
+int cmd_estimate(const struct args *args)
+{
+	struct reply reply = { 0 };
+	int rc = send_document(args, "/v1/estimate", &reply);
+	if (!rc && !printed(args, reply.json))
+		print_estimate(reply.json);
+	reply_free(&reply);
 	return rc;
 }
 

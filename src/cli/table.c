@@ -113,8 +113,10 @@ const struct command commands[] = {
 		"Refused while a client is connected, unless forced: applications lose their volumes then. (SIGTERM ends drayd alone\n"
 		"and leaves the volumes served.)",
 		"dray shutdown\n", LIST(OPT_FORCE), cmd_shutdown },
-	{ "estimate", "SPEC", 1, 1, "how long a session would take (not in this version)",
-		"Refused: this version can't do it yet.", NULL, LIST(), cmd_later },
+	{ "estimate", "SPEC", 1, 1, "how long a session would take",
+		"Nothing is started, locked or written: the sources are read for a moment, and limits, windows and timetables are played through.\n"
+		"The answer is a range, with what was assumed for it. `-` reads standard input.",
+		"dray estimate night.yaml\ndray estimate -o json night.yaml\n", LIST(), cmd_estimate },
 	{ "apply", "SPEC", 1, 1, "change a session by its document (not in this version)",
 		"Refused: this version can't do it yet. `dray set` changes single keys.", NULL, LIST(), cmd_later },
 };

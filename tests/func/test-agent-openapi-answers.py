@@ -71,6 +71,10 @@ with AgentTest(fake=False) as t:
         {"source": "volume:a", "target": [t.file("a1", 8 * MiB), t.file("a2", 9 * MiB)]}, {"source": files["c"] + ".off", "target": t.file("c1", 8 * MiB)}]}
     t.file("c.off", 8 * MiB, b"x")
     ask("POST", "/v1/sessions?dry_run=1", doc, 200)
+    ask("POST", "/v1/estimate", doc, 200)
+    ask("POST", "/v1/estimate", doc | {"limits": {"rate": "00:00,0"}}, 200)
+    ask("POST", "/v1/estimate", text=": [", status=400)
+    ask("POST", "/v1/estimate", {"name": "bad", "priority": 99, "pairs": []}, 422)
     ask("POST", "/v1/sessions", text=": [", status=400)
     ask("POST", "/v1/sessions", {"name": "bad", "priority": 99, "pairs": [{"source": "volume:no", "target": "/nowhere/x"}], "colour": 1}, 422)
     ask("POST", "/v1/sessions", doc | {"id": "s-one"}, 201)

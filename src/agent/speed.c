@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "agent/speed.h"
+
+#include "agent/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libnbd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MIB        UINT64_C(1048576)
+#define ONE_MOST   UINT64_C(200000000)  /* ns for one source */
+#define ALL_MOST   UINT64_C(3000000000) /* ... for all of them */
+#define READS_MOST 16
+
+struct reading {
+	int fd;
+	struct nbd_handle *nbd;
+	uint64_t offset, length;
+};
+
+static bool read_once(const struct reading *r, void *buf, uint64_t at, size_t n)
+{
+	if (r->nbd)
+		return !nbd_pread(r->nbd, buf, n, at, 0);
+	return pread(r->fd, buf, n, (off_t)at) == (ssize_t)n;
+}
+
+/* Holes are read at the speed of memory: the next that is none, if there is one. */
+static uint64_t data_behind(const struct reading *r, uint64_t at)
+{
+	off_t data = r->nbd ? -1 : lseek(r->fd, (off_t)at, SEEK_DATA);
+	return data >= 0 && (uint64_t)data + MIB <= r->offset + r->length ? (uint64_t)data : at;
+}
+
+/* Spread over all of it: the front of a disk is faster than its end, and what was read a moment ago is in some cache. */
+static uint64_t rate(const struct reading *r)
+{
+	void *buf;
+	if (r->length < MIB || posix_memalign(&buf, 4096, MIB))
+		return 0;
+	uint64_t began = mono_now(), bytes = 0, n = r->length / MIB < READS_MOST ? r->length / MIB : READS_MOST;
+	for (uint64_t i = 0; i < n && mono_now() - began < ONE_MOST; i++) {
+		uint64_t at = data_behind(r, r->offset + (r->length - MIB) / n * i) / 4096 * 4096;
+		if (!read_once(r, buf, at, MIB))
+			break;
+		bytes += MIB;
+	}
+	free(buf);
+	uint64_t took = mono_now() - began;
+	return bytes && took ? (uint64_t)((double)bytes / ((double)took / 1e9)) : 0;
+}
+
+/* Of a file with holes, of a thin volume's file: what a copy has to move. */
+static uint64_t data_of(int fd, uint64_t offset, uint64_t length)
+{
+	uint64_t sum = 0, end = offset + length, at = offset;
+	for (unsigned i = 0; at < end && i < 100000; i++) {
+		off_t from = lseek(fd, (off_t)at, SEEK_DATA);
+		if (from < 0)
+			return errno == ENXIO ? sum : DRAY_UNKNOWN;
+		off_t to = lseek(fd, from, SEEK_HOLE);
+		if (to < 0)
+			return DRAY_UNKNOWN;
+		if ((uint64_t)from >= end)
+			return sum;
+		sum += ((uint64_t)to < end ? (uint64_t)to : end) - (uint64_t)from;
+		at = (uint64_t)to;
+	}
+	return at >= end ? sum : DRAY_UNKNOWN;
+}
+
+static void of_path(const char *path, struct reading *r, struct probe_speed *speed)
+{
+	r->fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK);
+	if (r->fd < 0 && errno == EINVAL)
+		r->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (r->fd < 0)
+		return;
+	struct stat st;
+	off_t size = lseek(r->fd, 0, SEEK_END);
+	if (fstat(r->fd, &st) == 0 && size > 0 && (uint64_t)size > r->offset) {
+		if (!r->length || r->length > (uint64_t)size - r->offset)
+			r->length = (uint64_t)size - r->offset;
+		if (S_ISREG(st.st_mode))
+			speed->data_bytes = data_of(r->fd, r->offset, r->length);
+		speed->read_rate = rate(r);
+	}
+	close(r->fd);
+}
+
+static void of_export(const char *uri, struct reading *r, struct probe_speed *speed)
+{
+	r->nbd = nbd_create();
+	if (!r->nbd)
+		return;
+	if (!nbd_connect_uri(r->nbd, uri)) {
+		int64_t size = nbd_get_size(r->nbd);
+		if (size > 0 && (uint64_t)size > r->offset) {
+			if (!r->length || r->length > (uint64_t)size - r->offset)
+				r->length = (uint64_t)size - r->offset;
+			speed->read_rate = rate(r);
+		}
+	}
+	nbd_close(r->nbd);
+}
+
+void speed_of_session(const struct dray_session *s, const json_t *volumes, struct probe_set *probes)
+{
+	uint64_t began = mono_now();
+	for (size_t i = 0; i < s->n_pairs && i < probes->n; i++) {
+		struct probe *p = &probes->pairs[i].source;
+		const struct dray_resource *source = &s->pairs[i].source;
+		struct reading r = { .fd = -1, .offset = source->offset, .length = source->length };
+		const char *resource = source->resource;
+		p->speed = (struct probe_speed){ .data_bytes = DRAY_UNKNOWN };
+		if (!p->looked || p->rc || mono_now() - began > ALL_MOST)
+			continue;
+		if (!strncmp(resource, "volume:", 7))
+			resource = probe_primary(volumes, resource + 7, &r.offset, &r.length);
+		if (!resource)
+			continue;
+		if (!strncmp(resource, "nbd", 3))
+			of_export(resource, &r, &p->speed);
+		else if (*resource == '/' || !strncmp(resource, "file:", 5))
+			of_path(*resource == '/' ? resource : resource + 5, &r, &p->speed);
+	}
+}

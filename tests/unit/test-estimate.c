@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A session played through: speeds, disks that pairs share, limits, windows and timetables, by the clock on the wall. */
+#include "agent/estimate.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#define MIB UINT64_C(1048576)
+
+static const struct dray_limits none = { DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, NULL };
+static const struct dray_windows always;
+
+static time_t at(int day, int hour, int minute)
+{
+	struct tm tm = { .tm_year = 126, .tm_mon = 10, .tm_mday = day, .tm_hour = hour, .tm_min = minute, .tm_isdst = -1 };
+	return mktime(&tm);
+}
+
+static struct estimate_rules rules(void)
+{
+	return (struct estimate_rules){ .from = at(2, 12, 0), .active_pairs = DRAY_UNKNOWN, .rate = DRAY_UNKNOWN, .limits = &none, .window = &always };
+}
+
+static struct estimate_pair pair(uint64_t mib, uint64_t mib_s, const char *disk)
+{
+	return (struct estimate_pair){ .bytes = mib * MIB, .speed = mib_s * MIB, .disk = disk, .limits = &none };
+}
+
+static void about(double is, double should)
+{
+	if (fabs(is - should) > 0.01)
+		fail_msg("%f, not %f", is, should);
+}
+
+static void speeds(void **state)
+{
+	struct estimate_rules r = rules();
+	struct estimate_pair p[] = { pair(100, 10, NULL), pair(100, 50, NULL), pair(0, 50, NULL) };
+	about(estimate_play(&r, p, 3), 10);
+	about(p[0].ends, 10);
+	about(p[1].ends, 2);
+	about(p[2].ends, 0);
+	about(estimate_play(&r, p, 0), 0);
+}
+
+/* Two on one disk have half of it each, and the second all of it when the first is through. */
+static void one_disk(void **state)
+{
+	struct estimate_rules r = rules();
+	struct estimate_pair p[] = { pair(100, 100, "a"), pair(200, 100, "a"), pair(100, 100, "b") };
+	about(estimate_play(&r, p, 3), 3);
+	about(p[0].ends, 2);
+	about(p[1].ends, 3);
+	about(p[2].ends, 1);
+}
+
+static void active_pairs(void **state)
+{
+	struct estimate_rules r = rules();
+	r.active_pairs = 2;
+	struct estimate_pair p[] = { pair(100, 100, NULL), pair(300, 100, NULL), pair(100, 100, NULL), pair(100, 100, NULL) };
+	about(estimate_play(&r, p, 4), 3);
+	about(p[2].begins, 1);
+	about(p[3].begins, 2);
+	about(p[3].ends, 3);
+}
+
+static void limits(void **state)
+{
+	struct estimate_rules r = rules();
+	struct dray_limits session = none, own = none;
+	session.rate = 30 * MIB;
+	own.rate = 5 * MIB;
+	r.limits = &session;
+	struct estimate_pair p[] = { pair(100, 100, NULL), pair(100, 100, NULL) };
+	p[0].limits = &own;
+	/* 5 and 25: what one can't use is the other's. */
+	about(estimate_play(&r, p, 2), 20);
+	about(p[1].ends, 4);
+	r.rate = 10 * MIB; /* the agent's, which is less */
+	about(estimate_play(&r, p, 2), 20);
+	about(p[1].ends, 20);
+	own.rate = 0;
+	about(estimate_play(&r, p, 2), -1);
+	assert_true(p[0].ends < 0 && p[1].ends > 0);
+}
+
+static void windows(void **state)
+{
+	struct dray_window w;
+	assert_int_equal(dray_window_parse("19:00-20:00", &w), 0);
+	struct dray_windows list = { &w, 1 };
+	struct estimate_rules r = rules();
+	r.window = &list;
+	struct estimate_pair p = pair(100 * 3600 + 100, 100, NULL); /* an hour and a second */
+	about(estimate_play(&r, &p, 1), 31 * 3600 + 1);
+	about(p.begins, 7 * 3600);
+	r.from = at(2, 19, 30);
+	about(estimate_play(&r, &p, 1), 24 * 3600 + 1);
+	p = pair(100, 100, NULL);
+	about(estimate_play(&r, &p, 1), 1);
+}
+
+static void timetables(void **state)
+{
+	struct dray_timetable table;
+	assert_int_equal(dray_timetable_parse("08:00,10MiB 13:00,0 19:00,off", &table), 0);
+	struct dray_limits session = none;
+	session.rate_table = &table;
+	struct estimate_rules r = rules(); /* noon */
+	r.limits = &session;
+	struct estimate_pair p = pair(10 * 3600 + 100, 100, NULL);
+	about(estimate_play(&r, &p, 1), 7 * 3600 + 1);
+	p = pair(10 * 1800, 100, NULL);
+	about(estimate_play(&r, &p, 1), 1800);
+	/* One that lets nothing through, ever, is no endless loop. */
+	assert_int_equal(dray_timetable_parse("08:00,0", &table), 0);
+	about(estimate_play(&r, &p, 1), -1);
+}
+
+/* The night in which the clocks go back has an hour more. */
+static void odd_night(void **state)
+{
+	struct dray_window w;
+	assert_int_equal(dray_window_parse("22:00-06:00", &w), 0);
+	struct dray_windows list = { &w, 1 };
+	struct estimate_rules r = rules();
+	r.window = &list;
+	r.from = 1792872000; /* 2026-10-24 22:00 in Berlin */
+	struct estimate_pair p = pair(100 * 3600 * 9, 100, NULL);
+	about(estimate_play(&r, &p, 1), 9 * 3600);
+}
+
+int main(void)
+{
+	setenv("TZ", "Europe/Berlin", 1);
+	tzset();
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(speeds), cmocka_unit_test(one_disk), cmocka_unit_test(active_pairs), cmocka_unit_test(limits),
+		cmocka_unit_test(windows), cmocka_unit_test(timetables), cmocka_unit_test(odd_night),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
