@@ -132,9 +132,10 @@ class Machine:
         """Switches the machine on, with these disks in this order (default: all, as they were declared)."""
         assert self.process is None, "it runs"
         self.boots += 1
+        # net.ifnames=0: else udev gives the network card another name, just before init asks for it or just after.
         args = ["qemu-system-x86_64", "-accel", os.environ.get("VM_ACCEL", "tcg"), "-machine", "pc", "-cpu", "max", "-m", self.memory, "-nographic",
                 "-no-reboot", "-nodefaults", "-chardev", f"file,id=console,append=on,path={self.s.path('console.log')}", "-serial", "chardev:console", "-kernel", f"{VM}/vmlinuz",
-                "-initrd", f"{VM}/initrd", "-append", "console=ttyS0 panic=-1 quiet" + ("" if udev else " noudev"),
+                "-initrd", f"{VM}/initrd", "-append", "console=ttyS0 panic=-1 quiet net.ifnames=0" + ("" if udev else " noudev"),
                 "-chardev", "socket,id=port,fd=%d", "-device", "virtio-serial", "-device", "virtserialport,chardev=port,name=guest"]
         ours, theirs = socket.socketpair()
         args = [a % theirs.fileno() if a.endswith("fd=%d") else a for a in args]
