@@ -485,6 +485,7 @@ void waiters_stop(struct agent *a);
 
 /* ---- submit.c ---- */
 void submit_call(struct agent *a, struct api_call *call);
+/* set.c */
 void set_call(struct agent *a, struct job *job, struct api_call *call);
 
 /* ---- startup.c ---- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Starting a session (the first half: what happens while the submitter waits), and changing one.
+ * Starting a session (the first half: what happens while the submitter waits).
  *
  *   read, look at the resources     on the request's thread (api_http.c, probe.c)
  *   validate everything at once     any problem: all are told, nothing was touched
@@ -184,99 +184,5 @@ static void submit_listed(struct agent *a, struct api_call *call)
 	agent_events_changed(a);
 	/* One wake-up first, so that the answer says what runs and what waits for what. */
 	call->core_note = strdup(s->id);
-	dray_list_add_tail(&a->parked, &call->node);
-}
-
-/* ---- dray set ---- */
-
-static char *value_text(const json_t *value)
-{
-	if (json_is_string(value))
-		return strdup(json_string_value(value));
-	return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-}
-
-/* All keys on a copy first: either all are set, or none. *retire: what switch.retire would be. */
-static bool try_all(struct job *job, struct api_call *call, enum dray_retire_way *retire)
-{
-	struct dray_session *copy = NULL;
-	json_t *saved = dray_session_save(job->s);
-	if (!saved || dray_session_load(saved, &copy))
-		abort();
-	json_decref(saved);
-	const char *key;
-	json_t *value;
-	json_object_foreach (call->body, key, value) {
-		char *text = value_text(value);
-		dray_session_set(copy, key, text ? text : "", &call->problems);
-		free(text);
-	}
-	*retire = (enum dray_retire_way)copy->retire;
-	dray_session_free(copy);
-	return !call->problems.n;
-}
-
-static void begun_already(const struct job *job, struct api_call *call)
-{
-	char at[40], *text = value_text(json_object_get(call->body, "start"));
-	dray_problems_add(&call->problems, "/start", 0, "not_settable", text, "leave it out", "session %s began at %s: its start can't be changed any more",
-		job->s->name, dray_instant_format(job->s->started, at, sizeof at));
-	free(text);
-}
-
-void set_call(struct agent *a, struct job *job, struct api_call *call)
-{
-	enum dray_pair_state state = (enum dray_pair_state)job->s->state;
-	if (!json_is_object(call->body) || !json_object_size(call->body)) {
-		api_problem(call, 400, 2, "syntax", "an object of keys and values is expected");
-		return;
-	}
-	if (dray_verb_legal(DRAY_VERB_SET, state) == DRAY_ILLEGAL) {
-		api_problem(call, 409, 5, "not_legal", "set is not legal: session %s (%s) is %s; legal now: %s", job->s->name, job->s->id,
-			dray_state_word(state), dray_verbs_legal_words(state));
-		return;
-	}
-	enum dray_retire_way retire;
-	bool good = try_all(job, call, &retire);
-	if (good && json_object_get(call->body, "switch.retire")) {
-		if (!retire_may_change(job, call, retire))
-			return;
-		good = !call->problems.n;
-	}
-	if (good && json_object_get(call->body, "start") && job->s->started) {
-		begun_already(job, call);
-		good = false;
-	}
-	if (!good) {
-		api_problems(call, &call->problems);
-		return;
-	}
-	struct change c;
-	change_begin(&c, a, job, call->actor);
-	const char *key;
-	json_t *value;
-	json_object_foreach (call->body, key, value) {
-		char *text = value_text(value);
-		dray_session_set(job->s, key, text ? text : "", &call->problems);
-		bool anew = !strncmp(key, "switch.", 7) && strcmp(key, "switch.retire");
-		for (size_t i = 0; anew && i < job->s->n_pairs; i++) {
-			if (!job->s->pairs[i].switch_attempts)
-				continue;
-			change_touch(&c, &job->runs[i]);
-			job->s->pairs[i].switch_attempts = 0;
-		}
-		if (!strcmp(key, "start"))
-			schedule_start_anew(job->s);
-		if (!strcmp(key, "window"))
-			schedule_window_anew(job->s);
-		change_event(&c, 0, "set", NULL, NULL, "%s=%s", key, text ? text : "");
-		free(text);
-	}
-	if (change_end(&c)) {
-		api_problem(call, 500, 1, "repository", "set of session %s: %s", job->s->name, c.err.text);
-		return;
-	}
-	job_wake_pairs(job);
-	call->core_note = strdup(job->s->id);
 	dray_list_add_tail(&a->parked, &call->node);
 }
