@@ -15,7 +15,7 @@
 #define CONNS_MOST  64
 #define CALLS_MOST  64          /* under way for one connection: above it the connection is not read */
 #define OUT_MOST    (32u << 20) /* not yet taken by the client: above it the client is gone for us */
-#define EVENTS_MOST (1u << 20)  /* the same, when an event comes to a subscriber */
+#define EVENTS_MOST (1u << 20)  /* the same, of events alone: an answer may be long, and was asked for */
 
 struct iod_conn {
 	struct dray_list node; /* control->conns */
@@ -33,6 +33,7 @@ struct iod_conn {
 	struct msghdr msg;
 	struct iovec iov;
 	char *out_busy;        /* what the kernel is reading from */
+	size_t events, events_busy; /* bytes of `out` and of `out_busy` that are events */
 	unsigned calls;
 };
 
@@ -91,6 +92,8 @@ static void send_more(struct iod_conn *c)
 	if (!c->out_busy) {
 		/* The buffer goes to the kernel; new lines gather in another one. */
 		c->out_busy = c->out;
+		c->events_busy = c->events;
+		c->events = 0;
 		c->iov = (struct iovec){ .iov_base = c->out, .iov_len = c->out_used };
 		c->out = NULL;
 		c->out_size = 0;
@@ -117,6 +120,8 @@ static void send_done(struct dray_ioc *ioc, int res)
 	c->sending = false;
 	if (!c->closing) {
 		if (res <= 0) {
+			if (res != -EPIPE && res != -ECONNRESET)
+				dray_log(DRAY_LOG_WARN, "client-lost", "a connection is given up: sending %zu bytes: %s", c->iov.iov_len, strerror(-res));
 			conn_close(c);
 		} else {
 			c->out_used -= (size_t)res;
@@ -125,6 +130,7 @@ static void send_done(struct dray_ioc *ioc, int res)
 			if (c->iov.iov_len == 0) {
 				free(c->out_busy);
 				c->out_busy = NULL;
+				c->events_busy = 0;
 			}
 			send_more(c);
 		}
@@ -133,7 +139,7 @@ static void send_done(struct dray_ioc *ioc, int res)
 }
 
 /* Queues a line and frees it. NULL (no memory to make one) ends the connection: an answer must not be lost in silence. */
-static void say(struct iod_conn *c, char *line, size_t most)
+static void put_line(struct iod_conn *c, char *line, bool event)
 {
 	size_t n = line ? strlen(line) : 0;
 	if (c->closing) {
@@ -141,8 +147,11 @@ static void say(struct iod_conn *c, char *line, size_t most)
 		return;
 	}
 	size_t gathered = c->out_used - (c->out_busy ? c->iov.iov_len : 0);
-	if (!line || c->out_used + n > most)
+	if (!line || c->out_used + n > OUT_MOST || (event && c->events + c->events_busy + n > EVENTS_MOST)) {
+		dray_log(DRAY_LOG_WARN, "client-lost", "a connection is given up: %s, and %zu bytes wait for it, %zu of them events",
+			line ? "it is not read" : "no memory", c->out_used, c->events + c->events_busy);
 		goto end;
+	}
 	if (gathered + n > c->out_size) {
 		size_t size = c->out_size ? c->out_size : 4096;
 		while (size < gathered + n)
@@ -155,12 +164,18 @@ static void say(struct iod_conn *c, char *line, size_t most)
 	}
 	memcpy(c->out + gathered, line, n);
 	c->out_used += n;
+	c->events += event ? n : 0;
 	free(line);
 	send_more(c);
 	return;
 end:
 	free(line);
 	conn_close(c);
+}
+
+static void say(struct iod_conn *c, char *line)
+{
+	put_line(c, line, false);
 }
 
 /* ---- calls ---- */
@@ -194,7 +209,7 @@ static void call_answered(struct dray_loop_msg *msg)
 
 	c->calls--;
 	if (call->id) {
-		say(c, call->line, OUT_MOST);
+		say(c, call->line);
 		call->line = NULL;
 	}
 	call_free(call);
@@ -235,7 +250,7 @@ static void start_call(struct iod_conn *c, struct iod_rpc_request *req)
 	if (iod_jobs_run(call->iod->jobs, call_run, call) < 0) {
 		dray_error_kind(&call->err, -EAGAIN, "busy", "%s: too many calls are under way", call->method);
 		if (call->id)
-			say(c, answer_line(call, NULL), OUT_MOST);
+			say(c, answer_line(call, NULL));
 		call_free(call);
 		return;
 	}
@@ -249,12 +264,12 @@ static void greet(struct iod_conn *c, struct iod_rpc_request *req)
 	struct dray_error err = DRAY_ERROR_INIT;
 	if (json_integer_value(json_object_get(req->params, "version")) != 1) {
 		dray_error_kind(&err, -EPROTO, "unsupported", "hello: this dray-iod speaks version 1");
-		say(c, iod_rpc_error(req->id, IOD_RPC_NOT_LEGAL, &err, NULL), OUT_MOST);
+		say(c, iod_rpc_error(req->id, IOD_RPC_NOT_LEGAL, &err, NULL));
 		return;
 	}
 	c->greeted = true;
 	if (req->id)
-		say(c, iod_rpc_answer(req->id, iod_hello(c->control->iod)), OUT_MOST);
+		say(c, iod_rpc_answer(req->id, iod_hello(c->control->iod)));
 }
 
 static void take_line(struct iod_conn *c, const char *line, size_t length)
@@ -264,7 +279,7 @@ static void take_line(struct iod_conn *c, const char *line, size_t length)
 	int code = iod_rpc_parse(line, length, &req, &err);
 
 	if (code) {
-		say(c, iod_rpc_error(req.id, code, &err, NULL), OUT_MOST);
+		say(c, iod_rpc_error(req.id, code, &err, NULL));
 		if (code == IOD_RPC_PARSE && !c->closing) {
 			c->last_words = true;
 			send_more(c);
@@ -273,11 +288,11 @@ static void take_line(struct iod_conn *c, const char *line, size_t length)
 		greet(c, &req);
 	} else if (!c->greeted) {
 		dray_error_kind(&err, -EPROTO, "unsupported", "%s: the first call is hello", req.method->name);
-		say(c, iod_rpc_error(req.id, IOD_RPC_NOT_LEGAL, &err, NULL), OUT_MOST);
+		say(c, iod_rpc_error(req.id, IOD_RPC_NOT_LEGAL, &err, NULL));
 	} else if (strcmp(req.method->name, "events.subscribe") == 0) {
 		c->subscribed = true;
 		if (req.id)
-			say(c, iod_rpc_answer(req.id, json_object()), OUT_MOST);
+			say(c, iod_rpc_answer(req.id, json_object()));
 	} else {
 		start_call(c, &req);
 	}
@@ -310,7 +325,7 @@ static void take_lines(struct iod_conn *c)
 		struct dray_error err = DRAY_ERROR_INIT;
 		dray_error_kind(&err, -E2BIG, "syntax", "a line is longer than %u bytes", IOD_RPC_LINE_MOST);
 		c->last_words = true;
-		say(c, iod_rpc_error(NULL, IOD_RPC_PARSE, &err, NULL), OUT_MOST);
+		say(c, iod_rpc_error(NULL, IOD_RPC_PARSE, &err, NULL));
 	}
 	receive(c);
 	conn_put(c);
@@ -322,6 +337,8 @@ static void recv_done(struct dray_ioc *ioc, int res)
 	c->receiving = false;
 	if (!c->closing) {
 		if (res < 0) {
+			if (res != -ECONNRESET)
+				dray_log(DRAY_LOG_WARN, "client-lost", "a connection is given up: receiving: %s", strerror(-res));
 			conn_close(c);
 		} else if (res == 0) {
 			c->eof = true;
@@ -449,7 +466,7 @@ static void note_run(struct dray_loop_msg *msg)
 		{
 			struct iod_conn *c = dray_container(n, struct iod_conn, node);
 			if (c->subscribed)
-				say(c, strdup(note->line), EVENTS_MOST);
+				put_line(c, strdup(note->line), true);
 		}
 	free(note->line);
 	free(note);
