@@ -2,6 +2,7 @@
 /* Volumes are dray-iod's; the agent passes on, and looks after what sessions have locked. */
 #include "agent/agent.h"
 
+#include "agent/advise.h"
 #include "agent/api.h"
 #include "agent/reconcile.h"
 #include "agent/validate.h"
@@ -57,6 +58,11 @@ static const json_t *find(const struct agent *a, const char *name)
 	return json_is_true(json_object_get(v, "hidden")) ? NULL : v;
 }
 
+static const char *legal_for(const char *kind)
+{
+	return advise_legal(kind, strcmp(kind, "not_found") != 0, false); /* it is written, but never made */
+}
+
 static void iod_failed(struct api_call *call, const struct dray_error *err, bool adding)
 {
 	if (err->code == -ENOTCONN || err->code == -ECANCELED) {
@@ -77,8 +83,8 @@ static void iod_failed(struct api_call *call, const struct dray_error *err, bool
 			dray_problems_add(&call->problems, "/name", 0, "exists", name, "a name that no volume has",
 				"there is a volume %s already", name);
 		else
-			dray_problems_add(&call->problems, of_name ? "/name" : "/resource", 0, err->kind, of_name ? name : what, NULL,
-				"%s", err->text);
+			dray_problems_add(&call->problems, of_name ? "/name" : "/resource", 0, err->kind, of_name ? name : what,
+				of_name ? NULL : legal_for(err->kind), "%s", err->text);
 		api_problems(call, &call->problems);
 	}
 }
@@ -172,6 +178,49 @@ static int see_owner(void *arg, size_t wanted, const struct dray_repo_lock *hold
 	return 1;
 }
 
+/* As it was given. */
+static void wrong(struct api_call *call, const char *pointer, const char *code, const json_t *given, const char *legal, const char *detail)
+{
+	char *dump = given && !json_is_string(given) ? json_dumps(given, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+	dray_problems_add(&call->problems, pointer, 0, code, dump ? dump : json_string_value(given), legal, "%s", detail);
+	free(dump);
+}
+
+/* dray-iod's rule, told here so that it comes together with what else is wrong. */
+static bool name_ok(const char *name)
+{
+	size_t n = strlen(name);
+	return n >= 1 && n <= 128 && name[0] != '.' && name[0] != '-' &&
+	       strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
+}
+
+/* The name of the resource, if it is one that can be looked up; else NULL, with problems. */
+static const char *check_resource(struct api_call *call, const json_t *resource)
+{
+	static const char form[] = "an absolute path, a URI, or {resource:, offset:, length:}";
+	const json_t *name = json_is_object(resource) ? json_object_get(resource, "resource") : resource, *v;
+	const char *key, *at = json_is_object(resource) ? "/resource/resource" : "/resource", *what = json_string_value(name);
+	size_t had = call->problems.n;
+	json_object_foreach ((json_t *)resource, key, v) {
+		const char *number = !strcmp(key, "offset") ? "/resource/offset" : !strcmp(key, "length") ? "/resource/length" : NULL;
+		if (number && !json_is_integer(v))
+			wrong(call, number, "wrong_type", v, "a whole number of bytes", "it must be a whole number");
+		else if (number && json_integer_value(v) < 0)
+			wrong(call, number, "out_of_range", v, "0 or more bytes", "it is out of range");
+		else if (!number && strcmp(key, "resource"))
+			dray_problems_add(&call->problems, "/resource", 0, "unknown_key", key, "resource, offset and length", "unknown key %s", key);
+	}
+	if (!name)
+		wrong(call, at, "missing", NULL, form, "resource is missing");
+	else if (!what)
+		wrong(call, at, "wrong_type", name, form, "it must be a text");
+	else if (strlen(what) > 4095)
+		wrong(call, at, "bad_value", NULL, form, "a resource's name can't be so long");
+	else if (*what != '/' && !strchr(what, ':')) /* dray-iod's working directory is nobody's business */
+		wrong(call, at, "bad_value", name, form, "a path must be absolute");
+	return call->problems.n == had ? what : NULL;
+}
+
 static void add(struct agent *a, struct api_call *call)
 {
 	json_t *name = json_object_get(call->body, "name"), *resource = json_object_get(call->body, "resource"), *value;
@@ -181,35 +230,31 @@ static void add(struct agent *a, struct api_call *call)
 			dray_problems_add(&call->problems, "", 0, "unknown_key", key, "name, resource and block_bytes", "unknown key %s", key);
 	json_t *block = json_object_get(call->body, "block_bytes");
 	json_int_t bytes = json_integer_value(block);
-	if (block && (!json_is_integer(block) || bytes < 512 || bytes > 65536 || (bytes & (bytes - 1)))) {
-		char given[32];
-		snprintf(given, sizeof given, "%lld", (long long)bytes);
-		dray_problems_add(&call->problems, "/block_bytes", 0, "bad_value", json_is_integer(block) ? given : NULL,
-			"a power of two from 512 to 65536", "block_bytes can't be that");
-	}
-	if (!json_is_string(name))
-		dray_problems_add(&call->problems, "/name", 0, name ? "bad_value" : "missing", NULL, "a name", "name is %s", name ? "no string" : "missing");
-	if (!json_is_string(resource) && !json_is_object(resource))
-		dray_problems_add(&call->problems, "/resource", 0, resource ? "bad_value" : "missing", NULL, "a path or URI", "resource is %s",
-			resource ? "no string" : "missing");
-	/* dray-iod's working directory is nobody's business. */
-	const char *what = json_is_object(resource) ? text(resource, "resource") : json_string_value(resource);
-	if (what && *what != '/' && !strchr(what, ':'))
-		dray_problems_add(&call->problems, "/resource", 0, "bad_value", what, "an absolute path or a URI", "a path must be absolute");
-	/* What does not answer would take dray-iod as long again. */
-	bool refused = call->probe && (!strcmp(call->probe->err.kind, "unreachable") || !strcmp(call->probe->err.kind, "mounted"));
-	if (!call->problems.n && refused)
-		dray_problems_add(&call->problems, "/resource", 0, call->probe->err.kind, what, NULL, "%s", call->probe->err.text);
-	if (!call->problems.n && call->probe && !call->probe->rc) {
+	if (block && (!json_is_integer(block) || bytes < 512 || bytes > 65536 || (bytes & (bytes - 1))))
+		wrong(call, "/block_bytes", "bad_value", block, "a power of two from 512 to 65536", "block_bytes can't be that");
+	static const char name_legal[] = "1 to 128 of A-Z a-z 0-9 . _ -, beginning with none of . -";
+	if (!name)
+		wrong(call, "/name", "missing", NULL, name_legal, "name is missing");
+	else if (!json_is_string(name))
+		wrong(call, "/name", "wrong_type", name, name_legal, "a name is a text");
+	else if (!name_ok(json_string_value(name)))
+		wrong(call, "/name", "bad_name", name, name_legal, "this can't be a volume's name");
+	const char *what = check_resource(call, resource);
+	const struct probe *probe = what ? call->probe : NULL;
+	/* What does not answer would take dray-iod as long again; and where it is not asked at all it can't tell what else is wrong. */
+	bool refused = probe && probe->rc && (call->problems.n || !strcmp(probe->err.kind, "unreachable") || !strcmp(probe->err.kind, "mounted"));
+	if (refused)
+		dray_problems_add(&call->problems, "/resource", 0, probe->err.kind, what, legal_for(probe->err.kind), "%s", probe->err.text);
+	if (probe && !probe->rc) {
 		struct lock_list locks = { 0 };
 		struct owner owner = { .a = a };
-		lock_for(&locks, call->probe->info.identity);
-		if (call->probe->alias[0])
-			lock_for(&locks, call->probe->alias);
-		if (call->probe->process[0])
-			lock_for(&locks, call->probe->process);
+		lock_for(&locks, probe->info.identity);
+		if (probe->alias[0])
+			lock_for(&locks, probe->alias);
+		if (probe->process[0])
+			lock_for(&locks, probe->process);
 		owner.own = locks.n;
-		const struct dray_lineage *line = &call->probe->lineage;
+		const struct dray_lineage *line = &probe->lineage;
 		for (size_t i = 0; i < line->n_below + line->n_above; i++)
 			lock_for(&locks, i < line->n_below ? line->below[i] : line->above[i - line->n_below])->lies_on = true;
 		if (dray_repo_locks_check(a->repo, locks.locks, locks.n, see_owner, &owner, NULL) == -EBUSY)

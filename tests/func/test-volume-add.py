@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """volume add: a relative path is the caller's; each refusal names the member that is wrong, and its value."""
+import json
 import os
 import subprocess
 import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import Scratch
+from agent import UnixConnection  # noqa: E402
+from dray import SLOW, Scratch  # noqa: E402
 
 with Scratch() as s:
     a = s.agent()
@@ -24,6 +26,29 @@ with Scratch() as s:
         refused = a.json("volume", "add", name, resource, status=3)
         e = refused["errors"]
         assert [(x["pointer"], x["code"], x["value"]) for x in e] == [(pointer, code, value)], refused
+    # All that is wrong is told at once, whoever finds it, each where it is.
+    def problems(**body):
+        try:
+            socket = UnixConnection(a.socket, 60 * SLOW)
+            socket.request("POST", "/v1/volumes", json.dumps(body))
+            answer = socket.getresponse()
+            assert answer.status == 422, (answer.status, answer.read())
+            e = json.loads(answer.read())["errors"]
+            assert all(x["detail"] and x["legal"] for x in e), e
+            return {x["pointer"]: (x["code"], x["value"]) for x in e}
+        finally:
+            socket.close()
+    none = s.path("none")
+    assert problems(name="a b", resource=none) == {"/name": ("bad_name", "a b"), "/resource": ("not_found", none)}
+    assert problems(name="n" * 5000, resource=s.dir, block_bytes=1e3) == {
+        "/name": ("bad_name", "n" * 5000), "/resource": ("bad_resource", s.dir), "/block_bytes": ("bad_value", "1000.0")}
+    assert problems(name=5, resource=[], block_bytes="x", size=1) == {
+        "": ("unknown_key", "size"), "/name": ("wrong_type", "5"), "/resource": ("wrong_type", "[]"), "/block_bytes": ("bad_value", "x")}
+    assert problems(resource={"resource": other, "offset": "1M", "length": -512, "size": 5}) == {
+        "/name": ("missing", None), "/resource/offset": ("wrong_type", "1M"), "/resource/length": ("out_of_range", "-512"),
+        "/resource": ("unknown_key", "size")}
+    assert problems(name="w", resource={"offset": 0}) == {"/resource/resource": ("missing", None)}
+    assert problems(name="w", resource="old") == {"/resource": ("bad_value", "old")}
     # What is only tried is no volume, for those who look meanwhile, nor for the agent when it tells what was wrong.
     end, seen = threading.Event(), set()
 
