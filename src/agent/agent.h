@@ -487,6 +487,7 @@ void waiters_stop(struct agent *a);
 void submit_call(struct agent *a, struct api_call *call);
 /* set.c */
 void set_call(struct agent *a, struct job *job, struct api_call *call);
+void apply_call(struct agent *a, struct api_call *call);
 
 /* ---- startup.c ---- */
 /* Opens the repository, finds out whether the host was rebooted, loads all sessions, checks locks and intents. */

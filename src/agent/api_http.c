@@ -201,6 +201,10 @@ static bool is_retire(const struct api_call *call)
 static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *call, const struct request *req)
 {
 	bool post = !strcmp(call->method, "POST");
+	if (post && !strcmp(call->path, "/apply")) {
+		dray_session_parse(req->body ? req->body : "", req->len, false, &call->submitted, &call->problems);
+		return true;
+	}
 	call->estimate = post && !strcmp(call->path, "/estimate");
 	call->dry_run |= call->estimate;
 	if (call->estimate || (post && !strcmp(call->path, "/sessions"))) {

@@ -31,6 +31,7 @@ static const struct api_route table[] = {
 	{ "GET", "/v1/sessions", Q_STATE | Q_LIMIT | Q_PAST | Q_AFTER_SESSION, api_sessions },
 	{ "POST", "/v1/sessions", Q_DRY_RUN, api_sessions },
 	{ "POST", "/v1/estimate", 0, submit_call },
+	{ "POST", "/v1/apply", 0, apply_call },
 	{ "GET", "/v1/sessions/{session}", 0, api_sessions },
 	{ "PATCH", "/v1/sessions/{session}", 0, api_sessions },
 	{ "POST", "/v1/sessions/{session}/{verb}", 0, api_sessions },

@@ -225,7 +225,7 @@ static void unpark(struct agent *a)
 		dray_list_del(n);
 		free(call->core_note);
 		call->core_note = NULL;
-		api_document(call, strcmp(call->method, "POST") ? 200 : 201, job, NULL);
+		api_document(call, strcmp(call->path, "/sessions") ? 200 : 201, job, NULL);
 	}
 }
 

@@ -8,15 +8,14 @@
  * range goes from all of it to three tenths. Where nothing could be measured, 100 MiB a second are assumed, and the range is as wide as that deserves.
  *
  * Then the session is played through, from one moment at which something changes to the next: a pair ends, a window opens or closes, an entry of
- * a timetable begins to hold. In between the pairs that may be active share what the limits leave, as they would (shares.h), and
- * those that lie on one disk share its speed. So a limit that binds makes the range narrow, and a window makes the end jump.
+ * a timetable begins to hold. In between the pairs that may be active share what the limits leave, and those that
+ * lie on one disk share its speed. So a limit that binds makes the range narrow, and a window makes the end jump.
  *
  * Not known, and said: what other sessions do at that time, and what the application writes meanwhile.
  */
 #include "agent/estimate.h"
 
 #include "agent/clock.h"
-#include "agent/shares.h"
 #include "base/instant.h"
 
 #include <math.h>
@@ -61,32 +60,33 @@ static bool same_disk(const struct estimate_pair *a, const struct estimate_pair 
 	return a == b || (a->disk && b->disk && !strcmp(a->disk, b->disk));
 }
 
-/* What each of the active pairs moves a second. */
-static void set_rates(const struct estimate_rules *r, struct estimate_pair *pairs, const size_t *active, size_t n, double now, double *rates,
-	struct share_pair *shares)
+static uint64_t equal(uint64_t whole, size_t n)
 {
+	return whole == DRAY_UNKNOWN || !whole ? whole : whole / n ? whole / n : 1;
+}
+
+/* What each of the active pairs moves a second: the least of what its disk gives it, its own limit, and its equal part of the session's and
+ * the agent's, as limits.c divides them. */
+static void set_rates(const struct estimate_rules *r, const struct estimate_pair *pairs, const size_t *active, size_t n, double now, double *rates)
+{
+	uint64_t session = equal(rate_at(r->limits, (time_t)now), n), agent = equal(r->rate, n);
 	for (size_t i = 0; i < n; i++) {
 		size_t beside = 0;
 		for (size_t k = 0; k < n; k++)
 			beside += same_disk(&pairs[active[i]], &pairs[active[k]]);
-		uint64_t own = rate_at(pairs[active[i]].limits, (time_t)now), disk = pairs[active[i]].speed / beside;
-		shares[i] = (struct share_pair){ .cap = own < disk ? own : disk ? disk : 1, .owner = &rates[i] };
+		uint64_t rate = equal(pairs[active[i]].speed, beside), own = rate_at(pairs[active[i]].limits, (time_t)now);
+		rate = own < rate ? own : rate;
+		rate = session < rate ? session : rate;
+		rates[i] = (double)(agent < rate ? agent : rate);
 	}
-	uint64_t session = rate_at(r->limits, (time_t)now);
-	struct share_group group = { .weight = 1, .cap = session, .pairs = shares, .n = n };
-	if (session)
-		shares_divide(r->rate, &group, 1);
-	for (size_t i = 0; i < n; i++)
-		*(double *)shares[i].owner = session ? (double)shares[i].share : 0;
 }
 
 double estimate_play(const struct estimate_rules *r, struct estimate_pair *pairs, size_t n)
 {
 	double now = (double)r->from, from = now;
 	double *left = calloc(n ? n : 1, sizeof *left), *rates = calloc(n ? n : 1, sizeof *rates);
-	struct share_pair *shares = calloc(n ? n : 1, sizeof *shares);
 	size_t *active = calloc(n ? n : 1, sizeof *active), done = 0, most = r->active_pairs < n ? (size_t)r->active_pairs : n;
-	if (!left || !rates || !active || !shares)
+	if (!left || !rates || !active)
 		abort();
 	for (size_t i = 0; i < n; i++) {
 		left[i] = (double)pairs[i].bytes;
@@ -104,7 +104,7 @@ double estimate_play(const struct estimate_rules *r, struct estimate_pair *pairs
 		for (size_t i = 0; i < n && k < most; i++)
 			if (pairs[i].ends < 0)
 				active[k++] = i;
-		set_rates(r, pairs, active, k, now, rates, shares);
+		set_rates(r, pairs, active, k, now, rates);
 		double next = next_change(r, pairs, n, now);
 		for (size_t i = 0; i < k; i++) {
 			if (pairs[active[i]].begins < 0)
@@ -126,7 +126,6 @@ double estimate_play(const struct estimate_rules *r, struct estimate_pair *pairs
 	}
 	free(left);
 	free(rates);
-	free(shares);
 	free(active);
 	return done == n ? now - from : -1;
 }

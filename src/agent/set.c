@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * `dray set`: a session is changed while it is there. All keys, or none.
+ * `dray set` and `dray apply`: a session is changed while it is there. All of it, or nothing.
  */
 #include "agent/agent.h"
 #include "agent/api.h"
@@ -46,13 +46,10 @@ static void begun_already(const struct job *job, struct api_call *call)
 	free(text);
 }
 
-void set_call(struct agent *a, struct job *job, struct api_call *call)
+/* `wanted`: the pairs get their limits from there, too; or NULL. */
+static void change_session(struct agent *a, struct job *job, struct api_call *call, struct dray_session *wanted)
 {
 	enum dray_pair_state state = (enum dray_pair_state)job->s->state;
-	if (!json_is_object(call->body) || !json_object_size(call->body)) {
-		api_problem(call, 400, 2, "syntax", "an object of keys and values is expected");
-		return;
-	}
 	if (dray_verb_legal(DRAY_VERB_SET, state) == DRAY_ILLEGAL) {
 		api_problem(call, 409, 5, "not_legal", "set is not legal: session %s (%s) is %s; legal now: %s", job->s->name, job->s->id,
 			dray_state_word(state), dray_verbs_legal_words(state));
@@ -94,6 +91,15 @@ void set_call(struct agent *a, struct job *job, struct api_call *call)
 		change_event(&c, 0, "set", NULL, NULL, "%s=%s", key, text ? text : "");
 		free(text);
 	}
+	for (size_t i = 0; wanted && i < job->s->n_pairs; i++) {
+		if (!dray_session_take_pair_limits(job->s, wanted, i))
+			continue;
+		change_touch(&c, &job->runs[i]);
+		char *text = json_dumps(json_object_get(json_array_get(json_object_get(job->s->doc, "pairs"), i), "limits"), JSON_COMPACT);
+		change_event(&c, job->s->pairs[i].id, "set", NULL, NULL, "limits=%s", text ? text : "none");
+		free(text);
+		job->limits_seen = (struct shared_limits){ 0 };
+	}
 	if (change_end(&c)) {
 		api_problem(call, 500, 1, "repository", "set of session %s: %s", job->s->name, c.err.text);
 		return;
@@ -101,4 +107,39 @@ void set_call(struct agent *a, struct job *job, struct api_call *call)
 	job_wake_pairs(job);
 	call->core_note = strdup(job->s->id);
 	dray_list_add_tail(&a->parked, &call->node);
+}
+
+void set_call(struct agent *a, struct job *job, struct api_call *call)
+{
+	if (!json_is_object(call->body) || !json_object_size(call->body))
+		api_problem(call, 400, 2, "syntax", "an object of keys and values is expected");
+	else
+		change_session(a, job, call, NULL);
+}
+
+/* ---- dray apply ---- */
+
+void apply_call(struct agent *a, struct api_call *call)
+{
+	struct dray_session *wanted = call->submitted;
+	if (!wanted || call->problems.n) {
+		api_problems(call, &call->problems);
+		return;
+	}
+	struct job *job = job_find(a, wanted->id[0] ? wanted->id : wanted->name);
+	if (!job) {
+		api_problem(call, 404, 4, "not_found", "there is no session %s that could be changed: `dray start` makes one",
+			wanted->id[0] ? wanted->id : wanted->name);
+		return;
+	}
+	bool pair_limits;
+	json_decref(call->body);
+	if (dray_session_compare(job->s, wanted, &call->body, &pair_limits, &call->problems)) {
+		dray_session_add_lines(wanted, &call->problems);
+		api_problems(call, &call->problems);
+	} else if (!json_object_size(call->body) && !pair_limits) {
+		api_document(call, 200, job, NULL);
+	} else {
+		change_session(a, job, call, pair_limits ? wanted : NULL);
+	}
 }

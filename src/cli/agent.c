@@ -425,8 +425,3 @@ int cmd_shutdown(const struct args *args)
 	reply_free(&reply);
 	return rc;
 }
-
-int cmd_later(const struct args *args)
-{
-	return fail(args, EXIT_USAGE, "unsupported", "this version can't do it yet");
-}

@@ -254,6 +254,7 @@ int cmd_volume_remove(const struct args *args);
 int cmd_migrate(const struct args *args);
 int cmd_start(const struct args *args);
 int cmd_estimate(const struct args *args);
+int cmd_apply(const struct args *args);
 int cmd_list(const struct args *args);
 int cmd_show(const struct args *args);
 int cmd_watch(const struct args *args);
@@ -269,6 +270,5 @@ int cmd_locks(const struct args *args);
 int cmd_vehicles(const struct args *args);
 int cmd_event(const struct args *args);
 int cmd_shutdown(const struct args *args);
-int cmd_later(const struct args *args);
 
 #endif

@@ -556,6 +556,16 @@ int cmd_set(const struct args *args)
 	return rc;
 }
 
+int cmd_apply(const struct args *args)
+{
+	struct reply reply = { 0 };
+	int rc = send_document(args, "/v1/apply", &reply);
+	if (!rc)
+		print_outcome(args, reply.json);
+	reply_free(&reply);
+	return rc;
+}
+
 /* ---- wait ---- */
 
 /* How far along its normal path a session is; 0: beside it. A pause and what is queued count as copying. */

@@ -117,8 +117,10 @@ const struct command commands[] = {
 		"Nothing is started, locked or written: the sources are read for a moment, and limits, windows and timetables are played through.\n"
 		"The answer is a range, with what was assumed for it. `-` reads standard input.",
 		"dray estimate night.yaml\ndray estimate -o json night.yaml\n", LIST(), cmd_estimate },
-	{ "apply", "SPEC", 1, 1, "change a session by its document (not in this version)",
-		"Refused: this version can't do it yet. `dray set` changes single keys.", NULL, LIST(), cmd_later },
+	{ "apply", "SPEC", 1, 1, "change a session by its changed document",
+		"The session of that name, or id, gets what `dray set` could change as the document has it, and the limits of its pairs; a key that\n"
+		"is left out gets its default. If anything else differs, nothing is changed. What `dray show -o yaml` prints can be edited.",
+		"dray show orders -o yaml > orders.yaml\ndray apply orders.yaml\n", LIST(), cmd_apply },
 };
 
 const size_t commands_n = sizeof commands / sizeof commands[0];

@@ -197,6 +197,13 @@ void dray_session_free(struct dray_session *session);
  * flow form. All or nothing per call. */
 int dray_session_set(struct dray_session *session, const char *key, const char *value, struct dray_problems *problems);
 
+/* What `wanted`, a changed document of the same session, asks for: `*keys` is an object of dotted keys and values for dray_session_set (new
+ * reference, perhaps empty), `*pair_limits`: limits of pairs differ. 0, or -1: something differs that can't be changed; each is a problem. */
+int dray_session_compare(const struct dray_session *now, const struct dray_session *wanted, json_t **keys, bool *pair_limits,
+	struct dray_problems *problems);
+/* Gives pair `i` the limits that it has in `from`, which gets the old ones. false: they are the same. */
+bool dray_session_take_pair_limits(struct dray_session *session, struct dray_session *from, size_t i);
+
 /* When the pair is committed by itself, switch.commit being a duration; 0: it is not. */
 time_t dray_pair_commit_due(const struct dray_session *session, const struct dray_pair *pair);
 /* ---- retired.c ---- */

@@ -91,6 +91,11 @@ with AgentTest(fake=False) as t:
     ask("PATCH", "/v1/sessions/none", {"priority": 1}, 404)
     for verb in ("switch", "undo", "commit", "retry", "resume", "verify", "retire"):
         ask("POST", f"/v1/sessions/one/{verb}", {"how": "rename"} if verb == "retire" else {}, 409)
+    ask("POST", "/v1/apply", doc, 200)
+    ask("POST", "/v1/apply", doc | {"priority": 3}, 200)
+    ask("POST", "/v1/apply", doc | {"mode": "copy"}, 422)
+    ask("POST", "/v1/apply", doc | {"name": "none"}, 404)
+    ask("POST", "/v1/apply", text=": [", status=400)
     ask("POST", "/v1/sessions/one/dance", {}, 404)
     ask("POST", "/v1/sessions/none/pause", {}, 404)
     ask("POST", "/v1/sessions/one/pause", {"colour": 1}, 400)

@@ -18,6 +18,6 @@ with AgentTest() as t:
     assert t.call("GET", "/events?limit=5&after=0") == t.call("GET", "/events?limit=5")[:5]
 
     for body, want in (({}, {"/name": "missing", "/resource": "missing"}),
-                       ({"name": 7, "resource": 1}, {"/name": "bad_value", "/resource": "bad_value"}),
-                       ({"name": None, "resource": []}, {"/name": "bad_value", "/resource": "bad_value"})):
+                       ({"name": 7, "resource": 1}, {"/name": "wrong_type", "/resource": "wrong_type"}),
+                       ({"name": None, "resource": []}, {"/name": "wrong_type", "/resource": "wrong_type"})):
         assert t.refused("POST", "/volumes", body).codes() == want, body

@@ -17,8 +17,6 @@ with FakeAgent() as a:
                  ["volume"], ["volume", "eat"], ["help", "frobnicate"], ["events", "--after", "x"], []):
         done = a.run(*args, status=2)
         assert done.stderr and not done.stdout, args
-    for args in (["apply", "x"],):
-        assert "this version" in a.run(*args, status=2).stderr
     problem = json.loads(a.run("list", "--frob", "-o", "json", status=2).stderr)
     assert problem["exit"] == 2 and "--frob" in problem["detail"] and problem["code"] == "usage", problem
     assert not a.asked

@@ -78,9 +78,9 @@ static void limits(void **state)
 	r.limits = &session;
 	struct estimate_pair p[] = { pair(100, 100, NULL), pair(100, 100, NULL) };
 	p[0].limits = &own;
-	/* 5 and 25: what one can't use is the other's. */
+	/* 5 and 15: the session's in equal parts. */
 	about(estimate_play(&r, p, 2), 20);
-	about(p[1].ends, 4);
+	about(p[1].ends, 100 / 15.0);
 	r.rate = 10 * MIB; /* the agent's, which is less */
 	about(estimate_play(&r, p, 2), 20);
 	about(p[1].ends, 20);

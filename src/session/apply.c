@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A changed document, beside the one that runs.
+ *
+ * What differs in a key that `dray set` could change is what is asked for; a key that is left out asks for its default. The limits of single
+ * pairs can be changed in this way only. Everything else has to be as it is: a session does not become another one.
+ */
+#include "session/check.h"
+#include "session/problem.h"
+#include "session/schema.h"
+#include "session/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What a key is that is left out, where `none` is not its word. */
+static const char *left_out(const struct dray_session *s, const struct dray_key *key)
+{
+	static const struct {
+		const char *key, *value;
+	} defaults[] = { { "priority", "normal" }, { "start", "now" }, { "on_error", "pair" }, { "verify", "none" }, { "switch.deadline", "2s" },
+		{ "switch.attempts", "3" }, { "switch.on_failure", "wait" }, { "switch.commit", "manual" }, { "switch.retire", "none" },
+		{ "switch.partial", "false" }, { "switch.accept_bad_ranges", "false" } };
+	if (key->flags & DRAY_K_NONE)
+		return "none";
+	if (!strcmp(key->name, "switch.when"))
+		return s->mode == DRAY_MODE_COPY ? "synced" : "manual";
+	for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++)
+		if (!strcmp(defaults[i].key, key->name))
+			return defaults[i].value;
+	return NULL;
+}
+
+/* Takes the value of a dotted key out of the document, with a map that is empty then. NULL: it is not there. New reference. */
+static json_t *take(json_t *doc, const char *dotted)
+{
+	const char *dot = strchr(dotted, '.');
+	char *map = dot ? strndup(dotted, (size_t)(dot - dotted)) : NULL;
+	json_t *in = map ? json_object_get(doc, map) : doc, *v = json_incref(json_object_get(in, dot ? dot + 1 : dotted));
+	if (v)
+		json_object_del(in, dot ? dot + 1 : dotted);
+	if (map && json_is_object(in) && !json_object_size(in))
+		json_object_del(doc, map);
+	free(map);
+	return v;
+}
+
+static void refuse(struct dray_problems *problems, const char *pointer, const char *what)
+{
+	dray_problems_add(problems, pointer, 0, "not_settable", NULL, dray_settable_words(), "%s can't be changed once the session is submitted", what);
+}
+
+/* What is shown of a pair is the vehicle that was chosen for it. */
+static bool vehicle_as_shown(const struct dray_pair *p, const json_t *v)
+{
+	return json_is_string(v) && ((p->vehicle_chosen && !strcmp(json_string_value(v), p->vehicle_chosen)) || !strcmp(json_string_value(v), p->vehicle));
+}
+
+static void compare_pairs(const struct dray_session *now, const json_t *a, const json_t *b, bool *limits, struct dray_problems *problems)
+{
+	size_t n = json_array_size(a);
+	if (n != json_array_size(b)) {
+		refuse(problems, "/pairs", "how many pairs there are");
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		json_t *x = json_array_get(a, i), *y = json_array_get(b, i), *lx = take(x, "limits"), *ly = take(y, "limits");
+		*limits |= lx || ly ? !json_equal(lx, ly) : false;
+		json_decref(lx);
+		json_decref(ly);
+		json_object_del(x, "id");
+		json_object_del(y, "id");
+		if (!json_object_get(y, "vehicle") || vehicle_as_shown(&now->pairs[i], json_object_get(y, "vehicle"))) {
+			json_object_del(x, "vehicle");
+			json_object_del(y, "vehicle");
+		}
+		json_t *sides[] = { x, y };
+		for (unsigned side = 0; side < 2; side++) {
+			const char *key;
+			json_t *v;
+			json_object_foreach (sides[side], key, v) {
+				const json_t *other = json_object_get(sides[!side], key);
+				if (other ? side || json_equal(v, other) : false)
+					continue;
+				char pointer[80], what[80];
+				snprintf(pointer, sizeof pointer, "/pairs/%zu/%.40s", i, key);
+				snprintf(what, sizeof what, "%.40s of pair %zu", key, i + 1);
+				refuse(problems, pointer, what);
+			}
+		}
+	}
+}
+
+int dray_session_compare(const struct dray_session *now, const struct dray_session *wanted, json_t **keys, bool *pair_limits,
+	struct dray_problems *problems)
+{
+	size_t before = problems->n;
+	json_t *a = json_deep_copy(now->doc), *b = json_deep_copy(wanted->doc);
+	*keys = json_object();
+	*pair_limits = false;
+	if (!a || !b || !*keys)
+		abort();
+	for (size_t i = 0; i < dray_keys_n; i++) {
+		const struct dray_key *key = &dray_keys[i];
+		if (!(key->flags & DRAY_K_SET))
+			continue;
+		json_t *x = take(a, key->name), *y = take(b, key->name);
+		if (y ? !json_equal(x, y) : x != NULL)
+			json_object_set_new(*keys, key->name, y ? json_incref(y) : json_string(left_out(now, key)));
+		json_decref(x);
+		json_decref(y);
+	}
+	json_object_del(a, "id");
+	json_object_del(b, "id");
+	json_t *pa = json_incref(json_object_get(a, "pairs")), *pb = json_incref(json_object_get(b, "pairs"));
+	json_object_del(a, "pairs");
+	json_object_del(b, "pairs");
+	compare_pairs(now, pa, pb, pair_limits, problems);
+	json_decref(pa);
+	json_decref(pb);
+	json_t *sides[] = { a, b };
+	for (unsigned side = 0; side < 2; side++) {
+		const char *key;
+		json_t *v;
+		json_object_foreach (sides[side], key, v) {
+			const json_t *other = json_object_get(sides[!side], key);
+			if (other ? side || json_equal(v, other) : false)
+				continue;
+			char pointer[80];
+			snprintf(pointer, sizeof pointer, "/%.60s", key);
+			refuse(problems, pointer, key);
+		}
+	}
+	json_decref(a);
+	json_decref(b);
+	return problems->n == before ? 0 : -1;
+}
+
+bool dray_session_take_pair_limits(struct dray_session *s, struct dray_session *from, size_t i)
+{
+	struct dray_pair *p = &s->pairs[i], *q = &from->pairs[i];
+	json_t *mine = json_array_get(json_object_get(s->doc, "pairs"), i), *other = json_array_get(json_object_get(from->doc, "pairs"), i);
+	json_t *new = json_object_get(other, "limits"), *old = json_object_get(mine, "limits");
+	if (new ? json_equal(new, old) : !old)
+		return false;
+	struct dray_limits l = p->limits;
+	p->limits = q->limits;
+	q->limits = l;
+	if (new)
+		json_object_set(mine, "limits", new);
+	else
+		json_object_del(mine, "limits");
+	s->pair_tables = false;
+	for (size_t k = 0; k < s->n_pairs; k++)
+		s->pair_tables |= s->pairs[k].limits.rate_table != NULL;
+	dray_lines_free(s->lines); /* the text it was parsed from is another one now */
+	s->lines = NULL;
+	return true;
+}
