@@ -50,6 +50,25 @@ static void refuse(struct dray_problems *problems, const char *pointer, const ch
 	dray_problems_add(problems, pointer, 0, "not_settable", NULL, dray_settable_words(), "%s can't be changed once the session is submitted", what);
 }
 
+/* What is left differs in nothing. `pointer` and `of` say what the maps are. */
+static void compare_rest(json_t *now, json_t *wanted, const char *pointer, const char *of, struct dray_problems *problems)
+{
+	json_t *sides[] = { now, wanted };
+	for (unsigned side = 0; side < 2; side++) {
+		const char *key;
+		json_t *v;
+		json_object_foreach (sides[side], key, v) {
+			const json_t *other = json_object_get(sides[!side], key);
+			if (other && (side || json_equal(v, other)))
+				continue;
+			char at[120], what[120];
+			snprintf(at, sizeof at, "%s/%.60s", pointer, key);
+			snprintf(what, sizeof what, "%.60s%s", key, of);
+			refuse(problems, at, what);
+		}
+	}
+}
+
 /* What is shown of a pair is the vehicle that was chosen for it. */
 static bool vehicle_as_shown(const struct dray_pair *p, const json_t *v)
 {
@@ -74,20 +93,10 @@ static void compare_pairs(const struct dray_session *now, const json_t *a, const
 			json_object_del(x, "vehicle");
 			json_object_del(y, "vehicle");
 		}
-		json_t *sides[] = { x, y };
-		for (unsigned side = 0; side < 2; side++) {
-			const char *key;
-			json_t *v;
-			json_object_foreach (sides[side], key, v) {
-				const json_t *other = json_object_get(sides[!side], key);
-				if (other ? side || json_equal(v, other) : false)
-					continue;
-				char pointer[80], what[80];
-				snprintf(pointer, sizeof pointer, "/pairs/%zu/%.40s", i, key);
-				snprintf(what, sizeof what, "%.40s of pair %zu", key, i + 1);
-				refuse(problems, pointer, what);
-			}
-		}
+		char pointer[40], of[40];
+		snprintf(pointer, sizeof pointer, "/pairs/%zu", i);
+		snprintf(of, sizeof of, " of pair %zu", i + 1);
+		compare_rest(x, y, pointer, of, problems);
 	}
 }
 
@@ -118,19 +127,7 @@ int dray_session_compare(const struct dray_session *now, const struct dray_sessi
 	compare_pairs(now, pa, pb, pair_limits, problems);
 	json_decref(pa);
 	json_decref(pb);
-	json_t *sides[] = { a, b };
-	for (unsigned side = 0; side < 2; side++) {
-		const char *key;
-		json_t *v;
-		json_object_foreach (sides[side], key, v) {
-			const json_t *other = json_object_get(sides[!side], key);
-			if (other ? side || json_equal(v, other) : false)
-				continue;
-			char pointer[80];
-			snprintf(pointer, sizeof pointer, "/%.60s", key);
-			refuse(problems, pointer, key);
-		}
-	}
+	compare_rest(a, b, "", "", problems);
 	json_decref(a);
 	json_decref(b);
 	return problems->n == before ? 0 : -1;
