@@ -261,8 +261,10 @@ static bool waits_its_turn(struct agent *a, const struct api_call *call)
 	return api_older_pending(a->api, call->ticket);
 }
 
-static void go_on(struct agent *a)
+/* true: somebody went on, for whom others may have waited. */
+static bool go_on(struct agent *a)
 {
+	bool went_on = false;
 	dray_list_for_each_safe (n, &a->gated) {
 		struct api_call *call = dray_container(n, struct api_call, node);
 		bool listed = iod_ready(a->iod) && a->list_viewed >= call->core_list;
@@ -273,9 +275,10 @@ static void go_on(struct agent *a)
 		if (ready && (too_late || !waits_its_turn(a, call))) {
 			dray_list_del(n);
 			call->core_next(a, call);
-			agent_turn(a); /* others may have waited for this one: another turn */
+			went_on = true;
 		}
 	}
+	return went_on;
 }
 
 /* ---- the loop ---- */
@@ -336,8 +339,10 @@ static void turn(struct agent *a, int signal_fd)
 	retire_step(a);
 	list_ask(a);
 	wake_up(a);
-	go_on(a); /* they want what the new list was judged to mean */
+	bool went_on = go_on(a); /* they want what the new list was judged to mean */
 	wake_up(a);
+	if (went_on)
+		agent_turn(a); /* after the wake-up, which would take it for done */
 	unpark(a);
 	audit_flush(a);
 	hooks_step(a);
