@@ -129,6 +129,9 @@ static void submit_listed(struct agent *a, struct api_call *call)
 	struct dray_error err;
 	char id[16];
 	bool given = s->id[0];
+	/* One like it may have come first, and been recorded only since this one was looked at. */
+	if (given && !call->problems.n && !call->dry_run && answered_as_repeat(a, call))
+		return;
 	if (!given) {
 		if (!new_id(a, id)) {
 			api_problem(call, 500, 1, "failed", "no session id could be made");

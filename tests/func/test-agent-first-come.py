@@ -72,6 +72,30 @@ with AgentTest() as t:
         second.join(30)
         assert isinstance(got["first"], dict), got["first"]
         assert isinstance(got["second"], Problem) and got["second"].codes() == {"/pairs/0/target": "locked"}, got["second"]
+
+        # A repeat that comes before its original is on record is answered with that, too; another document of that id is refused.
+        door.open.clear()
+        door.came.clear()
+
+        def repeat(key, priority=5):
+            try:
+                got[key] = t.submit({"id": "s-twice", "name": "twice", "priority": priority, "start": {"after": "9d"},
+                                     "pairs": [{"source": t.dir + "/source", "target": f"nbd+unix:///?socket={t.dir}/door.sock"}]})
+            except Problem as p:
+                got[key] = p
+        t.file("source")
+        t.verb("first", "cancel")
+        threads = [threading.Thread(target=repeat, args=(0,))]
+        threads[0].start()
+        assert door.came.wait(20)
+        for i in range(1, 6):
+            threads.append(threading.Thread(target=repeat, args=(i, 5 if i < 5 else 6)))
+            threads[i].start()
+        door.open.set()
+        for th in threads:
+            th.join(60)
+        assert [got[i]["id"] for i in range(5)] == ["s-twice"] * 5, got
+        assert isinstance(got[5], Problem) and got[5].codes()["/id"] == "exists", got[5]
     finally:
         nbd.terminate()
         nbd.wait()
