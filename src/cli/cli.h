@@ -33,6 +33,7 @@ enum exit_status {
 	X(STEPS, 0, "steps", "N", "most copy steps in flight") \
 	X(PRIORITY, 0, "priority", "P", "low, normal, high, or 1 to 9") \
 	X(CREATE, 0, "create", "HOW", "make a missing target file: thin or full") \
+	X(FORMAT, 0, "format", "FORM", "what the source is: auto (default; a disk image is refused) or raw") \
 	X(OVERWRITE, 0, "overwrite", NULL, "allow a target that holds data") \
 	X(VEHICLE, 0, "vehicle", "NAME", "how the bytes are moved: auto or host") \
 	X(COPY, 0, "copy", NULL, "make a copy: the source stays in use") \

@@ -320,6 +320,7 @@ static json_t *migrate_document(const struct args *args)
 	json_decref(targets);
 	set_option(pair, "vehicle", args, OPT_VEHICLE);
 	set_option(pair, "create", args, OPT_CREATE);
+	set_option(pair, "format", args, OPT_FORMAT);
 	if (given(args, OPT_OVERWRITE))
 		json_object_set_new(pair, "overwrite", json_true());
 	json_object_set_new(doc, "pairs", json_pack("[o]", pair));

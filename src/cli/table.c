@@ -44,8 +44,8 @@ const struct command commands[] = {
 		"dray migrate volume:orders /dev/mapper/new-orders\n"
 		"dray migrate volume:orders /srv/new/orders.img --create thin --rate 100MiB\n"
 		"dray migrate old.img new.img --create full\n",
-		LIST(OPT_NAME, OPT_RATE, OPT_IN_FLIGHT, OPT_STEP, OPT_STEPS, OPT_PRIORITY, OPT_CREATE, OPT_OVERWRITE, OPT_VEHICLE,
-			OPT_COPY, OPT_WHEN, OPT_DEADLINE, OPT_COMMIT, OPT_RETIRE, OPT_VERIFY, OPT_NO_CHECKPOINT, OPT_NO_WAIT, OPT_PROGRESS),
+		LIST(OPT_NAME, OPT_RATE, OPT_IN_FLIGHT, OPT_STEP, OPT_STEPS, OPT_PRIORITY, OPT_CREATE, OPT_FORMAT, OPT_OVERWRITE,
+			OPT_VEHICLE, OPT_COPY, OPT_WHEN, OPT_DEADLINE, OPT_COMMIT, OPT_RETIRE, OPT_VERIFY, OPT_NO_CHECKPOINT, OPT_NO_WAIT, OPT_PROGRESS),
 		cmd_migrate },
 	{ "start", "SPEC", 1, 1, "start a session from its document",
 		"SPEC is a file in YAML or JSON, or - for standard input; dray-session(5) describes it. Everything wrong with it is\n"

@@ -164,3 +164,10 @@ with Scratch() as s:
     for target, code in ((s.path("online-target"), "locked"), (s.path("used"), "held")):
         e = a.spec({"name": "others", "pairs": [{"source": twice, "target": target}]}, status=3)["errors"]
         assert sorted(x["code"] for x in e) == [code, "too_small"], e
+
+    # The command line's way to say what the refusal says.
+    def moved(*options, status=0):
+        return a.json("migrate", s.path("image"), s.path("image-copy"), "--create", "thin", *options, status=status)
+    assert [e["code"] for e in moved(status=3)["errors"]] == ["disk_image"]
+    assert ("/pairs/0/format", "bad_value") in [(e["pointer"], e["code"]) for e in moved("--format", "qcow2", status=3)["errors"]]
+    assert moved("--format", "raw")["state"] == "completed"
