@@ -15,7 +15,7 @@ with Scratch() as s:
     v = iod.call("volume.add", name="v", resource=a)
     assert (v["size_bytes"], v["epoch"], v["primary"], v["served"]) == (8 << 20, 1, 1, True), v
     iod.refused("volume.add", "exists", name="v", resource=b)
-    iod.refused("volume.add", "exists", name="w", resource=os.path.relpath(a))
+    iod.refused("volume.add", "exists", name="w", resource=os.path.relpath(a, s.dir))  # where it was started
     iod.refused("volume.add", "not_found", name="w", resource=s.path("missing"))
     for bad in ("", ".x", "a/b", "-x", "x" * 129):
         iod.refused("volume.add", "bad_name", name=bad, resource=b)
