@@ -17,8 +17,9 @@
  *
  * Lost with it may be what the server had acknowledged but not yet made durable, if it was the server that died. The next flush
  * could not tell: the new server has nothing to flush and says yes. So, without retry_primary, the next flush fails once if
- * there were unflushed writes, and the engine treats them as lost (H13). With retry_primary the server is trusted to keep
- * what it acknowledged: that option is for not showing the application an outage.
+ * there were unflushed writes, and the engine treats them as lost (H13). With retry_primary, which is for not showing the application an
+ * outage, what was not flushed is kept (nbd_kept.c) and sent again first, when nothing is under way any more; all else waits for that. The driver
+ * flushes by itself where a lot is kept. Where it was too much, or can't be written again, the next flush fails once.
  *
  * Reconnecting is tried after 100 ms, then after twice as long each time, up to 5 s. A server that comes back with another
  * size, read-only, or unable to do what it could, is another storage: everything fails with -ESTALE, and nothing is sent to it, for as long as
@@ -48,6 +49,7 @@ enum {
 	CONN,   /* the connection that carries it */
 	LATE,   /* it was sent over a connection that was lost */
 	EXPIRY, /* when it stops waiting in `queue` (ns) */
+	MARK,   /* flush: kept.seq when it was sent */
 };
 
 struct nbd;
@@ -76,8 +78,21 @@ struct conn {
 	struct dray_storage_info new_info;
 };
 
+/* The driver's own requests: its flush, and what is sent again. */
+#define AGAIN_MOST 8
+struct own {
+	struct dray_sio sio;
+	bool busy;
+	struct dray_nbd_kept_one *one;
+};
+
 struct nbd {
 	struct dray_storage *st;
+	struct own own_flush, again[AGAIN_MOST];
+	unsigned n_own;
+	struct dray_nbd_kept kept;
+	bool again_due;          /* a connection was lost: nothing is sent before what is kept was */
+	uint64_t again_seq;      /* so far it was sent; 0: to be begun */
 	struct conn conns[MOST_CONNECTIONS];
 	unsigned n;
 	bool retry, quit, broken, unflushed, flush_lost, can_flush;
@@ -90,7 +105,10 @@ struct nbd {
 
 static void arm(struct conn *c);
 static void check_alive(struct conn *c);
+static void maybe_left(struct nbd *n);
 static void send_queue(struct nbd *n);
+static void send_on(struct nbd *n, struct conn *c, struct dray_sio *sio);
+static struct conn *choose(struct nbd *n);
 
 static bool changes(const struct dray_sio *sio)
 {
@@ -151,6 +169,127 @@ static void enqueue(struct nbd *n, struct dray_sio *sio)
 	set_expiry(n);
 }
 
+/* ---- what is kept, with retry_primary ---- */
+
+static bool is_own(const struct nbd *n, const struct dray_sio *sio)
+{
+	return sio == &n->own_flush.sio || ((const char *)sio >= (const char *)n->again && (const char *)sio < (const char *)(n->again + AGAIN_MOST));
+}
+
+static void connection_lost(struct nbd *n)
+{
+	if (!n->retry) {
+		n->flush_lost |= n->unflushed;
+		return;
+	}
+	if (n->kept.missing) {
+		n->flush_lost = true;
+		dray_nbd_kept_drop(&n->kept);
+	}
+	if (!dray_list_empty(&n->kept.list)) {
+		n->again_due = true;
+		n->again_seq = 0;
+	}
+}
+
+/* It is no primary any more: what may be lost is told to the next flush. */
+static void keep_no_more(struct nbd *n)
+{
+	n->flush_lost |= n->again_due || n->kept.missing;
+	n->again_due = false;
+	dray_nbd_kept_drop(&n->kept);
+}
+
+static void send_own(struct nbd *n, struct own *o, struct conn *c)
+{
+	o->busy = true;
+	o->sio.storage = n->st;
+	memset(o->sio.priv, 0, sizeof o->sio.priv);
+	n->n_own++;
+	send_on(n, c, &o->sio);
+}
+
+static void flush_kept(struct nbd *n)
+{
+	struct conn *c = choose(n);
+	if (!n->retry || n->again_due || n->own_flush.busy || !n->can_flush || !c || !dray_nbd_kept_much(&n->kept))
+		return;
+	n->own_flush.sio.op = DRAY_OP_FLUSH;
+	send_own(n, &n->own_flush, c);
+}
+
+static bool overlaps_one_sent(const struct nbd *n, const struct dray_nbd_kept_one *one)
+{
+	for (unsigned i = 0; i < AGAIN_MOST; i++) {
+		const struct dray_sio *s = &n->again[i].sio;
+		if (n->again[i].busy && s->offset < one->offset + one->length && one->offset < s->offset + s->length)
+			return true;
+	}
+	return false;
+}
+
+/* true: all of it was, or nothing is due. */
+static bool sent_again(struct nbd *n)
+{
+	if (!n->again_due)
+		return true;
+	unsigned others = 0;
+	for (unsigned i = 0; i < n->n; i++)
+		others += n->conns[i].under_way;
+	/* Of what was under way when the connection was lost, something may be newer than what is kept. */
+	if (!n->again_seq && others)
+		return false;
+	struct conn *c = choose(n);
+	dray_list_for_each_safe(node, &n->kept.list)
+	{
+		struct dray_nbd_kept_one *one = dray_container(node, struct dray_nbd_kept_one, node);
+		unsigned i = 0;
+		if (one->seq <= n->again_seq)
+			continue;
+		while (i < AGAIN_MOST && n->again[i].busy)
+			i++;
+		if (!c || i == AGAIN_MOST || overlaps_one_sent(n, one))
+			return false;
+		struct own *o = &n->again[i];
+		o->one = one;
+		one->busy = true;
+		n->again_seq = one->seq;
+		o->sio = (struct dray_sio){ .op = one->op, .flags = one->flags, .offset = one->offset, .length = one->length,
+			.data = one->op == DRAY_OP_WRITE ? one->data : NULL };
+		send_own(n, o, c);
+		if (!n->again_due || !n->again_seq)
+			return false; /* it was lost by that */
+		c = choose(n);
+	}
+	for (unsigned i = 0; i < AGAIN_MOST; i++)
+		if (n->again[i].busy)
+			return false;
+	n->again_due = false;
+	return true;
+}
+
+static void own_replied(struct nbd *n, struct dray_sio *sio, int res)
+{
+	struct own *o = dray_container(sio, struct own, sio);
+	o->busy = false;
+	n->n_own--;
+	if (o->one) {
+		dray_nbd_kept_done(o->one);
+		o->one = NULL;
+		if (res == -ENOTCONN)
+			n->again_seq = 0;
+		else if (res)
+			n->flush_lost = true; /* it can't be had again: the application must not take it for durable */
+	} else if (!res) {
+		dray_nbd_kept_flushed(&n->kept, (uint64_t)(uintptr_t)sio->priv[MARK]);
+	} else if (res != -ENOTCONN) {
+		n->flush_lost = true; /* the server may say yes the next time (H13) */
+	}
+	send_queue(n);
+	flush_kept(n);
+	maybe_left(n);
+}
+
 /* From the loop, after libnbd's callback. */
 static void replied(struct dray_ioc *ioc, int res)
 {
@@ -160,6 +299,10 @@ static void replied(struct dray_ioc *ioc, int res)
 	c->under_way--;
 	c->heard_ns = dray_loop_now(n->st->loop);
 	c->told_ns = 0;
+	if (is_own(n, sio)) {
+		own_replied(n, sio, res);
+		return;
+	}
 	if (res == -ENOTCONN) {
 		/* Only a lost connection says so: the protocol has no such error. */
 		if (changes(sio))
@@ -176,6 +319,16 @@ static void replied(struct dray_ioc *ioc, int res)
 		if (c->state != CONNECTED && !n->retry)
 			n->flush_lost = true;
 	}
+	if (!res && n->retry && n->can_flush && changes(sio)) {
+		dray_nbd_kept_add(&n->kept, sio);
+		if (c->state != CONNECTED)
+			connection_lost(n);
+		flush_kept(n);
+	} else if (!res && sio->op == DRAY_OP_FLUSH) {
+		dray_nbd_kept_flushed(&n->kept, (uint64_t)(uintptr_t)sio->priv[MARK]);
+	}
+	if (n->again_due)
+		send_queue(n);
 	sio->done(sio, res, res && sio->priv[LATE]);
 }
 
@@ -271,6 +424,12 @@ static void listen_for(struct dray_loop_timer *timer)
 
 static void send_on(struct nbd *n, struct conn *c, struct dray_sio *sio)
 {
+	if (sio->op == DRAY_OP_FLUSH && n->flush_lost && !is_own(n, sio)) {
+		n->flush_lost = false;
+		finish(n, sio, -EIO);
+		return;
+	}
+	sio->priv[MARK] = (void *)(uintptr_t)n->kept.seq;
 	sio->priv[CONN] = c;
 	if (!c->under_way++)
 		c->heard_ns = dray_loop_now(n->st->loop);
@@ -310,7 +469,7 @@ static void submit(struct dray_storage *st, struct dray_sio *sio)
 		/* What completes from here on is not covered by it. A failed flush has told about the rest. */
 		n->unflushed = false;
 	}
-	struct conn *c = choose(n);
+	struct conn *c = n->again_due ? NULL : choose(n);
 	if (c)
 		send_on(n, c, sio);
 	else if (waits(n, sio))
@@ -322,7 +481,7 @@ static void submit(struct dray_storage *st, struct dray_sio *sio)
 static void send_queue(struct nbd *n)
 {
 	struct conn *c;
-	while (!dray_list_empty(&n->queue) && (c = choose(n))) {
+	while (sent_again(n) && !dray_list_empty(&n->queue) && (c = choose(n))) {
 		struct dray_sio *sio = dray_container(n->queue.next, struct dray_sio, node);
 		dray_list_del(&sio->node);
 		send_on(n, c, sio);
@@ -334,7 +493,7 @@ static void send_queue(struct nbd *n)
 
 static void maybe_left(struct nbd *n)
 {
-	if (!n->left)
+	if (!n->left || n->n_own)
 		return;
 	for (unsigned i = 0; i < n->n; i++)
 		if (n->conns[i].state != GONE)
@@ -381,8 +540,7 @@ static void check_alive(struct conn *c)
 	if (c->state != CONNECTED)
 		return;
 	if (nbd_aio_is_dead(c->h) > 0 || nbd_aio_is_closed(c->h) > 0) {
-		if (n->unflushed && !n->retry)
-			n->flush_lost = true;
+		connection_lost(n);
 		start_closing(c);
 		return;
 	}
@@ -540,6 +698,7 @@ static void nbd_driver_close(struct dray_storage *st)
 			nbd_aio_disconnect(n->conns[i].h, 0);
 			nbd_close(n->conns[i].h);
 		}
+	dray_nbd_kept_drop(&n->kept);
 	free(n);
 }
 
@@ -564,6 +723,7 @@ static int nbd_open(struct dray_storage *st, const char *resource, const struct 
 	n->retry = o->retry_primary;
 	n->retry_ns = o->retry_ns ? o->retry_ns : RETRY_DEFAULT_NS;
 	dray_list_init(&n->queue);
+	dray_nbd_kept_init(&n->kept);
 	dray_loop_timer_init(&n->expiry, expired);
 	dray_loop_timer_init(&n->cut, cut);
 	dray_loop_timer_init(&n->silence, listen_for);
@@ -619,6 +779,7 @@ static void detach(struct dray_storage *st, void (*done)(void *arg), void *arg)
 	struct nbd *n = st->priv;
 	n->left = done;
 	n->left_arg = arg;
+	keep_no_more(n);
 	__atomic_store_n(&n->quit, true, __ATOMIC_RELEASE);
 	dray_loop_timer_cancel(st->loop, &n->expiry);
 	dray_loop_timer_cancel(st->loop, &n->cut);
@@ -644,6 +805,8 @@ static void set_retry(struct dray_storage *st, bool retry_primary)
 {
 	struct nbd *n = st->priv;
 	n->retry = retry_primary;
+	if (!retry_primary)
+		keep_no_more(n);
 	if (n->st->loop)
 		dray_loop_timer_cancel(n->st->loop, &n->cut);
 	/* Nobody waits for the server any more. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The NBD driver's own: nbd_connect.c makes a connection and knows the address, nbd.c uses it.
+ * The NBD driver's own: nbd_connect.c makes a connection and knows the address, nbd.c uses it, nbd_kept.c keeps what may be lost with it.
  */
 #ifndef DRAY_STORAGE_NBD_H
 #define DRAY_STORAGE_NBD_H
@@ -18,6 +18,34 @@ int dray_nbd_connect(struct nbd_handle **h, const char *uri, const bool *quit, s
 /* Says in the log that the server owes `n` answers on that connection, none having come for so long, and whose turn it is as far as can be seen here:
  * bytes that arrived and are not read (the loop's, which polls for input and output as given), or that the server does not take. */
 void dray_nbd_silent(struct nbd_handle *h, const char *uri, unsigned n, uint64_t since_ns, bool polls_in, bool polls_out);
+
+/* ---- nbd_kept.c: what was acknowledged and is not durable yet; the loop's thread ---- */
+
+struct dray_nbd_kept_one {
+	struct dray_list node;
+	enum dray_op op;
+	uint32_t flags;
+	bool busy; /* the host's: it is being sent; ends with dray_nbd_kept_done */
+	bool dropped;
+	uint64_t seq, offset, length, bytes;
+	unsigned char data[];
+};
+
+struct dray_nbd_kept {
+	struct dray_list list; /* of dray_nbd_kept_one, oldest first */
+	uint64_t bytes, seq, missing_seq;
+	bool missing; /* there was more than could be kept */
+};
+
+void dray_nbd_kept_init(struct dray_nbd_kept *k);
+/* A change that was carried out: its data is copied. */
+void dray_nbd_kept_add(struct dray_nbd_kept *k, const struct dray_sio *sio);
+/* A flush has succeeded that was sent when k->seq was `seq`. */
+void dray_nbd_kept_flushed(struct dray_nbd_kept *k, uint64_t seq);
+/* So much that it is time for a flush. */
+bool dray_nbd_kept_much(const struct dray_nbd_kept *k);
+void dray_nbd_kept_drop(struct dray_nbd_kept *k);
+void dray_nbd_kept_done(struct dray_nbd_kept_one *one);
 
 /* What a URI says, escapes undone; "" where it says nothing. */
 struct dray_nbd_address {
