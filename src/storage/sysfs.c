@@ -144,3 +144,14 @@ bool dray_sysfs_all(bool (*each)(void *arg, dev_t dev), void *arg)
 		closedir(d);
 	return found;
 }
+
+bool dray_udev_pending(dev_t dev)
+{
+	bool true_one = !strcmp(dev_root, "/dev");
+	char path[PATH_MAX], name[128];
+	snprintf(path, sizeof path, "%s/udev/control", true_one ? "/run" : dev_root);
+	if (access(path, F_OK) || !dray_sysfs_text(dev, "dm/name", name, sizeof name))
+		return false;
+	snprintf(path, sizeof path, "%s/udev/data/b%u:%u", true_one ? "/run" : dev_root, major(dev), minor(dev));
+	return access(path, F_OK) != 0;
+}

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Another tree than "/sys", and with it another "/dev", for tests. The strings are kept, not copied; NULL: the true ones. Not while
+/* Another tree than "/sys", and with it another "/dev" (whose folder "udev" stands for "/run/udev" then), for tests. The strings are kept, not copied; NULL: the true ones. Not while
  * other threads look. */
 void dray_sysfs_set_roots(const char *sys, const char *dev);
 const char *dray_sysfs_root(void);
@@ -30,6 +30,9 @@ int dray_sysfs_disk(dev_t dev, dev_t *disk);
 /* Calls `each` for the devices that a folder of the device names (its "holders", its "slaves"), for "" its own partitions, until
  * one returns true. */
 bool dray_sysfs_each(dev_t dev, const char *folder, bool (*each)(void *arg, dev_t dev), void *arg);
+/* udev runs, and has not dealt with the device since it is there: it takes a lock on it for that, and puts it off while another has one.
+ * (Not on a device-mapper device.) */
+bool dray_udev_pending(dev_t dev);
 /* Calls `each` for all block devices, disks and partitions, until one returns true. */
 bool dray_sysfs_all(bool (*each)(void *arg, dev_t dev), void *arg);
 

@@ -183,6 +183,21 @@ static void renumbered(void **state)
 	assert_int_equal(dray_identity_find("block:wwid=naa.cd", 0, 0, path, sizeof path), -ENOENT);
 }
 
+/* Where udev runs, a device is its own until it has an entry for it. */
+static void udev(void **state)
+{
+	device("sda", "8:0", "2048000");
+	device("dm-0", "253:0", "2048000");
+	file("dm-0", "dm/name", "vg-orders");
+	assert_false(dray_udev_pending(makedev(8, 0))); /* it does not run */
+	put("node/udev/control", "");
+	assert_true(dray_udev_pending(makedev(8, 0)));
+	assert_false(dray_udev_pending(makedev(253, 0)));
+	put("node/udev/data/b8:0", "I:1234");
+	assert_false(dray_udev_pending(makedev(8, 0)));
+	assert_true(dray_udev_pending(makedev(8, 16)));
+}
+
 /* Two paths and the multipath device over them are one storage, and the last is the one to use; LVM and md have their own ids. */
 static void built(void **state)
 {
@@ -311,6 +326,6 @@ static void kinds(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(kinds), T(scsi), T(renumbered), T(built) };
+	const struct CMUnitTest tests[] = { T(kinds), T(scsi), T(renumbered), T(udev), T(built) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

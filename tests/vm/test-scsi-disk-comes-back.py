@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """The target, a SCSI disk, is deleted in the middle of the copy, and found again by the bus under another name, while a stranger has its old
-one: within the retries it is looked for by what it is, and the copy goes on without a word from anybody. An LV and its disk: never two
+one: within the retries it is looked for by what it is, and the copy goes on without a word from anybody; but not before udev, which is slow
+here, has given it its names, for which it needs a lock on it. An LV and its disk: never two
 sessions, also when the LV is not active."""
 import hashlib
 import os
@@ -52,7 +53,7 @@ with Machine() as m:
     m.sh(f"""for d in {name(3)} {target}; do echo 1 >/sys/block/$(basename $d)/device/delete; done
         for i in $(seq 300); do ls -l /proc/{iod}/fd | grep -q 'sdb' || break; sleep 0.1; done
         ! ls -l /proc/{iod}/fd | grep 'sdb'
-        {scans}; udevadm settle""".replace("sdb", os.path.basename(target)), timeout=300)
+        udevadm control --stop-exec-queue; {scans}; sleep 6; udevadm control --start-exec-queue; udevadm settle""".replace("sdb", os.path.basename(target)), timeout=300)
     done = m.pair("move")["progress"]["bytes_done"]
     assert name(3) == target and name(2) != target, (name(3), name(2))
     wait_for("it goes on by itself", lambda: m.pair("move")["progress"]["bytes_done"] > done + (1 << 20), 90, 0.5)
