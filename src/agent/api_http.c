@@ -208,7 +208,8 @@ static bool prepare(struct api *api, struct MHD_Connection *c, struct api_call *
 	call->estimate = post && !strcmp(call->path, "/estimate");
 	call->dry_run |= call->estimate;
 	if (call->estimate || (post && !strcmp(call->path, "/sessions"))) {
-		ticket_take(api, call);
+		if (!call->estimate) /* which takes nothing that a submit could want, and reads for a while: nobody is to wait behind it */
+			ticket_take(api, call);
 		/* What is right of a wrong document is looked at, too: all problems are told at once. */
 		dray_session_parse(req->body ? req->body : "", req->len, true, &call->submitted, &call->problems);
 		if (call->submitted) {

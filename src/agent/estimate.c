@@ -25,8 +25,7 @@
 
 #define MIB      UINT64_C(1048576)
 #define ASSUMED  (100 * MIB)
-#define DAY      86400.0
-#define HORIZON  (400 * DAY)
+#define HORIZON  (400 * 86400.0)
 #define AT_ONCE  1e-3 /* seconds: what ends so soon after something else ends with it */
 
 /* ---- playing it through ---- */
@@ -132,21 +131,26 @@ double estimate_play(const struct estimate_rules *r, struct estimate_pair *pairs
 
 /* ---- of a session ---- */
 
+static int by_size(const void *x, const void *y)
+{
+	uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+	return a < b ? -1 : a > b;
+}
+
+/* Of those that were measured; 0: none was. */
 static uint64_t median_rate(const struct probe_set *probes)
 {
-	uint64_t best = 0;
-	for (size_t i = 0; i < probes->n; i++) {
-		uint64_t mine = probes->pairs[i].source.speed.read_rate;
-		size_t below = 0, above = 0;
-		for (size_t k = 0; mine && k < probes->n; k++) {
-			uint64_t other = probes->pairs[k].source.speed.read_rate;
-			below += other && other < mine;
-			above += other && other > mine;
-		}
-		if (mine && below <= above)
-			best = mine > best ? mine : best;
-	}
-	return best;
+	uint64_t *rates = calloc(probes->n ? probes->n : 1, sizeof *rates);
+	size_t n = 0;
+	if (!rates)
+		abort();
+	for (size_t i = 0; i < probes->n; i++)
+		if (probes->pairs[i].source.speed.read_rate)
+			rates[n++] = probes->pairs[i].source.speed.read_rate;
+	qsort(rates, n, sizeof *rates, by_size);
+	uint64_t median = n ? rates[(n - 1) / 2] : 0;
+	free(rates);
+	return median;
 }
 
 static const char *disk_of(const struct probe *p)
@@ -169,7 +173,8 @@ struct basis {
 	const struct probe_set *probes;
 	struct estimate_rules rules;
 	struct estimate_pair *pairs;
-	uint64_t fallback;
+	uint64_t measured; /* the median of the sources' rates; 0: none was measured */
+	uint64_t fallback; /* for those that were not */
 	size_t unmeasured;
 };
 
@@ -208,11 +213,10 @@ static json_t *pairs_json(const struct basis *b, double wait)
 static void say(const struct basis *b, const struct agent *a, json_t *list, uint64_t holes)
 {
 	const struct dray_session *s = b->job->s;
-	uint64_t read = median_rate(b->probes);
 	char at[40];
-	if (read)
+	if (b->measured)
 		assume(list, "the sources were read for a moment: %.0f MiB/s; of that a copy is taken to reach six tenths, all of it at best, three tenths at "
-			"worst", (double)read / (double)MIB);
+			"worst", (double)b->measured / (double)MIB);
 	if (b->unmeasured)
 		assume(list, "%zu of %zu sources were not measured: %.0f MiB/s are assumed for them", b->unmeasured, s->n_pairs,
 			(double)b->fallback / (double)MIB);
@@ -253,10 +257,9 @@ json_t *estimate_make(struct agent *a, const struct job *job, const struct probe
 		total += b.pairs[i].bytes;
 		b.unmeasured += !p->speed.read_rate;
 	}
-	b.fallback = median_rate(probes);
-	bool guessed = !b.fallback;
-	if (guessed)
-		b.fallback = ASSUMED;
+	b.measured = median_rate(probes);
+	bool guessed = !b.measured;
+	b.fallback = guessed ? ASSUMED : b.measured;
 	double wait = (double)(b.rules.from - now), low = play(&b, guessed ? 10 : 1), high = play(&b, guessed ? 0.1 : 0.3), mid = play(&b, guessed ? 1 : 0.6);
 	json_t *list = json_array();
 	say(&b, a, list, holes);

@@ -73,6 +73,16 @@ static uint64_t data_of(int fd, uint64_t offset, uint64_t length)
 	return at >= end ? sum : DRAY_UNKNOWN;
 }
 
+/* A length of 0 is all that is behind the offset. false: nothing is. */
+static bool cut(struct reading *r, int64_t size)
+{
+	if (size <= 0 || (uint64_t)size <= r->offset)
+		return false;
+	if (!r->length || r->length > (uint64_t)size - r->offset)
+		r->length = (uint64_t)size - r->offset;
+	return true;
+}
+
 static void of_path(const char *path, struct reading *r, struct probe_speed *speed)
 {
 	r->fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK);
@@ -81,10 +91,7 @@ static void of_path(const char *path, struct reading *r, struct probe_speed *spe
 	if (r->fd < 0)
 		return;
 	struct stat st;
-	off_t size = lseek(r->fd, 0, SEEK_END);
-	if (fstat(r->fd, &st) == 0 && size > 0 && (uint64_t)size > r->offset) {
-		if (!r->length || r->length > (uint64_t)size - r->offset)
-			r->length = (uint64_t)size - r->offset;
+	if (fstat(r->fd, &st) == 0 && cut(r, lseek(r->fd, 0, SEEK_END))) {
 		if (S_ISREG(st.st_mode))
 			speed->data_bytes = data_of(r->fd, r->offset, r->length);
 		speed->read_rate = rate(r);
@@ -97,14 +104,8 @@ static void of_export(const char *uri, struct reading *r, struct probe_speed *sp
 	r->nbd = nbd_create();
 	if (!r->nbd)
 		return;
-	if (!nbd_connect_uri(r->nbd, uri)) {
-		int64_t size = nbd_get_size(r->nbd);
-		if (size > 0 && (uint64_t)size > r->offset) {
-			if (!r->length || r->length > (uint64_t)size - r->offset)
-				r->length = (uint64_t)size - r->offset;
-			speed->read_rate = rate(r);
-		}
-	}
+	if (!nbd_connect_uri(r->nbd, uri) && cut(r, nbd_get_size(r->nbd)))
+		speed->read_rate = rate(r);
 	nbd_close(r->nbd);
 }
 
