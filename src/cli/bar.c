@@ -80,9 +80,7 @@ static void eta_part(char *out, size_t size, const json_t *progress)
 	json_int_t eta = number(progress, "eta_seconds", -1);
 	*out = 0;
 	if (eta >= 0 && eta < 10000000) /* months: nobody believes that */
-		snprintf(out, size, "%s left",
-			eta < 60 ? (snprintf(a, sizeof a, "%d s", (int)eta), a) :
-				   dray_duration_format((uint64_t)eta * 1000000000, a, sizeof a));
+		snprintf(out, size, "%s left", seconds_text((uint64_t)eta, a));
 }
 
 /* Told where it matters: something is written that has to be brought again. */

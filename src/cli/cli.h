@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum exit_status {
 	EXIT_DONE = 0,
@@ -192,6 +193,8 @@ size_t text_width(const char *text);
 char *text_cut(char *buf, size_t size, const char *text, size_t columns);
 /* "1.5 GiB" of a number, "-" of null. buf of 32. */
 char *size_text(const json_t *n, char *buf);
+/* "42 s", "5 min 10 s", "2 h 3 min". buf of 32. */
+char *seconds_text(uint64_t s, char *buf);
 /* Whether ask() would: on a terminal, without --yes. */
 bool asks(const struct args *args);
 /* "s-4k2" known as "orders": the name, or the id if there is none. */

@@ -72,6 +72,14 @@ char *size_text(const json_t *n, char *buf)
 	return dray_size_format((uint64_t)json_integer_value(n), buf, 32);
 }
 
+char *seconds_text(uint64_t s, char *buf)
+{
+	if (s >= 60)
+		return dray_duration_format(s * 1000000000, buf, 32);
+	snprintf(buf, 32, "%d s", (int)s);
+	return buf;
+}
+
 const char *session_name(const json_t *doc)
 {
 	const char *name = text_of(doc, "name");

@@ -186,18 +186,7 @@ int cmd_start(const struct args *args)
 
 static const char *span(const json_t *seconds, char buf[32])
 {
-	json_int_t s = json_integer_value(seconds);
-	if (!json_is_integer(seconds))
-		snprintf(buf, 32, "never");
-	else if (s < 120)
-		snprintf(buf, 32, "%lld s", (long long)s);
-	else if (s < 2 * 3600)
-		snprintf(buf, 32, "%lld min", (long long)(s + 30) / 60);
-	else if (s < 2 * 86400)
-		snprintf(buf, 32, "%lld h %lld min", (long long)s / 3600, (long long)s % 3600 / 60);
-	else
-		snprintf(buf, 32, "%lld d %lld h", (long long)s / 86400, (long long)s % 86400 / 3600);
-	return buf;
+	return json_is_integer(seconds) ? seconds_text((uint64_t)json_integer_value(seconds), buf) : "never";
 }
 
 static void print_estimate(const json_t *e)
