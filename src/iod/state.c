@@ -229,8 +229,8 @@ static json_t *def_to_json(const struct iod_volume_def *def)
 	json_t *limits = json_pack("{s:I s:I s:I s:I s:b s:I s:I s:I}", "step_bytes", (json_int_t)def->limits.step_bytes,
 		"steps", (json_int_t)def->limits.steps, "in_flight_bytes", (json_int_t)def->limits.in_flight_bytes, "rate",
 		(json_int_t)(def->limits.rate == DRAY_RATE_STOP ? 0 : def->limits.rate), "rate_stop",
-		def->limits.rate == DRAY_RATE_STOP, "app_latency_ns", (json_int_t)def->limits.app_latency_ns, "leg_timeout_ns", (json_int_t)def->limits.leg_timeout_ns, "give_up_ns",
-		(json_int_t)def->limits.give_up_ns);
+		def->limits.rate == DRAY_RATE_STOP, "app_latency_ns", (json_int_t)def->limits.app_latency_ns,
+		"leg_timeout_ns", (json_int_t)def->limits.leg_timeout_ns, "give_up_ns", (json_int_t)def->limits.give_up_ns);
 	return json_pack("{s:i s:s s:s s:I s:I s:I s:b s:b s:I s:o s:o}", "format", FORMAT, "name", def->name, "uuid",
 		uuid, "size_bytes", (json_int_t)def->size_bytes, "block_bytes", (json_int_t)def->block_bytes,
 		"region_bytes", (json_int_t)def->region_bytes, "hidden", def->hidden, "read_only", def->read_only,

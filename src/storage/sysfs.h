@@ -11,8 +11,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Another tree than "/sys", and with it another "/dev" (whose folder "udev" stands for "/run/udev" then), for tests. The strings are kept, not copied; NULL: the true ones. Not while
- * other threads look. */
+/* Another tree than "/sys", and with it another "/dev" (whose folder "udev" stands for "/run/udev" then), for tests. The strings are kept,
+ * not copied; NULL: the true ones. Not while other threads look. */
 void dray_sysfs_set_roots(const char *sys, const char *dev);
 const char *dray_sysfs_root(void);
 const char *dray_dev_root(void);
