@@ -306,6 +306,9 @@ void dray_vol_switch_keep(struct dray_vol *vol, bool keep);
  * lost, dray_vol_leg_lacks tells which regions, right before dray_vol_switch_apply. Requests that fail on the old primary while it is
  * drained are not answered with the error, but begun again on the side that goes on. false at first; stays until it is set again. */
 void dray_vol_switch_force(struct dray_vol *vol, bool force);
+/* What becomes of the legs at the next split: let go (false, as it is at first), or kept, set aside and paused at that instant: tracked only, so that
+ * they stay images of it until leg_pause(false) and leg_retry bring what changed since. Stays until it is set again. */
+void dray_vol_split_keep(struct dray_vol *vol, bool keep);
 /* How many bytes of bad ranges the next switch or split may leave behind: more than that, and it is refused with -EUCLEAN (H17). 0 at
  * first; stays until it is set again. See dray_vol_info.bad_behind_bytes. */
 void dray_vol_switch_accept_bad(struct dray_vol *vol, uint64_t bytes);
@@ -331,6 +334,7 @@ int dray_vol_switch_abort(struct dray_vol *vol, uint64_t token);
 struct dray_leg_info {
 	enum dray_leg_state state;
 	bool copy_role, paused, held, synced, durable;
+	int image_error;           /* set aside by a split that keeps: 0, or why it is no image of that instant */
 	uint64_t dirty_bytes;      /* differ or may differ from the primary */
 	uint64_t doubt_bytes;      /* to be verified before a switch */
 	uint64_t done_bytes;       /* clean: on the leg (size - dirty) */

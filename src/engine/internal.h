@@ -294,6 +294,7 @@ struct dray_vol {
 	int flush_owed; /* a flush of the primary failed and no application was told: the next answer to a flush says so (takeover.c) */
 	struct takeover takeover;
 	bool let_go_old; /* dray_vol_switch_keep(false) */
+	bool split_keep; /* dray_vol_split_keep(true) */
 	bool force;      /* dray_vol_switch_force(true) */
 
 	/* figures */

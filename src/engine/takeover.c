@@ -130,6 +130,11 @@ void dray_vol_switch_keep(struct dray_vol *v, bool keep)
 	v->let_go_old = !keep;
 }
 
+void dray_vol_split_keep(struct dray_vol *v, bool keep)
+{
+	v->split_keep = keep;
+}
+
 void dray_vol_switch_prepare(struct dray_vol *v, int leg_no, uint64_t token)
 {
 	struct takeover *t = &v->takeover;
@@ -360,6 +365,18 @@ static void exchange(struct dray_vol *v, int leg_no)
 	dray_bad_again_off(v);
 }
 
+/* Nothing is in flight, and requests that were held find it set aside: from here on it is the image of this instant, and what is written
+ * makes it dirty (H12, H21). */
+static void keep_image(const struct dray_vol *v, struct leg *leg)
+{
+	leg->held = leg->set_aside = leg->paused = true;
+	leg->settled_told = false;
+	if (!leg_active(leg))
+		return;
+	leg->state = DRAY_LEG_DEGRADED;
+	leg->degraded_since_ns = v->now_ns;
+}
+
 int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)
 {
 	struct takeover *t = &v->takeover;
@@ -375,14 +392,21 @@ int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)
 	if (!split)
 		exchange(v, t->leg);
 	/* Images of this instant: the copies of a switch, the old primary if it is not to be the way back, all of a split (H21, H22). */
-	bool detached[DRAY_MAX_LEGS] = { false };
+	bool detached[DRAY_MAX_LEGS] = { false }, kept[DRAY_MAX_LEGS] = { false };
+	/* The deadline came between the record and this: the volumes went on, each at a moment of its own. */
+	bool late = split && t->phase == TK_DOUBT;
 	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
 		struct leg *leg = &v->legs[i];
 		if (!leg->link || (i == old && keep) || i == v->primary || leg->state == DRAY_LEG_DETACHED)
 			continue;
 		if (split && leg->held)
 			continue;
-		leg->image_error = dray_leg_ready(v, leg) && !leg->flush_poisoned ? 0 : -EAGAIN;
+		leg->image_error = late ? -ETIMEDOUT : dray_leg_ready(v, leg) && !leg->flush_poisoned ? 0 : -EAGAIN;
+		if (split && v->split_keep) {
+			keep_image(v, leg);
+			kept[i] = true;
+			continue;
+		}
 		leg->state = DRAY_LEG_DETACHED;
 		detached[i] = true;
 	}
@@ -398,6 +422,11 @@ int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)
 			dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = old, .leg_state = v->legs[old].state });
 	}
 	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
+		if (kept[i]) {
+			dray_leg_review(v, i, 0, "set aside");
+			dray_emit(v, (struct dray_event){ .kind = DRAY_EV_LEG_STATE, .leg = i, .leg_state = v->legs[i].state, .why = "set aside" });
+			dray_leg_io_settled(v, i);
+		}
 		if (detached[i]) {
 			dray_request_abandon_leg(v, i);
 			dray_leg_io_settled(v, i);

@@ -386,6 +386,7 @@ int dray_vol_leg_info(const struct dray_vol *v, int leg_no, struct dray_leg_info
 		.held = leg->held,
 		.synced = link && dray_leg_ready(v, leg),
 		.durable = leg->config.durable,
+		.image_error = leg->image_error,
 		.copied_bytes = leg->copied,
 		.skipped_bytes = leg->skipped,
 		.zeroed_bytes = leg->zeroed,

@@ -131,6 +131,7 @@ static json_t *leg_json(const struct snapshot *s, const struct iod_leg *leg)
 	json_t *o = json_pack("{s:i s:s s:o s:s s:s s:s s:b s:b s:b}", "id", (int)d->id, "tag", d->tag, "resource",
 		resource_json(d), "identity", d->identity, "role", iod_role_name(d->role), "state", state, "synced", i.synced,
 		"paused", i.paused || (!live && d->paused), "held", i.held && !hopeful(s, d->id));
+	json_object_set_new(o, "set_aside", json_boolean(d->set_aside));
 	json_object_set_new(o, "path", leg->path[0] ? json_string(leg->path) : json_null());
 	json_object_set_new(o, "stable", json_boolean(d->stable));
 	put(o, "size_bytes", d->size_bytes);

@@ -127,6 +127,7 @@ static void prepare_on_thread(struct dray_loop_msg *msg)
 	vio->switch_token = m->group->engine_token;
 	iod_vio_enter(m->v);
 	dray_vol_switch_keep(vio->vol, !m->group->commit);
+	dray_vol_split_keep(vio->vol, m->group->keep);
 	dray_vol_switch_accept_bad(vio->vol, m->accept_bad_bytes);
 	dray_vol_switch_force(vio->vol, m->force);
 	struct dray_vol_info info;
@@ -334,7 +335,7 @@ static void unrecord_split(struct iod_group *g)
 static int record_split(struct iod_group *g)
 {
 	json_t *members = split_members(g);
-	int rc = iod_split_write(&g->iod->state, g->engine_token, members, &g->record_error);
+	int rc = iod_split_write(&g->iod->state, g->engine_token, members, g->keep, &g->record_error);
 	json_decref(members);
 	g->split_recorded = !rc;
 	if (!rc && iod_now() >= g->members[0].deadline_ns) {

@@ -34,6 +34,7 @@ struct iod_group {
 	struct iod *iod;
 	const char *token;
 	bool split;
+	bool keep;   /* a split: the legs stay, set aside at its instant */
 	bool commit; /* the old primaries are let go at the switch */
 	uint64_t deadline_ns; /* how long a volume may be suspended */
 	unsigned n;
@@ -55,7 +56,7 @@ struct iod_group {
 /* Runs it to its end, however long that takes. The pen is held. -ENOMEM: nothing was begun. Else 0, with the outcome. For a split
  * that happened its record is durable, and its legs are still to be forgotten (iod_group_forgotten); for a switch the epoch record, the registry and the legs' links are as the outcome says. */
 int iod_group_run(struct iod_group *group);
-/* After a split: every volume's file says by itself which legs it has. */
+/* After a split: every volume's file says by itself which legs it has, and which are set aside. */
 void iod_group_forgotten(struct iod_group *group);
 
 #endif

@@ -36,7 +36,7 @@ const struct iod_rpc_method iod_rpc_methods[] = {
 		{ "token", IOD_P_STRING, MUST }, { "commit", IOD_P_BOOL, MAY }) },
 	{ "switch.status", PARAMS({ "token", IOD_P_STRING, MUST }) },
 	{ "split", PARAMS({ "members", IOD_P_SPLITS, MUST }, { "deadline_ms", IOD_P_COUNT, MUST },
-		{ "token", IOD_P_STRING, MUST }) },
+		{ "token", IOD_P_STRING, MUST }, { "keep", IOD_P_BOOL, MAY }) },
 	{ "commit", PARAMS({ "volume", IOD_P_STRING, MUST }, { "leg", IOD_P_COUNT, MUST }) },
 	{ "verify.start", PARAMS({ "volume", IOD_P_STRING, MUST }, { "leg", IOD_P_COUNT, MUST },
 		{ "sample", IOD_P_COUNT, MAY }, { "repair", IOD_P_BOOL, MAY }) },

@@ -14,7 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FORMAT 1
+#define FORMAT      1 /* the legs are let go */
+#define FORMAT_KEEP 2 /* they stay, set aside */
 #define PREFIX "split-"
 
 static void name_of(uint64_t number, const char *end, char name[64])
@@ -22,12 +23,12 @@ static void name_of(uint64_t number, const char *end, char name[64])
 	snprintf(name, 64, PREFIX "%" PRIx64 "%s", number, end);
 }
 
-int iod_split_write(struct iod_state *state, uint64_t number, const json_t *members, struct dray_error *err)
+int iod_split_write(struct iod_state *state, uint64_t number, const json_t *members, bool keep, struct dray_error *err)
 {
 	char name[64], temporary[64];
 	name_of(number, ".json", name);
 	name_of(number, ".new", temporary);
-	json_t *o = json_pack("{s:i, s:O}", "format", FORMAT, "members", members);
+	json_t *o = json_pack("{s:i, s:O}", "format", keep ? FORMAT_KEEP : FORMAT, "members", members);
 	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	json_decref(o);
 	int rc = text ? dray_fault_point("split-write") : -ENOMEM;
@@ -70,8 +71,19 @@ static bool listed(const json_t *legs, unsigned id)
 	return false;
 }
 
-/* Takes the legs out of the volume's definition. A volume that is not there any more, or is another one, is nobody's business. */
-static int forget(struct iod_state *state, const json_t *member, struct dray_error *err)
+static void drop(struct iod_state *state, const char *name, const struct iod_volume_def *def, struct iod_leg_def *const dropped[], unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		dray_log(DRAY_LOG_INFO, "leg-forgotten", "%s leg %u was let go by a split", name, dropped[i]->id);
+		for (unsigned k = 0; k < def->n_legs; k++)
+			if (iod_legs_linked(dropped[i], def->legs[k]))
+				iod_map_remove(state, name, dropped[i]->id, def->legs[k]->id);
+	}
+}
+
+/* Takes the legs out of the volume's definition, or sets them aside in it. A volume that is not there any more, or is another one, is nobody's
+ * business. */
+static int carry_out(struct iod_state *state, const json_t *member, bool keep, struct dray_error *err)
 {
 	const char *name = json_string_value(json_object_get(member, "volume"));
 	const char *uuid_text = json_string_value(json_object_get(member, "uuid"));
@@ -86,27 +98,26 @@ static int forget(struct iod_state *state, const json_t *member, struct dray_err
 	if (rc)
 		return rc;
 	struct iod_leg_def *dropped[IOD_LEGS_MAX];
-	unsigned n = 0, kept = 0;
-	if (!memcmp(uuid, def.uuid, sizeof uuid)) {
-		for (unsigned i = 0; i < def.n_legs; i++) {
-			if (listed(legs, def.legs[i]->id))
-				dropped[n++] = def.legs[i];
-			else
-				def.legs[kept++] = def.legs[i];
-		}
-		def.n_legs = kept;
+	unsigned n = 0, left = 0;
+	bool ours = !memcmp(uuid, def.uuid, sizeof uuid), changed = false;
+	for (unsigned i = 0; i < def.n_legs; i++) {
+		struct iod_leg_def *leg = def.legs[i];
+		bool is = ours && listed(legs, leg->id);
+		changed |= is;
+		if (is && keep)
+			leg->paused = leg->set_aside = true;
+		if (is && !keep)
+			dropped[n++] = leg;
+		else
+			def.legs[left++] = leg;
 	}
-	if (n)
+	def.n_legs = left;
+	if (changed)
 		rc = iod_state_volume_write(state, &def, err);
-	for (unsigned i = 0; i < n; i++) {
-		if (!rc) {
-			dray_log(DRAY_LOG_INFO, "leg-forgotten", "%s leg %u was let go by a split", name, dropped[i]->id);
-			for (unsigned k = 0; k < def.n_legs; k++)
-				if (iod_legs_linked(dropped[i], def.legs[k]))
-					iod_map_remove(state, name, dropped[i]->id, def.legs[k]->id);
-		}
+	if (!rc)
+		drop(state, name, &def, dropped, n);
+	for (unsigned i = 0; i < n; i++)
 		iod_leg_def_free(dropped[i]);
-	}
 	iod_volume_def_clear(&def);
 	return rc;
 }
@@ -122,12 +133,13 @@ static int redo(struct iod_state *state, const char *name, struct dray_error *er
 	size_t i;
 	int rc = 0;
 	close(fd);
-	if (!o || json_integer_value(json_object_get(o, "format")) != FORMAT || !json_is_array(members))
-		rc = dray_error_set(err, -EBADMSG, "%s/%s is not the record of a split, of format %d: which legs were let go cannot be known",
-			state->path, name, FORMAT);
+	json_int_t format = json_integer_value(json_object_get(o, "format"));
+	if (!o || (format != FORMAT && format != FORMAT_KEEP) || !json_is_array(members))
+		rc = dray_error_set(err, -EBADMSG, "%s/%s is not the record of a split, of format %d or %d: which legs were let go cannot be known",
+			state->path, name, FORMAT, FORMAT_KEEP);
 	json_array_foreach(members, i, member)
 		if (!rc)
-			rc = forget(state, member, err);
+			rc = carry_out(state, member, format == FORMAT_KEEP, err);
 	json_decref(o);
 	if (!rc && (unlinkat(state->dir_fd, name, 0) < 0 || fsync(state->dir_fd) < 0))
 		rc = dray_error_errno(err, -errno, "remove %s/%s", state->path, name);

@@ -13,8 +13,8 @@
 
 #include <jansson.h>
 
-/* members: [{volume, uuid, legs: [ID]}]. `number` tells it from those of other splits under way. Durable on 0. */
-int iod_split_write(struct iod_state *state, uint64_t number, const json_t *members, struct dray_error *err);
+/* members: [{volume, uuid, legs: [ID]}]. `keep`: the legs stay, set aside. `number` tells it from those of other splits under way. Durable on 0. */
+int iod_split_write(struct iod_state *state, uint64_t number, const json_t *members, bool keep, struct dray_error *err);
 /* Durable on 0. None there: 0. */
 int iod_split_remove(struct iod_state *state, uint64_t number, struct dray_error *err);
 /* At the start, before any volume is loaded: does what the records left by a crash say. A system error ends the start: legs that are not

@@ -317,6 +317,55 @@ static json_t *bury_images(struct iod_group *g, struct iod_member *m)
 	return list;
 }
 
+struct image {
+	struct iod_leg *leg;
+	int error;
+};
+
+static void look_image(void *arg)
+{
+	struct image *image = arg;
+	struct dray_leg_info info;
+	image->error = image->leg->index == DRAY_NO_LEG || dray_vol_leg_info(image->leg->volume->vio.vol, image->leg->index, &info) ? -ENOENT
+																     : info.image_error;
+}
+
+/* The legs that were set aside at this instant: they stay as they were. Not flushed: whoever reads them from the disk does that. */
+static json_t *kept_images(struct iod_member *m)
+{
+	struct iod_volume *v = m->v;
+	struct image images[2 * IOD_LEGS_MAX];
+	unsigned n = 0;
+	json_t *list = json_array();
+	pthread_mutex_lock(&v->iod->lock);
+	for (unsigned i = 0; i < v->n_legs; i++)
+		if (v->legs[i]->splitting) {
+			v->legs[i]->splitting = false;
+			images[n++].leg = v->legs[i];
+		}
+	pthread_mutex_unlock(&v->iod->lock);
+	for (unsigned i = 0; i < n; i++) {
+		iod_thread_call(v->thread, look_image, &images[i]);
+		const char *error = images[i].error == -EAGAIN ? "it was not clean at that instant" :
+			images[i].error == -ETIMEDOUT          ? "the deadline passed before all volumes had split" :
+			images[i].error                        ? strerror(-images[i].error) : NULL;
+		json_array_append_new(list, json_pack("{s:i s:s?}", "leg", (int)images[i].leg->def->id, "error", error));
+	}
+	return list;
+}
+
+/* Every leg that the split set aside; each volume's file says it before the record goes. */
+static void set_aside_split(struct iod_group *g)
+{
+	pthread_mutex_lock(&g->iod->lock);
+	for (unsigned i = 0; i < g->n; i++)
+		for (unsigned k = 0; k < g->members[i].v->n_legs; k++)
+			if (g->members[i].v->legs[k]->splitting)
+				g->members[i].v->legs[k]->def->paused = g->members[i].v->legs[k]->def->set_aside = true;
+	pthread_mutex_unlock(&g->iod->lock);
+	iod_group_forgotten(g);
+}
+
 /* Every leg that the split let go; each volume's file says it before the maps go. */
 static void forget_split(struct iod_group *g)
 {
@@ -341,7 +390,9 @@ static json_t *lost_json(const struct iod_member *m)
 static json_t *switched(struct iod_group *g)
 {
 	dray_crash_point("switch-done");
-	if (g->split)
+	if (g->keep)
+		set_aside_split(g);
+	else if (g->split)
 		forget_split(g);
 	json_t *members = json_array();
 	for (unsigned i = 0; i < g->n; i++) {
@@ -356,7 +407,7 @@ static json_t *switched(struct iod_group *g)
 		pthread_mutex_unlock(&g->iod->lock);
 		if (m->force)
 			json_object_set_new(o, "lost", lost_json(m));
-		json_object_set_new(o, "images", bury_images(g, m));
+		json_object_set_new(o, "images", g->keep ? kept_images(m) : bury_images(g, m));
 		json_array_append_new(members, o);
 		dray_log(DRAY_LOG_INFO, g->split ? "split" : "switched", "%s blackout %lld us", m->v->def.name,
 			(long long)blackout_us);
@@ -425,6 +476,7 @@ static json_t *carry_out(struct iod_call *call, bool split, const char *token)
 	}
 	g.deadline_ns = ms * 1000000;
 	g.commit = !split && iod_arg_bool(call, "commit", false);
+	g.keep = split && iod_arg_bool(call, "keep", false);
 	if (make_group(call, &g))
 		return NULL;
 	json_t *result = NULL;
