@@ -6,7 +6,7 @@ set -eu
 build="gcc make meson ninja-build pkg-config libc6-dev liburing-dev libnbd-dev libblkid-dev libjansson-dev
   libfyaml-dev libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev libsystemd-dev libxxhash-dev libcmocka-dev"
 # What the tests, the demo and the bench talk to and look with.
-peers="libnbd-bin nbdkit nbdkit-plugin-dev qemu-utils qemu-system-common fio mandoc bsdextrautils file python3 sqlite3 curl procps e2fsprogs util-linux fdisk mount"
+peers="libnbd-bin nbdkit nbdkit-plugin-dev qemu-utils qemu-system-common fio mandoc bsdextrautils file python3 sqlite3 curl procps e2fsprogs util-linux fdisk mount tzdata"
 fuzz="clang llvm libclang-rt-14-dev"
 ci="shellcheck"
 vm="qemu-system-x86 cpio kmod"

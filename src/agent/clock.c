@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,23 +19,46 @@ struct clock {
 
 static const char *fake; /* the file of DRAY_CLOCK, or NULL */
 
+/* The seconds; behind them `*zone`, or "". */
+static int64_t fake_seconds(char text[96], const char **zone)
+{
+	int fd = open(fake, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, text, 95);
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = 0;
+	char *end;
+	int64_t seconds = strtoll(text, &end, 10);
+	end += strspn(end, " ");
+	end[strcspn(end, "\n")] = 0;
+	*zone = end;
+	return seconds;
+}
+
+static int64_t fake_ms(void)
+{
+	char text[96];
+	const char *zone;
+	return fake_seconds(text, &zone) * 1000;
+}
+
+void clock_zone(void)
+{
+	char text[96];
+	const char *zone = "", *is = getenv("TZ");
+	if (fake)
+		fake_seconds(text, &zone);
+	if (*zone && (!is || strcmp(zone, is)))
+		setenv("TZ", zone, 1);
+	tzset();
+}
+
 void clock_init(bool faults_allowed)
 {
 	fake = faults_allowed ? getenv("DRAY_CLOCK") : NULL;
 	if (fake && !*fake)
 		fake = NULL;
-}
-
-static int64_t fake_ms(void)
-{
-	char text[32];
-	int fd = open(fake, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	ssize_t n = read(fd, text, sizeof text - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = 0;
-	return strtoll(text, NULL, 10) * 1000;
+	clock_zone();
 }
 
 static int64_t ms_of(clockid_t id)

@@ -7,8 +7,9 @@
  * looked for now and then.
  *
  * For tests, where faults are allowed, DRAY_CLOCK names a file with a number of seconds by which the clock on the wall is put
- * forward (or back: -3600). It is read each time, so that a test can play a fortnight, or a clock that is set, while the agent runs. The
- * other clock stays as it is: what waits for so many seconds does so.
+ * forward (or back: -3600), and behind a blank, if the host is to be in another zone than TZ says, its name. It is read each time, so that a test can
+ * play a fortnight, a clock that is set, or a host that travels, while the agent runs. The other clock stays as it is: what waits for so
+ * many seconds does so.
  */
 #ifndef DRAY_AGENT_CLOCK_H
 #define DRAY_AGENT_CLOCK_H
@@ -28,6 +29,8 @@ uint64_t mono_now(void);
 /* Since 1970, in milliseconds, and in seconds. Any thread. */
 int64_t wall_ms(void);
 time_t wall_now(void);
+/* The zone may be another one: that of /etc/localtime where TZ is not set. The core's thread. */
+void clock_zone(void);
 
 /* 0 or a negative errno, with err. */
 int clock_watch(struct clock **clock, struct dray_error *err);

@@ -20,7 +20,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define SWEEP (15 * SECOND)
 
@@ -148,7 +147,7 @@ void wake_due(struct agent *a)
 	if (a->now < a->sweep_at)
 		return;
 	a->sweep_at = a->now + SWEEP;
-	tzset(); /* the zone may be another one */
+	clock_zone();
 	a->work.sweeps++;
 	dray_list_for_each (n, &a->jobs)
 		job_wake_pairs(dray_container(n, struct job, node));

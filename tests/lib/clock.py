@@ -23,15 +23,17 @@ def seconds(text):
 
 class Clock:
     def __init__(self, directory, at=None):
-        self.path, self.offset = os.path.join(directory, "clock"), 0
+        self.path, self.offset, self.zone = os.path.join(directory, "clock"), 0, ""
         os.environ["DRAY_CLOCK"] = self.path
         self.set(at if at is not None else time.time())
 
-    def set(self, at):
-        """To that moment, a text of RFC 3339 or seconds since 1970. It runs on from there."""
+    def set(self, at, zone=None):
+        """To that moment, a text of RFC 3339 or seconds since 1970. It runs on from there. `zone`: the host is in it from now on (drayd sees
+        that with the clock, or after a quarter of a minute)."""
+        self.zone = zone or self.zone
         self.offset = round((seconds(at) if isinstance(at, str) else at) - time.time())
         with open(self.path + ".new", "w", encoding="ascii") as f:
-            f.write(f"{self.offset}\n")
+            f.write(f"{self.offset} {self.zone}\n")
         os.rename(self.path + ".new", self.path)
 
     def now(self):
