@@ -161,7 +161,11 @@ bool pair_offline(const struct dray_pair *p)
 
 bool pair_pause_wanted(const struct job *job, const struct dray_pair *p)
 {
-	return job->s->pause_reasons || p->pause_reasons;
+	unsigned session = job->s->pause_reasons;
+	/* Its window and its max_duration hold what it transfers: what is in sync has nothing to. */
+	if (p->state == DRAY_PAIR_SYNCED || (p->state == DRAY_PAIR_PAUSED && run_resumes_synced(&job->runs[p - job->s->pairs])))
+		session &= ~(unsigned)(DRAY_PAUSE_WINDOW | DRAY_PAUSE_MAX_DURATION);
+	return session || p->pause_reasons;
 }
 
 enum dray_when job_when(const struct job *job)

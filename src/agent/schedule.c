@@ -10,8 +10,9 @@
  * set anew, and one that only stands in the queue goes back.
  *
  * A session that has begun and still has something to transfer is paused outside its window, for the reason `window`, which is one of a
- * set: it is lifted when the window opens, and no other reason is. A session in sync is left as it is, mirrored, and may be switched: nothing is
- * transferred, and when it may be switched is what switch.window says. Should a target have to catch up, that waits for the window.
+ * set: it is lifted when the window opens, and no other reason is. What is in sync, the whole session or a pair of it, is left as it is, mirrored, and
+ * may be verified and switched: nothing is transferred, and when it may be switched is what switch.window says. Should a target have to
+ * catch up, that waits for the window.
  *
  * max_duration counts the time in which it transfers, or waits in the queue for that; not pauses, whatever they are for, and not what is in sync.
  * When it is used up the session is paused for the reason `max_duration`. A resume by a person begins the count anew; a larger one, or
@@ -24,7 +25,6 @@
  */
 #include "agent/agent.h"
 
-#include "agent/verify.h"
 #include "base/instant.h"
 
 #include <errno.h>
@@ -158,14 +158,10 @@ static int left(const struct job *job)
 }
 
 /* Its pairs are paused, or resumed, by nobody. */
-static void by_itself(struct change *c, const char *stops)
+static void by_itself(struct change *c)
 {
 	for (size_t i = 0; i < c->job->s->n_pairs; i++) {
 		struct pair_run *run = &c->job->runs[i];
-		if (stops && c->job->s->pairs[i].state == DRAY_PAIR_SYNCED) {
-			change_touch(c, run);
-			verify_stop(c, run, stops);
-		}
 		if (!run->actor[0] || run->goal != GOAL_NONE)
 			continue;
 		change_touch(c, run);
@@ -239,7 +235,7 @@ static void hold(struct job *job, unsigned reasons)
 	char at[40];
 	struct change c;
 	change_begin(&c, job->agent, job, ACTOR_SELF);
-	by_itself(&c, come & DRAY_PAUSE_WINDOW ? "the end of its window" : come ? "the end of its max_duration" : NULL);
+	by_itself(&c);
 	job->s->pause_reasons = reasons;
 	if (come & DRAY_PAUSE_WINDOW)
 		change_event(&c, 0, "window-closed", NULL, NULL, "it opens at %s", opening(job->s, at, sizeof at));

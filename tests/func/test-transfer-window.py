@@ -101,7 +101,7 @@ with AgentTest(config="allow_faults: true\nactive_pairs: 4\n", start=False) as t
     with t.iod.lock:
         leg.update(synced=False, dirty_bytes=4096, done_bytes=(1 << 20) - 4096, state="copying")
     t.iod.event()
-    t.wait_states("night", "paused", "paused")
+    t.wait_states("night", "synced", "paused")  # what is in sync stays so
     with t.iod.lock:  # mirrored writes may bring even that
         leg.update(synced=True, dirty_bytes=0, done_bytes=1 << 20, state="mirror")
     t.iod.event()
