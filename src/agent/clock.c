@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -14,42 +15,43 @@
 
 struct clock {
 	int fd;
-	int64_t ahead_ms; /* of the clock that only runs forward, when it was looked at last */
+	/* As they were when they were looked at last: by how much the clock on the wall is ahead of all time that has passed since the boot, and
+	 * how much of that the host slept. */
+	int64_t ahead_ms, slept_ms;
 };
 
 static const char *fake; /* the file of DRAY_CLOCK, or NULL */
 
-/* The seconds; behind them `*zone`, or "". */
-static int64_t fake_seconds(char text[96], const char **zone)
-{
-	int fd = open(fake, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, text, 95);
-	if (fd >= 0)
-		close(fd);
-	text[n > 0 ? n : 0] = 0;
-	char *end;
-	int64_t seconds = strtoll(text, &end, 10);
-	end += strspn(end, " ");
-	end[strcspn(end, "\n")] = 0;
-	*zone = end;
-	return seconds;
-}
+struct fake {
+	int64_t ahead_ms, slept_ms;
+	char zone[64]; /* or "" */
+};
 
-static int64_t fake_ms(void)
+static struct fake fake_read(void)
 {
-	char text[96];
-	const char *zone;
-	return fake_seconds(text, &zone) * 1000;
+	struct fake f = { 0 };
+	char text[128], zone[64] = "";
+	long long ahead = 0, slept = 0;
+	int fd = fake ? open(fake, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return f;
+	ssize_t n = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = 0;
+	sscanf(text, "%lld %63s %lld", &ahead, zone, &slept);
+	f.ahead_ms = ahead * 1000;
+	f.slept_ms = slept * 1000;
+	if (strcmp(zone, "-"))
+		memcpy(f.zone, zone, sizeof zone);
+	return f;
 }
 
 void clock_zone(void)
 {
-	char text[96];
-	const char *zone = "", *is = getenv("TZ");
-	if (fake)
-		fake_seconds(text, &zone);
-	if (*zone && (!is || strcmp(zone, is)))
-		setenv("TZ", zone, 1);
+	struct fake f = fake_read();
+	const char *is = getenv("TZ");
+	if (f.zone[0] && (!is || strcmp(f.zone, is)))
+		setenv("TZ", f.zone, 1);
 	tzset();
 }
 
@@ -77,7 +79,19 @@ uint64_t mono_now(void)
 
 int64_t wall_ms(void)
 {
-	return ms_of(CLOCK_REALTIME) + (fake ? fake_ms() : 0);
+	struct fake f = fake_read();
+	return ms_of(CLOCK_REALTIME) + f.ahead_ms + f.slept_ms;
+}
+
+static int64_t slept_ms(void)
+{
+	return ms_of(CLOCK_BOOTTIME) - ms_of(CLOCK_MONOTONIC) + fake_read().slept_ms;
+}
+
+/* Ahead of all time that has passed, asleep or not. */
+static int64_t ahead_ms(void)
+{
+	return ms_of(CLOCK_REALTIME) - ms_of(CLOCK_BOOTTIME) + fake_read().ahead_ms;
 }
 
 time_t wall_now(void)
@@ -103,7 +117,8 @@ int clock_watch(struct clock **clock, struct dray_error *err)
 		clock_free(c);
 		return dray_error_errno(err, rc, "a timer that tells when the clock is set");
 	}
-	c->ahead_ms = wall_ms() - ms_of(CLOCK_MONOTONIC);
+	c->ahead_ms = ahead_ms();
+	c->slept_ms = slept_ms();
 	*clock = c;
 	return 0;
 }
@@ -125,15 +140,22 @@ int clock_sleep_ms(void)
 	return fake ? FAKE_LOOK_MS : INT_MAX;
 }
 
-bool clock_was_set(struct clock *c, int64_t *by_ms)
+/* By how much it is another one, if by a second: as a clock is slewed, it may drift; that is kept in mind until it is as much. */
+static int64_t moved(int64_t *from, int64_t to)
+{
+	int64_t by = to - *from;
+	if (by > -1000 && by < 1000)
+		return 0;
+	*from = to;
+	return by;
+}
+
+bool clock_look(struct clock *c, int64_t *set, int64_t *slept)
 {
 	uint64_t ignored;
 	if (read(c->fd, &ignored, sizeof ignored) < 0 && errno == ECANCELED)
 		arm(c);
-	int64_t ahead_ms = wall_ms() - ms_of(CLOCK_MONOTONIC);
-	*by_ms = ahead_ms - c->ahead_ms;
-	if (*by_ms > -1000 && *by_ms < 1000)
-		return false; /* as it is slewed, it may drift; that is kept in mind until it is a second */
-	c->ahead_ms = ahead_ms;
-	return true;
+	*set = moved(&c->ahead_ms, ahead_ms());
+	*slept = moved(&c->slept_ms, slept_ms());
+	return *set || *slept;
 }

@@ -302,11 +302,14 @@ static void signals(struct agent *a, int fd)
 /* What waits for an hour looks at the clock again. */
 static void look_at_clock(struct agent *a)
 {
-	int64_t by_ms;
-	if (!clock_was_set(a->clock, &by_ms))
+	int64_t set_ms, slept_ms;
+	if (!clock_look(a->clock, &set_ms, &slept_ms))
 		return;
-	agent_event(a, ACTOR_SELF, "clock-set", "by %lld s", (long long)(by_ms / 1000));
-	schedule_clock_set(a);
+	if (slept_ms)
+		agent_event(a, ACTOR_SELF, "host-slept", "for %lld s", (long long)(slept_ms / 1000));
+	if (set_ms)
+		agent_event(a, ACTOR_SELF, "clock-set", "by %lld s", (long long)(set_ms / 1000));
+	schedule_clock_set(a, set_ms);
 	agent_turn(a); /* which records that */
 	a->sweep_at = a->now;
 }

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 const char *const agent_event_words[] = {
-	"agent-started", "answered", "asked", "bad-ranges", "clock-set", "committed", "due", "event", "hook-failed", "iod-connected", "iod-lost",
+	"agent-started", "answered", "asked", "bad-ranges", "clock-set", "committed", "due", "event", "hook-failed", "host-slept", "iod-connected", "iod-lost",
 	"max-duration",
 	"read-elsewhere", "refused", "retire-failed", "retired", "retiring", "retry", "session", "session-removed", "set", "setting",
 	"settings-refused", "source-degraded", "source-read-failed", "source-recovered", "source-retried", "state", "state-older",

@@ -12,16 +12,22 @@
  * A session that has begun and still has something to transfer is paused outside its window, for the reason `window`, which is one of a
  * set: it is lifted when the window opens, and no other reason is. What is in sync, the whole session or a pair of it, is left as it is, mirrored, and
  * may be verified and switched: nothing is transferred, and when it may be switched is what switch.window says. Should a target have to
- * catch up, that waits for the window.
+ * catch up, that waits for the window. dray-iod knows nothing of windows: one that closes while the agent is not running pauses nothing until it is
+ * there again, which is told.
  *
  * max_duration counts the time in which it transfers, or waits in the queue for that; not pauses, whatever they are for, and not what is in sync.
  * When it is used up the session is paused for the reason `max_duration`. A resume by a person begins the count anew; a larger one, or
  * none, lifts it. It is counted by the clock that only runs forward, so that one that is set is no matter; only for the time that the agent was
- * away, in which dray-iod went on, that on the wall has to do. So what is on record begins anew with each start, and when the clock was set.
+ * away, in which dray-iod went on, that on the wall has to do. So what is on record begins anew with each start, when the clock was set, and when
+ * the host slept, in which time nothing was transferred.
  *
  * Clocks. What is kept of a start is a moment, so a restart, a change of the zone or of daylight saving does not move it. A clock that is put forward
  * over it begins the session as soon as that is noticed, at once as a rule (clock.h); one that is put back makes it wait again, unless it has
- * begun. A moment at which the agent was not running is not lost: the session begins with the agent, and says that it is late.
+ * begun. A moment at which the agent was not running, or the host asleep, is not lost: the session begins with it, and says that it is late.
+ *
+ * A test period (switch.commit) is another matter: its end can't be undone, and a clock that is wrong for a minute must not bring it. It goes by the
+ * time that passes: with a clock that is set its end is moved by as much. Where that would make it longer than it is as a whole (a host that
+ * came up in the year 2000), it begins anew.
  */
 #include "agent/agent.h"
 
@@ -61,7 +67,7 @@ void schedule_start_anew(struct dray_session *s)
 {
 	s->scheduled_at = wall_now();
 	s->start_at = s->start == DRAY_START_TIME ? s->start_time :
-		s->start == DRAY_START_AFTER      ? s->scheduled_at + (time_t)(s->start_after_ns / SECOND) :
+		s->start == DRAY_START_AFTER      ? s->scheduled_at + (time_t)((s->start_after_ns + SECOND - 1) / SECOND) :
 						    0;
 }
 
@@ -194,18 +200,26 @@ void schedule_count(struct job *job)
 	job->run_count = (struct run_count){ s->run_since_ms, 0, job->agent->now };
 }
 
-void schedule_clock_set(struct agent *a)
+void schedule_clock_set(struct agent *a, int64_t by_ms)
 {
+	time_t now = wall_now(), by = (time_t)(by_ms / 1000);
 	dray_list_for_each (n, &a->jobs) {
 		struct job *job = dray_container(n, struct job, node);
 		struct dray_session *s = job->s;
 		struct change c;
-		if (!s->run_since_ms)
+		if (!s->run_since_ms && (!by || !job_count(job, DRAY_PAIR_SWITCHED)))
 			continue;
 		change_begin_soon(&c, job, ACTOR_SELF, NULL);
-		s->ran_ms = ran_ms(job);
-		s->run_since_ms = wall_ms();
-		job->run_count = (struct run_count){ s->run_since_ms, 0, a->now };
+		if (s->run_since_ms) {
+			s->ran_ms = ran_ms(job);
+			s->run_since_ms = wall_ms();
+			job->run_count = (struct run_count){ s->run_since_ms, 0, a->now };
+		}
+		job_each (job, SWITCHED, i) {
+			time_t *at = &s->pairs[i].switched_at;
+			change_touch(&c, &job->runs[i]);
+			*at = *at + by < now ? *at + by : now;
+		}
 		change_end(&c);
 	}
 }
@@ -285,20 +299,28 @@ static time_t was_due(const struct dray_session *s)
 	return dray_windows_opening(&s->window, s->start_at > s->scheduled_at ? s->start_at : s->scheduled_at);
 }
 
+static void warn_late(struct job *job, const char *pointer, const char *what, time_t when, const char *then)
+{
+	char at[40], why[160];
+	struct change c;
+	change_begin(&c, job->agent, job, ACTOR_SELF);
+	snprintf(why, sizeof why, "%s %s, when the agent was not running%s", what, dray_instant_format(when, at, sizeof at), then);
+	if (dray_session_warn(job->s, pointer, "late", "%s", why))
+		change_event(&c, 0, "warning", NULL, "late", "%s", why);
+	change_end(&c);
+}
+
 void schedule_missed(struct agent *a)
 {
+	time_t now = wall_now();
 	dray_list_for_each (n, &a->jobs) {
 		struct job *job = dray_container(n, struct job, node);
-		time_t due = job_count(job, DRAY_PAIR_SCHEDULED) ? was_due(job->s) : 0;
-		char at[40], why[120];
-		if (!due || due >= (time_t)a->started)
-			continue;
-		dray_instant_format(due, at, sizeof at);
-		struct change c;
-		change_begin(&c, a, job, ACTOR_SELF);
-		snprintf(why, sizeof why, "it was to start at %s, when the agent was not running", at);
-		if (dray_session_warn(job->s, job->s->start == DRAY_START_NOW ? "/window" : "/start", "late", "%s", why))
-			change_event(&c, 0, "warning", NULL, "late", "%s", why);
-		change_end(&c);
+		const struct dray_session *s = job->s;
+		time_t due = job_count(job, DRAY_PAIR_SCHEDULED) ? was_due(s) : 0;
+		if (due && due < (time_t)a->started)
+			warn_late(job, s->start == DRAY_START_NOW ? "/window" : "/start", "it was to start at", due, "");
+		time_t closed = s->run_since_ms && !dray_windows_open(&s->window, now) ? dray_windows_closed(&s->window, now) : 0;
+		if (closed)
+			warn_late(job, "/window", "its window closed at", closed, ": it was copied on until it was there again");
 	}
 }

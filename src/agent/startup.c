@@ -213,7 +213,7 @@ int agent_load(struct agent *a, struct dray_error *err)
 	agent_event(a, ACTOR_SELF, "agent-started", "version %s, incarnation %.8s%s", DRAY_VERSION, a->incarnation,
 		rebooted ? ", after a restart of the host" : "");
 	schedule_missed(a);
-	schedule_clock_set(a);
+	schedule_clock_set(a, 0);
 	if ((rc = seen_take_copy(a, err)))
 		return rc;
 	seen_write(a); /* before dray-iod is started, which looks at it */

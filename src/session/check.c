@@ -333,7 +333,7 @@ void dray_check_windows(struct dray_check *c, const struct dray_key *key, const 
 		if (!json_is_string(one))
 			dray_check_wrong_type(c, key, at, one);
 		else if (dray_window_parse(json_string_value(one), &found.list[i]))
-			dray_check_fail(c, at, "bad_value", one, key->legal, "this is no window of time");
+			dray_check_fail(c, at, "bad_value", one, key->legal, "this is no window of time: days such as Mon-Fri or Sat,Sun and a blank, or none, then HH:MM-HH:MM; it ends at another time than it begins (all day is 00:00-24:00)");
 		if (list)
 			dray_pointer_cut(&c->at, before);
 	}

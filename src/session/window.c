@@ -125,6 +125,19 @@ time_t dray_windows_change(const struct dray_windows *windows, time_t now)
 	return windows->n ? dray_local_change(&rule, now) : 0;
 }
 
+time_t dray_windows_closed(const struct dray_windows *windows, time_t now)
+{
+	/* Of the days before, the latest with a change in it: as it is closed now, the last change closed it. */
+	for (int days = 1; days <= 15; days++) {
+		time_t last = 0;
+		for (time_t t = dray_windows_change(windows, now - days * DRAY_DAY_SECONDS); t && t <= now; t = dray_windows_change(windows, t))
+			last = t;
+		if (last)
+			return last;
+	}
+	return 0;
+}
+
 time_t dray_windows_opening(const struct dray_windows *windows, time_t now)
 {
 	if (dray_windows_open(windows, now))

@@ -27,6 +27,8 @@ int dray_window_parse(const char *text, struct dray_window *window);
 bool dray_windows_open(const struct dray_windows *windows, time_t now);
 /* When that changes next; 0: not for weeks. */
 time_t dray_windows_change(const struct dray_windows *windows, time_t now);
+/* None is open: when the last one closed; 0: not for two weeks. */
+time_t dray_windows_closed(const struct dray_windows *windows, time_t now);
 /* When one opens next: now, if one is open. */
 time_t dray_windows_opening(const struct dray_windows *windows, time_t now);
 

@@ -79,9 +79,19 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
         return t.call("GET", "/status")["agent"]["work"]["sweeps"]
 
     def at(when):
+        """Time passes until then."""
         was = sweeps()
-        clock.set(when, zone)
+        clock.pass_to(when, zone)
         t.wait("the agent to see the clock", lambda: sweeps() > was)
+        look()
+
+    def clock_set(when):
+        """A person sets it."""
+        was, by = sweeps(), clock.by(when)
+        clock.set(when)
+        t.wait("the agent to see the clock", lambda: sweeps() > was)
+        for m in models.values():
+            m.clock_set(by, clock.now())
         look()
 
     def changes(when):
@@ -103,14 +113,22 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
         look()
 
     def weekly_set_back():
-        at("2027-03-22T07:00:07Z")  # nothing has begun: it waits for the same moment
-        at("2027-03-22T10:00:07Z")
+        clock_set("2027-03-22T07:00:07Z")  # nothing has begun: it waits for the same moment
+        clock_set("2027-03-22T10:00:07Z")
 
-    def clock_set():
-        """Forward by a day and more, which opens and closes windows; and back, further than it came from."""
-        at("2027-03-30T17:00:07Z")
-        at("2027-03-29T07:00:07Z")
-        at("2027-03-29T09:00:07Z")
+    def forward_and_back():
+        """By a day and more, which opens and closes windows; and back, further than it came from."""
+        clock_set("2027-03-30T17:00:07Z")
+        clock_set("2027-03-29T07:00:07Z")
+        clock_set("2027-03-29T09:00:07Z")
+        assert models["weekly"].state == "paused"
+
+    def testing():
+        """Its test period goes by the time that passes: a clock that is a week ahead for a while is nothing to it."""
+        assert models["weekly"].state == "switched"
+        clock_set("2027-04-09T18:00:07Z")
+        assert models["weekly"].state == "switched"
+        clock_set("2027-04-02T18:00:07Z")
 
     def pause():
         models["evented"].user = True
@@ -127,7 +145,7 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
         t.kill()
         for m in models.values():
             m.away(DOWN[1] - DOWN[0])
-        clock.set(DOWN[1], zone)
+        clock.pass_to(DOWN[1], zone)
         t.start()
         look()
         assert [w["code"] for w in t.show("late")["warnings"]] == ["late"] and "warnings" not in t.show("weekly")
@@ -149,12 +167,13 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
         "2027-03-22T15": lambda: event("loaded"),
         "2027-03-27T11": resume,  # lifts max_duration, not the window
         "2027-03-28T00": minutes("2027-03-28T00", 16, 29, 46, 59),
-        "2027-03-29T09": clock_set,
+        "2027-03-29T09": forward_and_back,
         "2027-03-30T08": pause,
         "2027-03-31T09": resume,
         "2027-03-31T11": travel,
         "2027-03-31T22": lambda: free("evented"),
         "2027-04-01T12": lambda: free("weekly"),
+        "2027-04-02T18": testing,
         "2027-04-03T15": minutes("2027-04-03T15", 9, 11, 16, 19, 21, 46, 51),  # half past two, the first time
         "2027-04-03T16": lambda: (minutes("2027-04-03T16", 9, 11, 16, 21)(), free("late"), minutes("2027-04-03T16", 46, 51)()),
     }

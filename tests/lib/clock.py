@@ -5,8 +5,9 @@ after it was made, and that allow faults:
     with AgentTest(config="allow_faults: true\n", start=False) as t:
         clock = Clock(t.dir)
         t.start()
-        clock.set("2027-03-28T00:59:00Z")
+        clock.set("2027-03-28T00:59:00Z")  # as a person sets it
         clock.forward(60)
+        clock.pass_to("2027-03-28T04:00:00Z")  # time that passes
 """
 import calendar
 import os
@@ -23,21 +24,33 @@ def seconds(text):
 
 class Clock:
     def __init__(self, directory, at=None):
-        self.path, self.offset, self.zone = os.path.join(directory, "clock"), 0, ""
+        self.path, self.offset, self.slept, self.zone = os.path.join(directory, "clock"), 0, 0, "-"
         os.environ["DRAY_CLOCK"] = self.path
         self.set(at if at is not None else time.time())
 
-    def set(self, at, zone=None):
-        """To that moment, a text of RFC 3339 or seconds since 1970. It runs on from there. `zone`: the host is in it from now on (drayd sees
-        that with the clock, or after a quarter of a minute)."""
-        self.zone = zone or self.zone
-        self.offset = round((seconds(at) if isinstance(at, str) else at) - time.time())
+    def write(self):
         with open(self.path + ".new", "w", encoding="ascii") as f:
-            f.write(f"{self.offset} {self.zone}\n")
+            f.write(f"{self.offset} {self.zone} {self.slept}\n")
         os.rename(self.path + ".new", self.path)
 
+    def by(self, at):
+        return round((seconds(at) if isinstance(at, str) else at) - self.now())
+
+    def set(self, at):
+        """To that moment, a text of RFC 3339 or seconds since 1970, as a person sets it. It runs on from there."""
+        self.offset += self.by(at)
+        self.write()
+
+    def pass_to(self, at, zone=None):
+        """The time until then passes, in which the host sleeps. `zone`: it wakes up in that one."""
+        by = self.by(at)
+        assert by >= 0, "time does not run backwards"
+        self.slept += by
+        self.zone = zone or self.zone
+        self.write()
+
     def now(self):
-        return time.time() + self.offset
+        return time.time() + self.offset + self.slept
 
     def forward(self, by):
         self.set(self.now() + by)

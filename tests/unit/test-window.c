@@ -188,6 +188,30 @@ static void where_the_zone_changes(void **state)
 	zone("UTC");
 }
 
+static void closed(const char *windows, const char *from, const char *expected)
+{
+	char got[40] = "";
+	struct dray_window list[4];
+	struct dray_windows all = read_all(windows, list);
+	time_t t = dray_windows_closed(&all, at(from));
+	if (t)
+		dray_instant_format(t, got, sizeof got);
+	if (strcmp(got, expected))
+		fail_msg("%s from %s: closed at %s, not %s", windows, from, got, expected);
+}
+
+static void since_when_closed(void **state)
+{
+	zone(CET);
+	closed("19:00-07:00", "2027-06-01T05:00:00Z", "2027-06-01T05:00:00Z");
+	closed("19:00-07:00", "2027-06-01T10:00:00Z", "2027-06-01T05:00:00Z");
+	closed("Mon 10:00-11:00|Mon 10:30-12:00", "2027-06-06T10:00:00Z", "2027-05-31T10:00:00Z");
+	closed("Sun 02:15-02:45", "2027-03-28T10:00:00Z", "2027-03-21T01:45:00Z"); /* it did not open that day */
+	closed("22:00-02:30", "2027-03-28T10:00:00Z", "2027-03-28T01:00:00Z");     /* ended by what was left out */
+	closed("01:00-02:30", "2027-10-31T10:00:00Z", "2027-10-31T01:30:00Z");     /* the second time */
+	zone("UTC");
+}
+
 static void refused(void **state)
 {
 	static const char *const windows[] = { "", "02:00", "2:00-4:00", "02:00-04:0", "02:00-04:000", "24:00-02:00", "02:60-03:00",
@@ -216,6 +240,7 @@ int main(void)
 		cmocka_unit_test(where_clocks_change),
 		cmocka_unit_test(as_the_clock_shows),
 		cmocka_unit_test(where_the_zone_changes),
+		cmocka_unit_test(since_when_closed),
 		cmocka_unit_test(refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
