@@ -272,6 +272,8 @@ static uint64_t settling_tick(struct dray_vol *v)
 		if (io->since_ns > v->now_ns)
 			return io->since_ns;
 		dray_list_del(&io->node);
+		/* It may have landed until now: behind a flush that succeeded meanwhile. */
+		dray_leg_wrote(v, &v->legs[io->leg], io->offset, io->length);
 		completed(v, io);
 	}
 	return DRAY_TIME_NEVER;
