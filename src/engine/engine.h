@@ -286,8 +286,9 @@ int dray_vol_leg_set_aside(struct dray_vol *vol, int leg);
  * once more. -ENOENT, -EINVAL. The host has reopened it if need be. */
 int dray_vol_leg_retry(struct dray_vol *vol, int leg);
 /* The host closes a leg's storage, on which nothing is under way, to open it anew: what it acknowledged and did not make durable may be gone,
- * and whatever is opened next could not tell (H13). So all that was written since its last good flush is dirty. No operation may reach
- * the new one before this. -ENOENT, -EINVAL (primary). */
+ * and whatever is opened next could not tell (H13). So all that was written since its last good flush is dirty: on that leg, or, if it is the
+ * primary, on all others, and then the application's next flush fails, unless there was nothing to lose. No operation may reach the
+ * new storage before this. -ENOENT, -EBUSY (the primary, and something is under way on it, or a switch). */
 int dray_vol_leg_closed(struct dray_vol *vol, int leg);
 /* The successor among several targets: `copy` legs are detached at the switch. -ENOENT. */
 int dray_vol_leg_set_role(struct dray_vol *vol, int leg, bool copy_role);

@@ -14,7 +14,8 @@
  * primary may be dying, and its failure must not close the way out of it (H18).
  *
  * A storage that is closed takes the knowledge of its failure with it: a file system that was shut down and mounted again, a disk that lost
- * its power, a server that was started anew, has nothing to flush and says OK. So closing counts as a failed flush.
+ * its power, a server that was started anew, has nothing to flush and says OK. So closing counts as a failed flush: of the primary, as
+ * one that nobody has told the application of yet.
  */
 #include "engine/internal.h"
 
@@ -455,12 +456,26 @@ void dray_leg_judge_flushes(struct dray_vol *v)
 	}
 }
 
+static int primary_closed(struct dray_vol *v)
+{
+	struct leg *leg = primary_leg(v);
+	if (v->takeover.phase != TK_NONE || leg->in_flight)
+		return -EBUSY;
+	v->flush_failures++;
+	if ((leg->dirty_cache.nset || leg->dirty_cache_old.nset) && !PLANT(H13_CLOSED_NOT_OWED))
+		v->flush_owed = -EIO;
+	if (!PLANT(H13_PRIMARY_CLOSED_FORGOTTEN))
+		flush_lost(v, v->primary);
+	dray_pump(v);
+	return 0;
+}
+
 int dray_vol_leg_closed(struct dray_vol *v, int leg_no)
 {
 	int rc;
 	struct leg *leg = secondary(v, leg_no, &rc);
 	if (!leg)
-		return rc;
+		return rc == -EINVAL ? primary_closed(v) : rc;
 	if (!PLANT(H13_CLOSED_FORGOTTEN))
 		flush_lost(v, leg_no);
 	dray_pump(v); /* the map has news */

@@ -29,6 +29,8 @@
 	X(H12_NO_RECHECK_BEFORE_CLEAN, "clean is recorded without looking again after the flush") \
 	X(H13_FLUSH_ERROR_FORGOTTEN, "a failed flush leaves the regions clean") \
 	X(H13_CLOSED_FORGOTTEN, "what a storage that was opened anew had not flushed stays clean") \
+	X(H13_PRIMARY_CLOSED_FORGOTTEN, "what a primary that was opened anew had not flushed leaves the other legs clean") \
+	X(H13_CLOSED_NOT_OWED, "the application isn't told what a primary that was opened anew had not flushed") \
 	X(H15_DISCARD_PASSED_ON, "a discard goes to mirrored legs as a discard") \
 	X(H16_VERIFY_WITHOUT_CLAIM, "verify reads the legs without claiming the range") \
 	X(H16_REPAIR_FROM_TARGET, "verify repairs the primary from the leg") \

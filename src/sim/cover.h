@@ -26,6 +26,7 @@
 	X(H13_FLUSH_DROPPED, "H13: a secondary's flush failed and data was dropped") \
 	X(H13_PRIMARY_FLUSH_DROPPED, "H13: the primary's flush failed and data was dropped") \
 	X(H13_REOPENED_DROPPED, "H13: a storage was opened anew and had dropped data") \
+	X(H13_PRIMARY_REOPENED_DROPPED, "H13: the primary was opened anew and had dropped data") \
 	X(H15_DISCARD_MIRRORED, "H15: a discard to a clean region") \
 	X(H16_WRITE_UNDER_VERIFY, "H16: a write came while a verify ran") \
 	X(H16_CORRUPTION_FOUND, "H16: a verify found planted corruption") \

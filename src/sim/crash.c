@@ -239,7 +239,7 @@ void crash_now(struct sim *s, bool power)
 		memset(v->legs, 0, sizeof v->legs);
 		v->tick_at = DRAY_TIME_NEVER;
 		v->tick_gen++;
-		v->suspended = v->sealed = v->doubt = v->drained = v->judgement_open = v->flush_owed = false;
+		v->suspended = v->sealed = v->doubt = v->drained = v->judgement_open = v->flush_owed = v->reopening = false;
 		v->next_primary = NULL;
 		v->token = v->old_token = 0;
 		for (unsigned d = 0; d < v->n_disks; d++)

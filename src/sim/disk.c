@@ -554,13 +554,18 @@ void disk_reopened(struct sim_disk *d)
 	for (unsigned b = 0; b < d->v->n_blocks; b++) {
 		if (!d->dirty[b] || rng_one_in(&d->s->rng, 2) || disk_unsettled(d, b, 1))
 			continue;
-		dropped |= d->cache[b] != d->durable[b];
+		bool differs = d->cache[b] != d->durable[b];
+		if (differs && d == d->v->primary)
+			oracle_dropped(d->v, b, false);
+		dropped |= differs;
 		d->cache[b] = d->durable[b];
 		d->dirty[b] = 0;
 		d->done[b] = 0;
 	}
+	if (d == d->v->primary)
+		d->v->flush_owed = true;
 	if (dropped)
-		sim_cover(d->s, COVER_H13_REOPENED_DROPPED);
+		sim_cover(d->s, d == d->v->primary ? COVER_H13_PRIMARY_REOPENED_DROPPED : COVER_H13_REOPENED_DROPPED);
 	d->dead_until = d->errors_until = d->flush_errors_until = 0;
 }
 

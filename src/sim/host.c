@@ -362,6 +362,43 @@ static void on_reopen(struct sim *s, void *arg, uint32_t gen)
 	}
 }
 
+/* The primary's storage is found dead and opened anew. It rests when nothing is under way on it: the host sees to that, here it is waited for. */
+static void on_reopen_primary(struct sim *s, void *arg, uint32_t gen)
+{
+	struct sim_vol *v = arg;
+	(void)gen;
+	v->reopening = false;
+	if (!v->eng || v->group || v->suspended)
+		return;
+	vol_enter(v);
+	int primary = DRAY_NO_LEG;
+	struct dray_leg_info info;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++)
+		if (v->legs[i].used && v->legs[i].disk == v->primary)
+			primary = i;
+	if (primary != DRAY_NO_LEG && dray_vol_leg_info(v->eng, primary, &info) == 0) {
+		int rc = dray_vol_leg_closed(v->eng, primary);
+		sim_trace(s, "volume %u: primary closed -> %d", v->no, rc);
+		if (rc != (info.settled ? 0 : -EBUSY))
+			sim_fail(s, "closed", "volume %u: closing the primary gave %d", v->no, rc);
+		if (rc) {
+			vol_reopen_primary(v);
+		} else {
+			check_excuse_all(v);
+			disk_reopened(v->primary);
+		}
+	}
+	vol_leave(v);
+}
+
+void vol_reopen_primary(struct sim_vol *v)
+{
+	if (v->reopening)
+		return;
+	v->reopening = true;
+	sched_at(v->s, v->s->now + rng_below(&v->s->rng, MS), true, on_reopen_primary, v, 0);
+}
+
 /* ---- events ---- */
 
 static const char *event_name(enum dray_event_kind k)

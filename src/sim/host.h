@@ -19,6 +19,8 @@ void vol_complete(struct sim_vol *v, struct dray_io *io, int error, unsigned fla
 int vol_attach(struct sim_vol *v, struct sim_disk *d, const void *const *pages, bool paused, bool tracked_only);
 /* The host forgets the leg durably, then lets go of it. */
 void vol_detach(struct sim_vol *v, struct sim_leg *leg);
+/* Soon, when nothing is under way on it; a switch takes that back. */
+void vol_reopen_primary(struct sim_vol *v);
 int leg_index(const struct sim_vol *v, const struct sim_leg *leg);
 
 /* The host's books after a switch: a new primary; the map (or that there is none) is of the pair, and goes on the other way. */

@@ -139,6 +139,7 @@ struct sim_vol {
 	uint64_t token, old_token, deadline, suspended_at;
 	bool token_void, suspended, sealed, doubt, drained;
 	bool judgement_open;         /* a flush failed during the switch: what that means is judged when it is over (H18) */
+	bool reopening;              /* the primary is to be */
 	bool flush_owed;             /* the primary's flush failed and no application has heard of it */
 	struct sim_disk *next_primary, *undo_to;
 	bool force;                  /* of the switch under way: the primary is given up, whatever the next one lacks */

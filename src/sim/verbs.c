@@ -387,6 +387,10 @@ static void break_something(struct sim *s)
 			disk_lose_connections(v->primary);
 		return;
 	}
+	if (m->reopens && rng_one_in(&s->rng, 12)) {
+		vol_reopen_primary(v);
+		return;
+	}
 	switch (rng_below(&s->rng, 11)) {
 	case 0:
 		if (m->errors)
