@@ -301,6 +301,12 @@ static bool gone(const struct dray_storage *st)
 	return fstat(((const struct dray_file *)st->priv)->fd, &now) == 0 && S_ISREG(now.st_mode) && now.st_nlink == 0;
 }
 
+static int dup_fd(const struct dray_storage *st)
+{
+	int fd = fcntl(((const struct dray_file *)st->priv)->fd, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
 const struct dray_storage_driver dray_storage_file = {
 	.name = "file",
 	.matches = matches,
@@ -308,4 +314,5 @@ const struct dray_storage_driver dray_storage_file = {
 	.close = file_close,
 	.submit = submit,
 	.gone = gone,
+	.dup = dup_fd,
 };

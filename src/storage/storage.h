@@ -10,8 +10,8 @@
  * `nbd+unix:///export?socket=PATH`). `fault:OPTIONS:RESOURCE` wraps another one for tests (see fault.c), and is
  * refused unless the program allowed it.
  *
- * Beside this header: storage/identity.h (are two storages the same, do they overlap?) and storage/content.h (what does one
- * hold already?).
+ * Beside this header: storage/identity.h (are two storages the same, do they overlap?), storage/content.h (what does one
+ * hold already?) and storage/dead.h (is it there still?).
  */
 #ifndef DRAY_STORAGE_STORAGE_H
 #define DRAY_STORAGE_STORAGE_H
@@ -105,6 +105,8 @@ struct dray_storage_driver {
 	void (*give_up)(struct dray_storage *st, uint64_t after_ns);
 	/* Optional. Any thread. What is written there is lost when it is closed: a file that was removed. */
 	bool (*gone)(const struct dray_storage *st);
+	/* Optional. Any thread: see storage/dead.h. */
+	int (*dup)(const struct dray_storage *st);
 };
 
 struct dray_storage {
