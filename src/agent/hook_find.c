@@ -26,8 +26,8 @@ const char *const agent_event_words[] = {
 	"agent-started", "answered", "asked", "bad-ranges", "clock-set", "committed", "due", "event", "hook-failed", "host-slept", "iod-connected", "iod-lost",
 	"max-duration",
 	"read-elsewhere", "refused", "retire-failed", "retired", "retiring", "retry", "session", "session-removed", "set", "setting",
-	"settings-refused", "source-degraded", "source-read-failed", "source-recovered", "source-retried", "state", "state-older",
-	"submitted", "switch-failed", "switched", "target-degraded", "target-failed", "target-recovered", "target-retried",
+	"settings-refused", "source-degraded", "source-found", "source-lost", "source-read-failed", "source-recovered", "source-retried", "state", "state-older",
+	"submitted", "switch-failed", "switched", "target-degraded", "target-failed", "target-found", "target-lost", "target-recovered", "target-retried",
 	"undone", "verified", "verify-failed", "volume-accepted", "volume-added", "volume-released",
 	"volume-removed", "warning", "window-closed", "window-opened", NULL,
 };

@@ -78,6 +78,15 @@ static void hint(struct pair_run *run, const json_t *params)
 		tell(run, "source-read-failed", "source %s: %s; tried again, then block by block", p->source.resource, error);
 	} else if (!strcmp(event, "read-elsewhere") && again(a, &run->elsewhere_told_at)) {
 		tell(run, "read-elsewhere", "an application's read was served by leg %d: %s", leg, error);
+	} else if (!strcmp(event, "primary-lost") || !strcmp(event, "primary-found")) {
+		bool source = p->state != DRAY_PAIR_SWITCHED;
+		const char *what = source ? "source" : "target", *name = source ? p->source.resource : p->targets[0].at.resource;
+		char word[32];
+		snprintf(word, sizeof word, "%s-%s", what, event + strlen("primary-"));
+		if (!strcmp(event, "primary-lost"))
+			tell(run, word, "%s", error);
+		else
+			tell(run, word, "%s %s: opened again", what, name);
 	} else if (!strcmp(event, "leg-state")) {
 		for (size_t t = 0; t < p->n_targets && t < RUN_LEGS - 1; t++)
 			if (p->targets[t].iod_leg == leg && leg > 0)
@@ -90,7 +99,11 @@ static void hint(struct pair_run *run, const json_t *params)
 void trouble_hint(struct agent *a, const json_t *params)
 {
 	const char *volume = text(params, "volume"), *event = text(params, "event");
-	if (strcmp(event, "source-read") && strcmp(event, "read-elsewhere") && strcmp(event, "leg-state"))
+	static const char *const words[] = { "source-read", "read-elsewhere", "primary-lost", "primary-found", "leg-state" };
+	bool known = false;
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		known |= !strcmp(event, words[i]);
+	if (!known)
 		return;
 	for (struct pair_run *run = dray_table_get(&a->watchers, volume), *next; run; run = next) {
 		next = run->watch_next;

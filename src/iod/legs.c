@@ -130,10 +130,13 @@ int iod_leg_open(struct iod_leg *leg, bool primary, uint64_t lock_wait_ns, bool 
 	if (rc)
 		return rc;
 	const char *resource = leg->path[0] ? leg->path : leg->def->resource;
-	/* A disk that came back this moment: our lock on it would keep udev from giving it its names and its owner. A secondary is looked for
-	 * again; what applications wait for is not kept waiting for names. */
+	/* A disk that came back this moment: our lock on it would keep udev from giving it its names and its owner. One that is looked for
+	 * is looked for again; but a volume that is brought up is not kept waiting for names. */
 	struct stat node;
-	if (expected && !primary && *resource == '/' && !stat(resource, &node) && S_ISBLK(node.st_mode) && dray_udev_pending(node.st_rdev))
+	pthread_mutex_lock(&v->iod->lock);
+	bool again = !primary || v->served;
+	pthread_mutex_unlock(&v->iod->lock);
+	if (expected && again && *resource == '/' && !stat(resource, &node) && S_ISBLK(node.st_mode) && dray_udev_pending(node.st_rdev))
 		return dray_error_kind(err, -EBUSY, "held", "%s: udev has not dealt with it yet", resource);
 	struct dray_storage_options options = {
 		.read_only = primary && v->def.read_only,

@@ -112,6 +112,9 @@ static void storage_done(struct dray_sio *sio, int error, bool may_land_late)
 {
 	struct iod_op *op = dray_container(sio, struct iod_op, sio);
 	op->io->n_extents = sio->n_extents;
+	/* Before the engine hears of it: it may let go of the leg. */
+	if (error && op->v->vio.legs[op->io->leg])
+		iod_primary_failed(op->v->vio.legs[op->io->leg], error);
 	complete(op, error, may_land_late && error ? DRAY_C_MAY_LAND_LATE : 0);
 }
 

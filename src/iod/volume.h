@@ -25,6 +25,7 @@ struct iod_leg {
 	bool hopeful;              /* ... and it was not told as given up yet; that job's */
 	struct iod_attempt attempt; /* ... the job's place in the queue */
 	int set_aside_for;         /* the error of the last LEG_STATE that said degraded, or 0 */
+	bool dead;                 /* the primary: looked for since it was found dead (reopen-primary.c) */
 	bool mistaken;             /* what was found under its name last is another storage (H2) */
 	bool splitting;            /* the split under way takes it */
 	bool buried;               /* an image that was let go is closed */
@@ -38,6 +39,7 @@ struct iod_leg {
 	int index;                 /* the engine's, or DRAY_NO_LEG */
 	struct dray_storage *io;   /* where its operations go; NULL: they fail */
 	int map_fd;                /* of its link with the present primary, or -1 */
+	uint64_t look_after_ns;    /* whether it is dead is not looked at before this */
 };
 
 struct iod_op;
@@ -190,6 +192,10 @@ void iod_leg_settled(struct iod_leg *leg);
 /* The verb right is held. Closes the storage of a leg that was set aside, if nothing is under way on it; whether it did. What it had not flushed
  * is dirty then. */
 bool iod_leg_close_degraded(struct iod_leg *leg);
+
+/* ---- reopen-primary.c ---- */
+/* Its I/O thread, outside of the engine's calls: an operation failed on the leg. If it is the primary, it is looked at whether it is dead. */
+void iod_primary_failed(struct iod_leg *leg, int error);
 
 /* ---- the I/O thread's part (vio.c); all on the volume's I/O thread ---- */
 

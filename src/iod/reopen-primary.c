@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A primary that is dead is looked for, and opened where it came back.
+ *
+ * The storage in use is not closed for an error, as that of a secondary is (reopen.c): applications stand on it, and where it answers
+ * at all it goes on answering. But a disk that was taken away, or a file system that was shut down, fails for ever through a descriptor of before
+ * (storage/dead.h); such a file system can't even be mounted again while one is held. So an error of the primary has a job look whether it
+ * is dead, once a second at most; and if it is, what came back is looked for by its identity (H2), for as long as it takes.
+ *
+ * Until then the volume is served: reads from a leg that is clean, where there is one, all else with errors, as the dead storage would. The
+ * application's connection stays, and goes on when the storage is there again.
+ *
+ * What it acknowledged and had not made durable may be gone: the engine is told, which dirties that on all legs and owes the application
+ * an error at its next flush (H13). A file is closed as soon as it is known to be dead, a device only when another was found: it is in
+ * nobody's way, and until then a switch to a leg that has everything is still one without a loss.
+ *
+ * Not for NBD, whose driver makes connections by itself; and not where no identity lasts over a change of names: the number may be another
+ * disk's by now, and somebody has to vouch for it.
+ *
+ * iod_primary_failed comes from the I/O thread. The rest is on a job's thread, with the verb right wherever leg->storage changes, but not
+ * while it looks or opens, which may take long. A switch has the right, too: in between, the leg may have become a secondary. It is opened
+ * all the same, and what the engine is told is right for both.
+ */
+#include "iod/volume.h"
+
+#include "base/log.h"
+#include "storage/dead.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SECOND UINT64_C(1000000000)
+
+static bool suspicious(int error)
+{
+	switch (-error) {
+	case EIO:
+	case ENODEV:
+	case ENXIO:
+	case EROFS:
+	case ESTALE:
+	case ENOTCONN:
+	case ESHUTDOWN: return true;
+	default: return false;
+	}
+}
+
+/* The verb right is held. */
+static bool wanted(struct iod_leg *leg)
+{
+	struct iod_volume *v = leg->volume;
+	pthread_mutex_lock(&v->iod->lock);
+	bool lives = !leg->forgotten && !v->removed && v->served;
+	pthread_mutex_unlock(&v->iod->lock);
+	return lives;
+}
+
+enum looked { ALIVE, DEAD_FILE, DEAD_DEVICE, CLOSED, UNWANTED };
+
+/* Whether it is dead; the right is held only to take a descriptor. */
+static enum looked look(struct iod_leg *leg)
+{
+	struct iod_volume *v = leg->volume;
+	struct dray_error err = DRAY_ERROR_INIT;
+	struct dray_storage_info info;
+	int rc = iod_volume_take(v, 10 * SECOND, &err);
+	if (rc)
+		return rc == -ENOENT ? UNWANTED : ALIVE; /* the next error asks again */
+	bool lives = wanted(leg), open = leg->storage;
+	int fd = -1;
+	uint64_t start = 0;
+	if (lives && open) {
+		fd = dray_storage_dup(leg->storage);
+		info = leg->storage->info;
+		start = leg->storage->slice_offset;
+	}
+	iod_volume_give(v);
+	if (!lives || !open)
+		return lives ? CLOSED : UNWANTED;
+	if (fd < 0)
+		return ALIVE;
+	bool dead = dray_storage_dead(fd, &info, start);
+	close(fd);
+	return !dead ? ALIVE : info.is_block_device ? DEAD_DEVICE : DEAD_FILE;
+}
+
+struct ending {
+	struct iod_leg *leg;
+	int rc;
+};
+
+/* From here on its operations fail at once. It is over when the last that was begun has come back (H6). */
+static void end_on_thread(void *arg)
+{
+	struct ending *e = arg;
+	struct iod_leg *leg = e->leg;
+	struct iod_volume *v = leg->volume;
+	struct dray_leg_info info;
+	leg->io = NULL;
+	e->rc = 0;
+	if (leg->index == DRAY_NO_LEG || dray_vol_leg_info(v->vio.vol, leg->index, &info))
+		return; /* let go at a switch */
+	e->rc = -EBUSY;
+	if (!info.settled)
+		return;
+	iod_vio_enter(v);
+	e->rc = dray_vol_leg_closed(v->vio.vol, leg->index);
+}
+
+/* The verb right is held. false: something is under way still. */
+static bool end(struct iod_leg *leg)
+{
+	struct ending e = { .leg = leg };
+	iod_thread_call(leg->volume->thread, end_on_thread, &e);
+	if (e.rc)
+		return false;
+	iod_leg_close(leg, false);
+	return true;
+}
+
+/* A file. false: not yet. */
+static bool end_file(struct iod_leg *leg)
+{
+	struct iod_volume *v = leg->volume;
+	struct dray_error err = DRAY_ERROR_INIT;
+	if (iod_volume_take(v, 10 * SECOND, &err))
+		return false;
+	bool done = !leg->storage || end(leg);
+	iod_volume_give(v);
+	return done;
+}
+
+static void tell_lost(struct iod_leg *leg, const char *what)
+{
+	struct iod_volume *v = leg->volume;
+	char text[400];
+	snprintf(text, sizeof text, "%s: %s, and looked for by its identity", leg->path[0] ? leg->path : leg->def->resource, what);
+	iod_leg_error(leg, "%s", text);
+	dray_log(DRAY_LOG_ERROR, "primary-lost", "%s leg %u: %s", v->def.name, leg->def->id, text);
+	iod_notify(v->iod, "primary-lost", v->def.name, leg->def->id, NULL, text);
+}
+
+/* The verb right is held. */
+static bool replace(struct iod_leg *leg, struct dray_storage *st)
+{
+	struct iod_volume *v = leg->volume;
+	if (leg->storage && !end(leg))
+		return false;
+	iod_leg_install(leg, st);
+	pthread_mutex_lock(&v->iod->lock);
+	leg->dead = false;
+	pthread_mutex_unlock(&v->iod->lock);
+	dray_log(DRAY_LOG_WARN, "primary-found", "%s leg %u: %s", v->def.name, leg->def->id, leg->path[0] ? leg->path : leg->def->resource);
+	iod_notify(v->iod, "primary-found", v->def.name, leg->def->id, NULL, NULL);
+	return true;
+}
+
+static bool reopen_once(struct iod_attempt *at)
+{
+	struct iod_leg *leg = dray_container(at, struct iod_leg, attempt);
+	struct iod_volume *v = leg->volume;
+	struct dray_error err = DRAY_ERROR_INIT;
+	struct dray_storage *st;
+	enum looked is = look(leg);
+	if (is == ALIVE || is == UNWANTED)
+		return true;
+	if (!leg->dead) {
+		pthread_mutex_lock(&v->iod->lock);
+		leg->dead = true;
+		pthread_mutex_unlock(&v->iod->lock);
+		tell_lost(leg, is == DEAD_DEVICE ? "the device was taken away" : "its file system is dead");
+	}
+	if (is == DEAD_FILE && !end_file(leg))
+		return false;
+	int rc = iod_leg_open(leg, true, 0, true, &st, &err);
+	if (rc) {
+		iod_leg_not_open(leg, rc, err.text);
+		return false;
+	}
+	bool mine = iod_volume_take(v, 10 * SECOND, &err) == 0, unwanted = mine && !wanted(leg);
+	bool done = mine && !unwanted && replace(leg, st);
+	if (mine)
+		iod_volume_give(v);
+	if (!done)
+		dray_storage_close(st);
+	return done || unwanted;
+}
+
+void iod_primary_failed(struct iod_leg *leg, int error)
+{
+	struct iod_volume *v = leg->volume;
+	struct iod *iod = v->iod;
+	struct dray_leg_info info;
+	uint64_t now = dray_loop_now(v->thread->loop);
+	if (!suspicious(error) || now < leg->look_after_ns || leg->index == DRAY_NO_LEG)
+		return;
+	leg->look_after_ns = now + SECOND;
+	if (dray_vol_leg_info(v->vio.vol, leg->index, &info) || info.state != DRAY_LEG_PRIMARY)
+		return;
+	pthread_mutex_lock(&iod->lock);
+	bool start = leg->storage && leg->storage->driver->dup && leg->def->stable && !leg->opening && !iod->stopping;
+	pthread_mutex_unlock(&iod->lock);
+	if (start)
+		iod_leg_try(leg, reopen_once, SECOND / 4, 2 * SECOND);
+}
