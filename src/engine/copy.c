@@ -15,9 +15,14 @@
 #include "engine/internal.h"
 
 #define NS_S         UINT64_C(1000000000)
-#define STEPS_MOST   8 /* where nobody set a number: measured, more bring no speed */
+#define STEPS_MOST   8 /* to one leg, where nobody set a number: measured, more bring no speed */
 #define PAUSE_MOST   (NS_S / 2)
 #define NO_BUFFER_NS UINT64_C(5000000)
+
+static bool paced(uint64_t rate)
+{
+	return rate && rate != DRAY_RATE_STOP;
+}
 
 int dray_vol_set_limits(struct dray_vol *v, const struct dray_copy_limits *limits)
 {
@@ -28,12 +33,18 @@ int dray_vol_set_limits(struct dray_vol *v, const struct dray_copy_limits *limit
 		l.leg_timeout_ns = NS_S;
 	if (!l.give_up_ns)
 		l.give_up_ns = 60 * NS_S;
-	if ((l.step_bytes & (l.step_bytes - 1)) || l.step_bytes < (16 << 10) || l.steps > MAX_STEPS)
+	if ((l.step_bytes & (l.step_bytes - 1)) || l.step_bytes < (16 << 10))
 		return -EINVAL;
-	v->limits = l;
-	v->pacer.most = l.steps ? l.steps : STEPS_MOST;
-	v->pacer.goal_ns = l.app_latency_ns;
+	uint64_t due = v->next_step_ns > v->now_ns ? v->next_step_ns - v->now_ns : 0, was = v->limits.rate;
 	v->next_step_ns = 0;
+	if (due && paced(was) && paced(l.rate))
+		v->next_step_ns = v->now_ns + min_u64((uint64_t)((unsigned __int128)due * was / l.rate), NS_S * 86400);
+	v->limits = l;
+	v->pacer.most = l.steps ? (unsigned)min_u64(l.steps, MAX_STEPS) : STEPS_MOST;
+	v->pacer.goal_ns = l.app_latency_ns;
+	v->bound.any = false; /* it was judged by other limits */
+	memset(v->bound.n, 0, sizeof v->bound.n);
+	v->bound.began_ns = v->now_ns;
 	dray_pump(v);
 	return 0;
 }
@@ -45,7 +56,8 @@ void dray_vol_get_limits(const struct dray_vol *v, struct dray_copy_limits *limi
 
 void dray_copy_refund(struct dray_vol *v, uint64_t bytes)
 {
-	if (!v->limits.rate || v->limits.rate == DRAY_RATE_STOP)
+	v->paced_bytes -= min_u64(v->paced_bytes, bytes);
+	if (!paced(v->limits.rate))
 		return;
 	uint64_t ns = (uint64_t)((unsigned __int128)bytes * NS_S / v->limits.rate);
 	v->next_step_ns = v->next_step_ns > ns ? v->next_step_ns - ns : 0;
@@ -206,6 +218,8 @@ static bool start_step(struct dray_vol *v, int leg_no)
 		.buf = { buf[0], buf[1] },
 		.io = { io[0], io[1] },
 	};
+	v->paced_bytes += length;
+	dray_bound_step(v);
 	if (v->limits.rate) {
 		uint64_t ns = (uint64_t)((unsigned __int128)length * NS_S / v->limits.rate);
 		/* A tick that came late is made up for by one step, no more. */
@@ -248,11 +262,61 @@ static bool look_for_ends(struct dray_vol *v)
 	return moved;
 }
 
+static unsigned steps_of(unsigned w)
+{
+	return (w + DRAY_PACER_STEP - 1) / DRAY_PACER_STEP;
+}
+
+/* The number that somebody set is of all legs together; the window is each one's. */
+static bool all_steps_taken(const struct dray_vol *v)
+{
+	unsigned n = 0;
+	if (!v->limits.steps)
+		return false;
+	for_links(v, i)
+		n += v->legs[i].n_steps;
+	return n >= v->limits.steps;
+}
+
+/* What holds up the next step for this leg, which has work. */
+static enum dray_bound holds_up(const struct dray_vol *v, const struct leg *leg, unsigned w)
+{
+	if (v->limits.rate == DRAY_RATE_STOP)
+		return DRAY_BOUND_RATE;
+	if (leg->n_steps >= steps_of(w) && w < v->pacer.most * DRAY_PACER_STEP)
+		return DRAY_BOUND_WINDOW;
+	if (all_steps_taken(v))
+		return DRAY_BOUND_STEPS;
+	if (leg->n_steps >= steps_of(w))
+		return DRAY_BOUND_STORAGE;
+	if (v->limits.in_flight_bytes && v->step_bytes_in_flight && v->step_bytes_in_flight + step_bytes(v) > v->limits.in_flight_bytes)
+		return DRAY_BOUND_IN_FLIGHT;
+	uint64_t pause = w < DRAY_PACER_STEP ? leg->pause_until_ns : 0;
+	if (v->next_step_ns > v->now_ns && v->next_step_ns >= pause)
+		return DRAY_BOUND_RATE;
+	if (pause > v->now_ns)
+		return DRAY_BOUND_WINDOW;
+	return DRAY_BOUND_STORAGE;
+}
+
+/* The pump comes to rest. Of several legs one that a limit holds up counts. */
+static void note_bound(struct dray_vol *v, unsigned w)
+{
+	enum dray_bound waits = DRAY_BOUND_IDLE;
+	for_links(v, i) {
+		if (has_work(v, &v->legs[i]) && waits <= DRAY_BOUND_STORAGE)
+			waits = holds_up(v, &v->legs[i], w);
+	}
+	dray_bound_rests(v, waits);
+}
+
 /* A step for the leg whose turn it is, or the next that has work. What may be started at once, a rate or a window, is often one
  * step: the turn goes on from the leg that had it last, or the first one would get them all. */
 static bool start_next(struct dray_vol *v, unsigned w)
 {
-	unsigned most = (w + DRAY_PACER_STEP - 1) / DRAY_PACER_STEP;
+	unsigned most = steps_of(w);
+	if (all_steps_taken(v))
+		return false;
 	for (unsigned k = 0; k < DRAY_MAX_LEGS; k++) {
 		unsigned i = (v->turn + k) % DRAY_MAX_LEGS;
 		if (!(v->links & 1u << i) || v->next_step_ns > v->now_ns || v->legs[i].n_steps >= most ||
@@ -269,18 +333,19 @@ bool dray_copy_pump(struct dray_vol *v)
 	if (!v->links)
 		return false;
 	bool moved = look_for_ends(v);
-	if (v->suspended || v->takeover.phase >= TK_DRAINING || v->limits.rate == DRAY_RATE_STOP || v->out_of_buffers)
-		return moved;
 	/* Each leg has a window of its own, so that a slow target does not hold up another. */
 	unsigned w = window(v);
-	while (start_next(v, w))
+	bool stands = v->suspended || v->takeover.phase >= TK_DRAINING || v->limits.rate == DRAY_RATE_STOP || v->out_of_buffers;
+	while (!stands && start_next(v, w))
 		moved = true;
+	note_bound(v, w);
 	return moved;
 }
 
 uint64_t dray_copy_tick(struct dray_vol *v)
 {
 	uint64_t next = DRAY_TIME_NEVER;
+	dray_bound_tick(v);
 	for_links(v, i) {
 		struct leg *leg = &v->legs[i];
 		if (!has_work(v, leg) || v->limits.rate == DRAY_RATE_STOP)

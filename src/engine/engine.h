@@ -265,7 +265,8 @@ void dray_vol_complete(struct dray_vol *vol, struct dray_io *io, int error, unsi
 
 struct dray_copy_limits {
 	uint64_t step_bytes;   /* power of two, 16 KiB .. region size (larger is cut to it); default 256 KiB (0) */
-	unsigned steps;        /* most steps in flight; default 8 (0). How many there are follows the application's latency (engine/pacer.h) */
+	unsigned steps;        /* most steps in flight, to all legs together; 0: 8 for each. How many there are follows the application's latency
+	                        * (engine/pacer.h), and never more than 64 */
 	uint64_t in_flight_bytes; /* most bytes in flight; 0: no limit but steps */
 	uint64_t rate;         /* bytes per second; 0: no limit; DRAY_RATE_STOP: nothing moves */
 	uint64_t app_latency_ns; /* what the application's p99 is to stay under; 0: near what it was without the copy */
@@ -274,7 +275,19 @@ struct dray_copy_limits {
 };
 #define DRAY_RATE_STOP UINT64_MAX
 
-/* Live; a step under way ends as it began. All legs of the volume together, apart from leg_timeout. -EINVAL. */
+/* What the copy waits for (engine/bound.c). */
+enum dray_bound {
+	DRAY_BOUND_IDLE,      /* there is nothing to copy */
+	DRAY_BOUND_STORAGE,   /* the storages: as much is under way as does any good */
+	DRAY_BOUND_RATE,
+	DRAY_BOUND_IN_FLIGHT, /* in_flight_bytes */
+	DRAY_BOUND_STEPS,     /* steps, where a number is set */
+	DRAY_BOUND_WINDOW,    /* the window: the application, or app_latency_ns */
+	DRAY_BOUND_COUNT
+};
+
+/* Live; a step under way ends as it began, and a rate goes on from the step that is due: setting it often makes it no faster. All legs of
+ * the volume together, apart from leg_timeout. -EINVAL. */
 int dray_vol_set_limits(struct dray_vol *vol, const struct dray_copy_limits *limits);
 void dray_vol_get_limits(const struct dray_vol *vol, struct dray_copy_limits *limits);
 
@@ -379,6 +392,8 @@ struct dray_vol_info {
 	 * without the copy, and what they may take. 0: not known yet. */
 	unsigned window;
 	uint64_t app_ns, app_base_ns, app_allowed_ns;
+	enum dray_bound bound;     /* what kept the copy from going faster, lately */
+	uint64_t paced_bytes;      /* what the rate counts: begun, without what turned out to be zeroes. It may go back a little */
 	/* Bad ranges (engine/bad.c): how many, how many bytes, and of these, what a switch would leave behind: what the primary
 	 * may still hold and the other legs do not. The rest was left behind by an earlier switch and reads as an error. */
 	unsigned bad_ranges;

@@ -13,6 +13,7 @@
  *   probe.c    finding out what of the primary can't be read
  *   step.c     one step of a copy, a recheck or a verification
  *   copy.c     which step comes next, and when
+ *   bound.c    what it waits for, as it is told
  *   takeover.c a volume's part in a switch: prepare, suspend, drain, seal, apply, abort
  *   switch.c   the switch of a group
  *   check.c    the invariants, for tests
@@ -236,6 +237,14 @@ struct step {
 	struct dray_extent extents[DRAY_STEP_EXTENTS];
 };
 
+struct bound {
+	enum dray_bound now;         /* what the next step waits for */
+	enum dray_bound lately;      /* what most steps of the last period waited for */
+	bool any;                    /* there was such a period, and it is not long ago */
+	uint64_t began_ns;
+	unsigned n[DRAY_BOUND_COUNT]; /* of this one */
+};
+
 enum takeover_phase { TK_NONE, TK_PREPARING, TK_PREPARED, TK_DRAINING, TK_FLUSHING, TK_DRAINED, TK_SEALED, TK_DOUBT };
 
 struct takeover {
@@ -283,7 +292,8 @@ struct dray_vol {
 	uint64_t next_source_event_ns, next_elsewhere_event_ns;
 
 	struct step steps[MAX_STEPS];
-	uint64_t step_bytes_in_flight, next_step_ns;
+	uint64_t step_bytes_in_flight, next_step_ns, paced_bytes;
+	struct bound bound;
 	unsigned turn;               /* the leg that is to have the next step */
 	bool out_of_buffers, pumping;
 	struct dray_pacer pacer;
@@ -499,6 +509,15 @@ void dray_step_io_done(struct dray_vol *v, struct dray_io *io);
 void dray_step_abandon(struct dray_vol *v, struct step *s);
 /* ... because it kept its claim for too long: if it waits for the primary, that is noted. */
 void dray_step_give_up(struct dray_vol *v, struct step *s);
+/* ---- bound.c ---- */
+void dray_bound_tick(struct dray_vol *v);
+/* A step begins. */
+void dray_bound_step(struct dray_vol *v);
+/* No further one can begin, and why. */
+void dray_bound_rests(struct dray_vol *v, enum dray_bound waits);
+enum dray_bound dray_bound_get(const struct dray_vol *v);
+
+/* ---- copy.c ---- */
 uint64_t dray_copy_tick(struct dray_vol *v);
 bool dray_copy_pump(struct dray_vol *v);
 void dray_copy_refund(struct dray_vol *v, uint64_t bytes);

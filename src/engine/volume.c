@@ -438,6 +438,8 @@ void dray_vol_info(const struct dray_vol *v, struct dray_vol_info *info)
 		.app_ns = v->pacer.seen_ns,
 		.app_base_ns = v->pacer.base_ns,
 		.app_allowed_ns = v->pacer.allowed_ns,
+		.bound = dray_bound_get(v),
+		.paced_bytes = v->paced_bytes,
 		.ios_in_flight = v->ios_in_use,
 		.reads = v->n_reads,
 		.writes = v->n_writes,

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which limit holds the copy back is told by what its steps waited for last; limits that are set while it runs take effect at once, count for all
+ * targets together, and setting them often makes a paced copy no faster. */
+#include "engine/engine.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MS   UINT64_C(1000000)
+#define S    UINT64_C(1000000000)
+#define KiB  UINT64_C(1024)
+#define MiB  (1024 * KiB)
+#define SIZE (65536 * MiB)
+#define MOST 512
+
+struct mock {
+	struct dray_vol *vol;
+	uint64_t now, takes_ns; /* what a storage operation takes */
+	struct {
+		struct dray_io *io;
+		uint64_t due;
+	} queue[MOST];
+	unsigned n, steps, most_steps; /* operations of copy steps under way (each has one at a time) */
+	uint64_t bytes, most_bytes;
+	struct dray_request request;
+	bool asked; /* the application has one under way */
+};
+
+static bool of_copy(const struct dray_io *io)
+{
+	return (io->op == DRAY_OP_READ || io->op == DRAY_OP_WRITE) && io->length >= 16 * KiB;
+}
+
+static void m_submit(void *host, struct dray_io *io)
+{
+	struct mock *m = host;
+	assert_true(m->n < MOST);
+	m->queue[m->n].io = io;
+	m->queue[m->n++].due = m->now + m->takes_ns;
+	if (of_copy(io)) {
+		m->steps++;
+		m->bytes += io->length;
+	}
+	m->most_steps = m->steps > m->most_steps ? m->steps : m->most_steps;
+	m->most_bytes = m->bytes > m->most_bytes ? m->bytes : m->most_bytes;
+}
+static void m_reply(void *host, struct dray_request *req, int error)
+{
+	((struct mock *)host)->asked = false;
+}
+static void m_release(void *host, struct dray_request *req)
+{
+}
+static void m_event(void *host, const struct dray_event *ev)
+{
+}
+static void *m_buf_get(void *host, uint64_t bytes)
+{
+	return malloc(bytes);
+}
+static void m_buf_put(void *host, void *buf, uint64_t bytes)
+{
+	free(buf);
+}
+static const struct dray_host_ops ops = { m_submit, m_reply, m_release, m_event, m_buf_get, m_buf_put };
+
+static struct mock *mock_new(uint64_t takes_ns, unsigned targets, struct dray_copy_limits limits)
+{
+	struct mock *m = calloc(1, sizeof *m);
+	m->takes_ns = takes_ns;
+	m->now = 10 * S;
+	struct dray_vol_config c = { .size_bytes = SIZE, .block_bytes = 512 };
+	assert_int_equal(dray_vol_new(&m->vol, &c, &ops, m), 0);
+	dray_vol_tick(m->vol, m->now);
+	assert_int_equal(dray_vol_set_limits(m->vol, &limits), 0);
+	for (unsigned i = 0; i <= targets; i++)
+		assert_int_equal(dray_vol_leg_attach(m->vol, &(struct dray_leg_config){ .map_id = { 1, 1 } }), (int)i);
+	return m;
+}
+
+static void mock_free(struct mock *m)
+{
+	dray_vol_free(m->vol, true);
+	free(m);
+}
+
+static void run(struct mock *m, uint64_t ns, bool application)
+{
+	static uint8_t data[4096];
+	m->most_steps = 0;
+	m->most_bytes = 0;
+	for (uint64_t end = m->now + ns; m->now < end; m->now += MS / 4) {
+		dray_vol_tick(m->vol, m->now);
+		if (application && !m->asked) {
+			m->request = (struct dray_request){ .op = DRAY_OP_READ, .length = sizeof data, .data = data };
+			m->asked = true;
+			dray_vol_submit(m->vol, &m->request);
+		}
+		for (unsigned i = 0; i < m->n;) {
+			struct dray_io *io = m->queue[i].io;
+			if (m->queue[i].due > m->now) {
+				i++;
+				continue;
+			}
+			m->queue[i] = m->queue[--m->n];
+			if (of_copy(io)) {
+				m->steps--;
+				m->bytes -= io->length;
+			}
+			if (io->op == DRAY_OP_READ)
+				memset(io->data, 1, io->length);
+			dray_vol_complete(m->vol, io, 0, 0);
+		}
+		dray_vol_tick(m->vol, m->now);
+	}
+}
+
+static struct dray_vol_info info(const struct mock *m)
+{
+	struct dray_vol_info i;
+	dray_vol_info(m->vol, &i);
+	return i;
+}
+
+static uint64_t copied(const struct mock *m, int leg)
+{
+	struct dray_leg_info i;
+	assert_int_equal(dray_vol_leg_info(m->vol, leg, &i), 0);
+	return i.copied_bytes;
+}
+
+static void set(struct mock *m, struct dray_copy_limits limits)
+{
+	assert_int_equal(dray_vol_set_limits(m->vol, &limits), 0);
+}
+
+/* Half a second of each, one after the other: what is told follows. */
+static void what_binds(void **state)
+{
+	static const struct {
+		struct dray_copy_limits limits;
+		enum dray_bound bound;
+	} cases[] = {
+		{ { 0 }, DRAY_BOUND_STORAGE },
+		{ { .rate = 16 * MiB }, DRAY_BOUND_RATE },
+		{ { .steps = 2 }, DRAY_BOUND_STEPS },
+		/* One step at a time does 62 MiB/s here: a rate below that is what counts, one above it is not. */
+		{ { .steps = 1, .rate = 16 * MiB }, DRAY_BOUND_RATE },
+		{ { .steps = 1, .rate = 48 * MiB }, DRAY_BOUND_RATE },
+		{ { .steps = 1, .rate = 200 * MiB }, DRAY_BOUND_STEPS },
+		{ { .in_flight_bytes = MiB }, DRAY_BOUND_IN_FLIGHT },
+		{ { .in_flight_bytes = MiB, .steps = 3 }, DRAY_BOUND_STEPS },
+		{ { .in_flight_bytes = 64 * MiB, .steps = 64 }, DRAY_BOUND_STEPS },
+		{ { .rate = DRAY_RATE_STOP }, DRAY_BOUND_RATE },
+		{ { .rate = 1024 }, DRAY_BOUND_RATE },
+		{ { 0 }, DRAY_BOUND_STORAGE },
+	};
+	struct mock *m = mock_new(2 * MS, 1, cases[0].limits);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		set(m, cases[i].limits);
+		run(m, S, false);
+		if (info(m).bound != cases[i].bound)
+			print_message("case %zu\n", i);
+		assert_int_equal(info(m).bound, cases[i].bound);
+	}
+	mock_free(m);
+}
+
+static void nothing_to_copy(void **state)
+{
+	struct mock *m = mock_new(MS, 0, (struct dray_copy_limits){ .rate = 1024 });
+	run(m, S, false);
+	assert_int_equal(info(m).bound, DRAY_BOUND_IDLE);
+	mock_free(m);
+}
+
+/* An application that the copy makes wait: the window holds it back, whatever else is allowed; and no more when it falls silent. */
+static void an_application(void **state)
+{
+	struct mock *m = mock_new(4 * MS, 1, (struct dray_copy_limits){ .app_latency_ns = MS });
+	run(m, 3 * S, true);
+	assert_int_equal(info(m).bound, DRAY_BOUND_WINDOW);
+	run(m, 3 * S, false);
+	assert_int_equal(info(m).bound, DRAY_BOUND_STORAGE);
+	mock_free(m);
+}
+
+/* Steps and bytes are of all targets together. More steps than the engine ever has under way is no error. */
+static void of_all_targets(void **state)
+{
+	struct mock *m = mock_new(2 * MS, 3, (struct dray_copy_limits){ .steps = 2 });
+	run(m, S, false);
+	assert_int_equal(m->most_steps, 2);
+	for (int leg = 1; leg <= 3; leg++)
+		assert_true(copied(m, leg) > 4 * MiB);
+	set(m, (struct dray_copy_limits){ .steps = 200 });
+	run(m, S, false);
+	assert_in_range(m->most_steps, 24, 200);
+	set(m, (struct dray_copy_limits){ .in_flight_bytes = MiB });
+	run(m, S / 10, false);
+	run(m, S, false);
+	assert_true(m->most_bytes <= MiB);
+	mock_free(m);
+}
+
+/* A rate set ten times a second, to about the same, is kept to, and never in bursts: no 100 ms have more than their part and a step. */
+static void paced_while_set(void **state)
+{
+	struct mock *m = mock_new(MS / 4, 1, (struct dray_copy_limits){ .rate = 8 * MiB });
+	run(m, S, false);
+	uint64_t begin = copied(m, 1), last = begin;
+	for (int i = 0; i < 100; i++) {
+		set(m, (struct dray_copy_limits){ .rate = 8 * MiB - (i & 1) });
+		run(m, 100 * MS, false);
+		assert_true(copied(m, 1) - last <= 8 * MiB / 10 + 512 * KiB);
+		last = copied(m, 1);
+	}
+	assert_in_range(last - begin, 80 * MiB * 95 / 100, 80 * MiB + 512 * KiB);
+	/* From next to nothing to more: at once, not when the step that was due comes. */
+	set(m, (struct dray_copy_limits){ .rate = 1 });
+	run(m, S, false);
+	set(m, (struct dray_copy_limits){ .rate = 64 * MiB });
+	last = copied(m, 1);
+	run(m, S / 2, false);
+	assert_in_range(copied(m, 1) - last, 24 * MiB, 33 * MiB);
+	/* What the rate counts is what was begun. */
+	assert_true(info(m).paced_bytes >= copied(m, 1) && info(m).paced_bytes <= copied(m, 1) + 2 * MiB);
+	mock_free(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_binds),
+		cmocka_unit_test(nothing_to_copy),
+		cmocka_unit_test(an_application),
+		cmocka_unit_test(of_all_targets),
+		cmocka_unit_test(paced_while_set),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
