@@ -34,6 +34,7 @@
 #include "agent/iod_client.h"
 #include "agent/rate.h"
 #include "agent/places.h"
+#include "agent/shares.h"
 #include "base/bitmap.h"
 #include "base/error.h"
 #include "base/list.h"
@@ -108,8 +109,14 @@ struct pair_run {
 	char op_error[240];    /* why the last call failed, for a waiting verb */
 	struct rate_window window, dirtied_window;
 	uint64_t dirtied, seen_dirty, seen_moved; /* written by applications to what is not mirrored; of the last look */
-	uint64_t share_rate, share_in_flight; /* of the session's and the agent's limits, while it transfers */
-	struct dray_limits pushed; /* as last told to dray-iod */
+	/* of the session's and the agent's limits, while it transfers (limits.c): its share of a rate, and what it has while others can't use theirs */
+	uint64_t share_rate, share_rate_now, share_in_flight;
+	enum share_by rate_by, in_flight_by;
+	uint64_t rate_need;    /* what it can use of a rate; 0: not known */
+	struct need_measure {
+		uint64_t at_ns, bytes, list;
+	} measured;
+	struct dray_vehicle_limits pushed; /* as last told to dray-iod */
 	bool pushed_valid;
 	struct leg_trouble {
 		uint64_t since;  /* monotonic; 0: none */
@@ -125,6 +132,11 @@ struct pair_run {
 	char incarnation[40];  /* of dray-iod, when the counters below began */
 	uint64_t base_copied, base_skipped, base_recopied; /* of earlier incarnations of dray-iod */
 	uint64_t last_copied, last_skipped, last_recopied;
+};
+
+/* The agent's own, as they are shared out. */
+struct agent_limits {
+	uint64_t rate, in_flight, step, steps, app_latency_ns, host_in_flight;
 };
 
 struct job {
@@ -152,7 +164,9 @@ struct job {
 	bool moves;                    /* counted in agent.moving */
 	struct shared_limits {         /* limits.c: what was last shared out */
 		struct dray_limits limits;
-		uint64_t leg_timeout_ns, rate, in_flight, together;
+		uint64_t leg_timeout_ns;
+		struct agent_limits agent;
+		uint64_t together;
 	} limits_seen;
 	bool limits_stale;             /* its pairs that only keep up have yet to be told */
 	bool recording;                /* its head is part of the record under way (change.c) */
@@ -214,8 +228,10 @@ struct agent {
 	size_t n_moments, room_moments;
 	struct places places;     /* who may transfer */
 	unsigned moving;        /* jobs of which something moves: dray-iod is asked often */
+	uint64_t needs_changed; /* of how many pairs what they can use of a rate changed: it grows */
 	struct limits_basis {
-		uint64_t changes, rate, in_flight;
+		uint64_t changes, needs;
+		struct agent_limits limits;
 	} limits_basis;         /* what the shares of those that transfer were worked out from */
 	struct dray_list soon;  /* changes that are recorded at the end of this wake-up (change.c) */
 	struct {                /* what was done, since the start: /v1/status */
@@ -411,6 +427,8 @@ void pair_step(struct pair_run *run);
 void pair_fail(struct pair_run *run, bool halt, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Whether it is in sync, and goes straight back to that when nothing holds it. */
 bool run_resumes_synced(const struct pair_run *run);
+/* The same of the session: its priority, its limit, `seq` its age. */
+void job_place(struct job *job, uint64_t seq);
 /* Its place among those that may transfer, or wait for it. */
 void run_place(struct pair_run *run);
 void agent_schedule(struct agent *a);
@@ -422,10 +440,18 @@ bool run_waits(const struct pair_run *run, char *why, size_t size);
 void limits_look(struct job *job);
 /* What keeps the session (`p` NULL), or a pair of it, from moving anything although it could. false: nothing. */
 bool limits_stop(const struct job *job, const struct dray_pair *p, char *why, size_t size);
+/* Its view is a new one: what can it use of a rate? */
+void limits_measure(struct pair_run *run);
 /* Shares out what has to be, and tells the pairs that transfer. */
 void limits_push(struct agent *a);
 /* Tells those of a job that is looked at. */
 void limits_push_job(struct job *job);
+
+/* ---- bound.c ---- */
+/* What holds the pair back now, as the document shows it; NULL: it is not known, or it does not transfer. New reference. */
+json_t *pair_bound(const struct pair_run *run);
+/* The same of all its pairs that transfer or wait for a place: a list, the most first; NULL: there are none. New reference. */
+json_t *job_bound(const struct job *job);
 
 /* ---- switch.c ---- */
 void switch_wake(struct job *job);

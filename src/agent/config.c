@@ -20,6 +20,12 @@ const struct setting agent_settings[] = {
 	{ "active_pairs", SET_COUNT, true, false, 1, 100000, "a number from 1 to 100000", FIELD(active_pairs) },
 	{ "rate", SET_SIZE, true, true, 1, INT64_MAX, "bytes per second such as 200MiB, or none", FIELD(rate) },
 	{ "in_flight", SET_SIZE, true, true, 16 << 10, INT64_MAX, "bytes such as 64MiB, at least 16KiB, or none", FIELD(in_flight) },
+	{ "step", SET_SIZE, true, true, 16 << 10, 64 << 20, "a power of two from 16KiB to 64MiB, or none", FIELD(step), true },
+	{ "steps", SET_MANY, true, true, 1, 256, "a number from 1 to 256, or none", FIELD(steps) },
+	{ "app_latency", SET_DURATION, true, true, NS_S / 1000, 600 * NS_S, "a time from 1ms to 10m, or none", FIELD(app_latency_ns) },
+	{ "vehicle.host.active_pairs", SET_MANY, true, true, 1, 100000, "a number from 1 to 100000, or none", FIELD(host_active_pairs) },
+	{ "vehicle.host.in_flight", SET_SIZE, true, true, 16 << 10, INT64_MAX, "bytes such as 64MiB, at least 16KiB, or none",
+		FIELD(host_in_flight) },
 	{ "log_level", SET_LEVEL, true, false, 0, 0, "error, warn, info or debug", FIELD(log_level) },
 	{ "hooks_dir", SET_PATH, true, true, 0, 0, "an absolute path, or none", FIELD(hooks_dir) },
 	{ "hook_timeout", SET_DURATION, true, false, NS_S / 10, 86400 * NS_S, "a time from 100ms to 24h", FIELD(hook_timeout_ns) },
@@ -46,7 +52,7 @@ const struct setting *setting_find(const char *key)
 
 const char *setting_words(void)
 {
-	static char words[400];
+	static char words[600];
 	if (!words[0])
 		for (size_t i = 0, n = 0; i < agent_settings_n; i++)
 			n += (size_t)snprintf(words + n, sizeof words - n, "%s%s", i ? ", " : "", agent_settings[i].key);
@@ -60,7 +66,7 @@ static void *field_of(const struct agent_config *c, const struct setting *s)
 
 static bool in_range(const struct setting *s, uint64_t v)
 {
-	return v >= s->least && v <= s->most;
+	return v >= s->least && v <= s->most && !(s->power2 && v & (v - 1));
 }
 
 static bool take_count(struct agent_config *c, const struct setting *s, const char *text)
@@ -251,7 +257,7 @@ int agent_config_new(struct agent_config **out, struct dray_error *err)
 	c->active_pairs = 32;
 	c->rate = UINT64_MAX;
 	c->keep_sessions = c->keep_for_ns = UINT64_MAX;
-	c->in_flight = UINT64_MAX;
+	c->in_flight = c->step = c->steps = c->app_latency_ns = c->host_active_pairs = c->host_in_flight = UINT64_MAX;
 	c->hook_timeout_ns = 30 * NS_S;
 	c->hook_retries = 3;
 	c->hooks_at_once = 4;
@@ -293,14 +299,34 @@ static unsigned line_of(struct fy_node *node)
 	return mark ? (unsigned)mark->line + 1 : 0;
 }
 
-static void take_pair(struct agent_config *c, const char *path, struct fy_node_pair *pair, json_t *given,
+/* Whether some setting's name begins with this and a dot. */
+static bool names_below(const char *key)
+{
+	size_t n = strlen(key);
+	for (size_t i = 0; i < agent_settings_n; i++)
+		if (!strncmp(agent_settings[i].key, key, n) && agent_settings[i].key[n] == '.')
+			return true;
+	return false;
+}
+
+/* `under`: "vehicle.host." inside of `vehicle: {host: {`. */
+static void take_pair(struct agent_config *c, const char *path, const char *under, struct fy_node_pair *pair, json_t *given,
 	struct dray_problems *problems)
 {
+	struct fy_node *node = fy_node_pair_value(pair);
 	unsigned line = line_of(fy_node_pair_key(pair));
-	char *key = scalar(fy_node_pair_key(pair)), *value = scalar(fy_node_pair_value(pair)), pointer[80];
+	char *own = scalar(fy_node_pair_key(pair)), *value = scalar(node), *key = NULL, pointer[80];
+	if (own && asprintf(&key, "%s%s", under, own) < 0)
+		abort();
 	const struct setting *s = key ? setting_find(key) : NULL;
 	snprintf(pointer, sizeof pointer, "/%.70s", key ? key : "");
-	if (key && !s)
+	if (key && !s && fy_node_is_mapping(node) && names_below(key)) {
+		char deeper[80];
+		snprintf(deeper, sizeof deeper, "%s.", key);
+		void *iter = NULL;
+		for (struct fy_node_pair *inner; (inner = fy_node_mapping_iterate(node, &iter));)
+			take_pair(c, path, deeper, inner, given, problems);
+	} else if (key && !s)
 		dray_problems_add(problems, pointer, line, "unknown_key", key, setting_words(), "%s:%u: unknown key %s; known are %s",
 			path, line, key, setting_words());
 	else if (!key || !value)
@@ -311,6 +337,7 @@ static void take_pair(struct agent_config *c, const char *path, struct fy_node_p
 			s->legal);
 	else if (given)
 		json_object_set_new(given, key, json_string(value));
+	free(own);
 	free(key);
 	free(value);
 }
@@ -335,7 +362,7 @@ int agent_config_read(struct agent_config *c, const char *path, json_t *given, s
 		dray_problems_add(problems, "", 0, "syntax", NULL, "KEY: VALUE lines", "%s: a list of KEY: VALUE is expected", path);
 	else if (root && fy_node_is_mapping(root))
 		while ((pair = fy_node_mapping_iterate(root, &iter)))
-			take_pair(c, path, pair, given, problems);
+			take_pair(c, path, "", pair, given, problems);
 	fy_document_destroy(doc);
 	return problems->n ? -EINVAL : 0;
 }

@@ -25,6 +25,8 @@ struct agent_config {
 	unsigned active_pairs; /* of all sessions together; default 32 */
 	uint64_t rate;         /* of all sessions together, bytes per second; UINT64_MAX: no limit */
 	uint64_t in_flight;    /* of all sessions together, bytes being moved at one moment; UINT64_MAX: no limit */
+	uint64_t step, steps, app_latency_ns; /* of each pair; UINT64_MAX: no limit */
+	uint64_t host_active_pairs, host_in_flight; /* of all pairs whose vehicle is host; UINT64_MAX: no limit */
 	unsigned iod_threads;  /* 0: dray-iod decides */
 	bool allow_faults;     /* tests: dray-iod understands `fault:` resources */
 	char *hooks_dir;       /* "": none are run */
@@ -41,6 +43,7 @@ struct setting {
 	uint64_t least, most; /* numbers */
 	const char *legal;    /* for people */
 	size_t field;
+	bool power2;          /* a power of two */
 };
 
 extern const struct setting agent_settings[];

@@ -151,7 +151,7 @@ static void take_looks(struct agent *a, struct dray_list *jobs)
 
 static void look_first(struct job *job)
 {
-	places_session_set(&job->agent->places, &job->places, job->s->seq, job->s->priority, job->s->limits.active_pairs);
+	job_place(job, job->s->seq);
 	limits_look(job);
 	job_each_of (&job->looking, i) {
 		observe_run(&job->runs[i]);

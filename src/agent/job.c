@@ -231,6 +231,13 @@ static void put_phase(json_t *doc, const char *phase)
 	json_object_set_new(doc, "phase", phase ? json_string(phase) : json_null());
 }
 
+/* Steals it. */
+static void put_bound(json_t *doc, json_t *bound)
+{
+	if (bound)
+		json_object_set_new(doc, "bound_by", bound);
+}
+
 static void add_reason(json_t *doc, const char *why)
 {
 	const char *reason = json_string_value(json_object_get(doc, "reason"));
@@ -271,6 +278,7 @@ json_t *job_document(const struct job *job, bool details)
 		waits[0] = 0;
 	put_due(doc, schedule_due(job));
 	put_phase(doc, job_phase(job));
+	put_bound(doc, job_bound(job));
 	json_t *pairs = json_object_get(doc, "pairs");
 	for (size_t i = 0; details && i < job->s->n_pairs; i++) {
 		const struct pair_run *run = &job->runs[i];
@@ -283,6 +291,7 @@ json_t *job_document(const struct job *job, bool details)
 		if (waits[0] && job->s->pairs[i].state == DRAY_PAIR_SCHEDULED)
 			json_object_set_new(p, "reason", json_string(waits));
 		put_phase(p, pair_phase(run));
+		put_bound(p, pair_bound(run));
 		if (run->verifying)
 			json_object_set_new(json_object_get(p, "progress"), "bytes_verified",
 				json_integer((json_int_t)verified_bytes(run)));

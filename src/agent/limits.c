@@ -2,17 +2,23 @@
 /*
  * Limits, shared out and told to dray-iod.
  *
- * A limit of the session (rate, bytes in flight) is for all its pairs together: each that transfers gets an equal part of it, and at
- * most its own limit. The agent's is for all sessions together: of its rate sessions get parts by priority, of its bytes in flight by
- * the number of their pairs, and what one can't use goes to the others (shares.h). All hold at once. The
+ * A limit of the session (rate, bytes in flight) is for all its pairs together, the agent's is for all sessions together: of its rate sessions get
+ * parts by priority, of its bytes in flight by the number of their pairs. Nobody gets more than its own limit, and what one can't use goes to
+ * the others (shares.h). A vehicle's limits stand beside the session's and the agent's. All hold at once: the tightest counts. The
  * shares are worked out anew where what they depend on changed, for the pairs that transfer then, and sent only where they
  * changed: before a pair is started, so that it never runs without them.
+ *
+ * What a pair can use of a rate is measured. One that its rate holds back can use more than it has; one that is held back by anything else (its
+ * disks, the application, another limit) uses what it uses: it keeps that and a quarter more, so that it can be seen to become
+ * faster, and never less than an eighth of its share; the rest is lent, while there is a pair that can use it. The share itself is what dray-iod keeps on
+ * record, so that what is lent is given back when it restarts, and the sum is never more than the whole.
  *
  * A timetable in the place of a rate is followed when its session is looked at, at the moments at which it changes: what it says then is the
  * rate. At 0 nothing moves, and the pair stays as it is, with that for its reason.
  *
  * Bytes in flight are counted in copy steps, and one step is always possible (or nothing would ever move): a share smaller
- * than the step makes the step smaller.
+ * than the step makes the step smaller. A number of steps is each pair's own, and so are the size of one and the latency that the application
+ * is to have: of agent, session and pair the least counts.
  */
 #include "agent/agent.h"
 
@@ -28,6 +34,7 @@
 
 #define STEP_DEFAULT (256u << 10) /* as dray-iod has it where nothing is said */
 #define STEP_LEAST   (16u << 10)
+#define NEED_EVERY   (400 * MS) /* of less time a measure says nothing */
 
 static bool transfers(const struct pair_run *run, const struct dray_pair *p)
 {
@@ -39,9 +46,9 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static uint64_t either(uint64_t own, uint64_t session)
+static uint64_t least3(uint64_t a, uint64_t b, uint64_t c)
 {
-	return own != DRAY_UNKNOWN ? own : session;
+	return least(least(a, b), c);
 }
 
 static void told(void *arg, const struct dray_error *err, json_t *result)
@@ -56,17 +63,25 @@ static void told(void *arg, const struct dray_error *err, json_t *result)
 		dray_log(DRAY_LOG_WARN, "limits-refused", "session %s pair %u: %s", run->job->s->id, run_pair(run)->id, err->text);
 }
 
-static void push(struct pair_run *run, uint64_t rate, uint64_t in_flight)
+static struct agent_limits agent_limits(const struct agent *a)
+{
+	const struct agent_config *c = a->config;
+	return (struct agent_limits){ c->rate, c->in_flight, c->step, c->steps, c->app_latency_ns, c->host_in_flight };
+}
+
+static void push(struct pair_run *run, uint64_t rate, uint64_t rate_now, uint64_t in_flight)
 {
 	const struct dray_session *s = run->job->s;
 	const struct dray_pair *p = run_pair(run);
-	struct dray_limits l = {
-		.active_pairs = DRAY_UNKNOWN,
-		.app_latency_ns = either(p->limits.app_latency_ns, s->limits.app_latency_ns),
+	const struct agent_config *config = run->job->agent->config;
+	struct dray_vehicle_limits l = {
 		.rate = rate,
+		.rate_now = rate_now,
 		.in_flight = in_flight,
-		.step = either(p->limits.step, s->limits.step),
-		.steps = either(p->limits.steps, s->limits.steps),
+		.step = least3(p->limits.step, s->limits.step, config->step),
+		.steps = least3(p->limits.steps, s->limits.steps, config->steps),
+		.app_latency_ns = least3(p->limits.app_latency_ns, s->limits.app_latency_ns, config->app_latency_ns),
+		.leg_timeout_ns = s->leg_timeout_ns,
 	};
 	uint64_t step = l.step == DRAY_UNKNOWN ? STEP_DEFAULT : l.step;
 	if (in_flight < step) {
@@ -78,7 +93,7 @@ static void push(struct pair_run *run, uint64_t rate, uint64_t in_flight)
 		return;
 	run->pushed = l;
 	run->pushed_valid = true;
-	run->vehicle->set_limits(&run->job->agent->rpc, p, &l, s->leg_timeout_ns, told, run);
+	run->vehicle->set_limits(&run->job->agent->rpc, p, &l, told, run);
 }
 
 static uint64_t session_rate(const struct dray_session *s)
@@ -91,9 +106,10 @@ static uint64_t pair_rate(const struct dray_pair *p)
 	return p->limits.rate;
 }
 
+/* Every pair's vehicle is host, so that its limits are of all pairs. */
 static uint64_t session_in_flight(const struct dray_session *s)
 {
-	return s->limits.in_flight;
+	return least(s->limits.in_flight, s->limits.host_in_flight);
 }
 
 static uint64_t pair_in_flight(const struct dray_pair *p)
@@ -106,8 +122,8 @@ struct kind {
 	uint64_t agent;
 	uint64_t (*session)(const struct dray_session *s);
 	uint64_t (*pair)(const struct dray_pair *p);
-	bool by_priority;
-	size_t into; /* of struct pair_run */
+	bool by_priority, needs; /* needs: what a pair can't use is lent */
+	size_t into, by;         /* of struct pair_run */
 };
 
 /* The equal part of one of n; a limit never becomes 0 (which would stop it) by being divided. */
@@ -123,9 +139,8 @@ static struct share_group group_of(struct job *job, const struct kind *kind, str
 {
 	struct share_group g = { .cap = kind->session(job->s), .pairs = pairs };
 	job_each_of (&job->places.active, i)
-		pairs[g.n++] = (struct share_pair){ .cap = kind->pair(&job->s->pairs[i]), .owner = &job->runs[i] };
-	for (size_t k = 0; k < g.n; k++)
-		pairs[k].cap = least(pairs[k].cap, equal(g.cap, g.n));
+		pairs[g.n++] = (struct share_pair){ .cap = kind->pair(&job->s->pairs[i]), .need = kind->needs ? job->runs[i].rate_need : 0,
+			.owner = &job->runs[i] };
 	g.weight = kind->by_priority ? job->s->priority : g.n;
 	return g;
 }
@@ -143,9 +158,23 @@ static void divide(struct agent *a, const struct kind *kind, struct share_group 
 		n += groups[n_groups++].n;
 	}
 	shares_divide(kind->agent, groups, n_groups);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		*(uint64_t *)((char *)pairs[i].owner + kind->into) = pairs[i].share;
+		*(enum share_by *)((char *)pairs[i].owner + kind->by) = pairs[i].by;
+	}
 }
+
+/* A rate is lent to those who could use more of it than their share, and their own limits let them. */
+static bool anybody_lacks(struct agent *a)
+{
+	bool any = false;
+	each_running (job, a)
+		job_each_of (&job->places.active, i)
+			any |= !job->runs[i].rate_need && job->runs[i].share_rate < job->s->pairs[i].limits.rate;
+	return any;
+}
+
+#define INTO(share, whose) offsetof(struct pair_run, share), offsetof(struct pair_run, whose)
 
 static void divide_all(struct agent *a)
 {
@@ -154,11 +183,18 @@ static void divide_all(struct agent *a)
 	struct share_pair *pairs = calloc(n + 1, sizeof *pairs);
 	if (!groups || !pairs)
 		abort();
-	const struct kind rate = { a->config->rate, session_rate, pair_rate, true, offsetof(struct pair_run, share_rate) };
-	const struct kind in_flight = { a->config->in_flight, session_in_flight, pair_in_flight, false,
-		offsetof(struct pair_run, share_in_flight) };
-	divide(a, &rate, groups, pairs);
-	divide(a, &in_flight, groups, pairs);
+	const struct agent_config *c = a->config;
+	const struct kind kinds[] = {
+		{ c->rate, session_rate, pair_rate, true, false, INTO(share_rate, rate_by) },
+		{ c->rate, session_rate, pair_rate, true, true, INTO(share_rate_now, rate_by) },
+		{ least(c->in_flight, c->host_in_flight), session_in_flight, pair_in_flight, false, false, INTO(share_in_flight, in_flight_by) },
+	};
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+		divide(a, &kinds[i], groups, pairs);
+	if (!anybody_lacks(a))
+		each_running (job, a)
+			job_each_of (&job->places.active, i)
+				job->runs[i].share_rate_now = job->runs[i].share_rate;
 	free(groups);
 	free(pairs);
 }
@@ -171,12 +207,13 @@ static void push_run(struct pair_run *run)
 	if (!run->vehicle || !run->vehicle->limits || !run->view_valid || !run->view.found)
 		return;
 	size_t together = job->places.active.nset;
-	if (transfers(run, p))
-		push(run, run->share_rate, run->share_in_flight);
-	else if (p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_SWITCHED)
-		/* What is brought again after a stall; rare enough not to count among those that share. */
-		push(run, least(least(p->limits.rate, equal(job->s->limits.rate, together)), config->rate),
-			least(least(p->limits.in_flight, equal(job->s->limits.in_flight, together)), config->in_flight));
+	if (transfers(run, p)) {
+		push(run, run->share_rate, run->share_rate_now, run->share_in_flight);
+	} else if (p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_SWITCHED) {
+		/* What is brought again after a stall, or compared; rare enough not to count among those that share. */
+		uint64_t rate = least3(p->limits.rate, equal(job->s->limits.rate, together), config->rate);
+		push(run, rate, rate, least3(p->limits.in_flight, equal(session_in_flight(job->s), together), least(config->in_flight, config->host_in_flight)));
+	}
 }
 
 static void push_session(struct job *job)
@@ -190,11 +227,39 @@ static void push_session(struct job *job)
 /* What the shares depend on beside the pairs that transfer. */
 static bool basis_changed(struct agent *a)
 {
-	struct limits_basis now = { a->places.changes, a->config->rate, a->config->in_flight };
+	struct limits_basis now = { a->places.changes, a->needs_changed, agent_limits(a) };
 	if (!memcmp(&now, &a->limits_basis, sizeof now))
 		return false;
 	a->limits_basis = now;
 	return true;
+}
+
+/* ---- what a pair can use of a rate ---- */
+
+void limits_measure(struct pair_run *run)
+{
+	struct agent *a = run->job->agent;
+	struct need_measure *m = &run->measured;
+	uint64_t paced = run->view.paced_bytes, ns = a->now - m->at_ns, before = run->rate_need;
+	bool shared = run->share_rate != DRAY_UNKNOWN && json_is_true(json_object_get(iod_hello(a->iod), "rate_now"));
+	if (!shared || !m->at_ns || !transfers(run, run_pair(run)) || paced < m->bytes) {
+		/* From now on. */
+		run->rate_need = 0;
+	} else if (ns < NEED_EVERY || m->list == a->list_viewed) {
+		return;
+	} else if (!strcmp(run->view.bound, "rate") || run_pair(run)->state == DRAY_PAIR_STARTING) {
+		run->rate_need = 0;
+	} else {
+		uint64_t used = (uint64_t)((double)(paced - m->bytes) * 1e9 / (double)ns), floor = run->share_rate / 8, need = used + used / 4;
+		need = need > floor ? need : floor;
+		/* What is about the same is not worth telling. */
+		if (!before || need > before + before / 8 || need + before / 8 < before)
+			run->rate_need = need ? need : 1;
+	}
+	m->at_ns = a->now;
+	m->bytes = paced;
+	m->list = a->list_viewed;
+	a->needs_changed += run->rate_need != before;
 }
 
 /* What the timetable says now becomes the rate. Whether that is another one than before. */
@@ -245,9 +310,9 @@ bool limits_stop(const struct job *job, const struct dray_pair *p, char *why, si
 void limits_look(struct job *job)
 {
 	follow_tables(job);
-	struct shared_limits now = { job->s->limits, job->s->leg_timeout_ns, job->agent->config->rate, job->agent->config->in_flight };
+	struct shared_limits now = { job->s->limits, job->s->leg_timeout_ns, agent_limits(job->agent), 0 };
 	struct dray_limits *l = &job->s->limits;
-	bool shared = l->rate != DRAY_UNKNOWN || l->in_flight != DRAY_UNKNOWN;
+	bool shared = l->rate != DRAY_UNKNOWN || session_in_flight(job->s) != DRAY_UNKNOWN;
 	now.together = shared ? job->places.active.nset : 0;
 	if (memcmp(&now, &job->limits_seen, sizeof now)) {
 		job->limits_seen = now;

@@ -296,6 +296,8 @@ void observe_run(struct pair_run *run)
 		run->news = false;
 		run->view_valid = run->vehicle->observe(volume_find(a, p->iod_volume), job->s, p, &run->view) == 0;
 	}
+	if (run->view_valid)
+		limits_measure(run);
 	if (!run->view_valid)
 		return;
 	/* While a pair is given up its legs go: what was done stays told. */

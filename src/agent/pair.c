@@ -421,6 +421,15 @@ static void displace(struct pair_run *run)
 	run_place(run);
 }
 
+/* Every pair's vehicle is host: its limit is one of the whole session. */
+void job_place(struct job *job, uint64_t seq)
+{
+	const struct dray_limits *l = &job->s->limits;
+	bool of_host = l->host_active_pairs < l->active_pairs;
+	job->places.limit_key = of_host ? "limits.vehicle.host.active_pairs" : "limits.active_pairs";
+	places_session_set(&job->agent->places, &job->places, seq, job->s->priority, of_host ? l->host_active_pairs : l->active_pairs);
+}
+
 void run_place(struct pair_run *run)
 {
 	struct job *job = run->job;
@@ -444,7 +453,9 @@ void agent_schedule(struct agent *a)
 {
 	struct places_session *s;
 	size_t i;
-	a->places.limit = a->config->active_pairs;
+	bool of_host = a->config->host_active_pairs < a->config->active_pairs;
+	a->places.limit = of_host ? a->config->host_active_pairs : a->config->active_pairs;
+	a->places.limit_key = of_host ? "vehicle.host.active_pairs" : "active_pairs";
 	while (places_surplus(&a->places, &s, &i))
 		displace(&dray_container(s, struct job, places)->runs[i]);
 	while (iod_ready(a->iod) && places_next(&a->places, &s, &i))

@@ -176,7 +176,7 @@ static const char *pairs_word(uint64_t n)
 	return n == 1 ? "pair" : "pairs";
 }
 
-bool places_reason(const struct places *q, const struct places_session *s, size_t pair, char *text, size_t size)
+bool places_waits(const struct places *q, const struct places_session *s, size_t pair, struct places_wait *wait)
 {
 	/* What is admitted of the sessions before it, and what of those goes on waiting. */
 	uint64_t left = room(q->limit, q->active), waiting = 0;
@@ -196,13 +196,25 @@ bool places_reason(const struct places *q, const struct places_session *s, size_
 	uint64_t admitted = least(left, least(before, own));
 	before -= admitted;
 	if (admitted == own)
-		snprintf(text, size, "waits for 1 of %llu active pairs of this session (limits.active_pairs); %llu %s before it",
-			(unsigned long long)s->limit, (unsigned long long)before, pairs_word(before));
+		*wait = (struct places_wait){ true, s->limit, before };
 	else if (admitted == left)
-		snprintf(text, size,
-			"waits for 1 of %llu active pairs of the agent (active_pairs of its configuration); %llu %s before it",
-			(unsigned long long)q->limit, (unsigned long long)(waiting + before), pairs_word(waiting + before));
+		*wait = (struct places_wait){ false, q->limit, waiting + before };
 	else
 		return false;
+	return true;
+}
+
+bool places_reason(const struct places *q, const struct places_session *s, size_t pair, char *text, size_t size)
+{
+	struct places_wait w;
+	if (!places_waits(q, s, pair, &w))
+		return false;
+	if (w.of_session)
+		snprintf(text, size, "waits for 1 of %llu active pairs of this session (%s); %llu %s before it", (unsigned long long)w.limit,
+			s->limit_key ? s->limit_key : "limits.active_pairs", (unsigned long long)w.before, pairs_word(w.before));
+	else
+		snprintf(text, size, "waits for 1 of %llu active pairs of the agent (%s of its configuration); %llu %s before it",
+			(unsigned long long)w.limit, q->limit_key ? q->limit_key : "active_pairs", (unsigned long long)w.before,
+			pairs_word(w.before));
 	return true;
 }

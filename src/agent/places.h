@@ -30,6 +30,7 @@ enum places_kind { PLACES_OUT, PLACES_ACTIVE, PLACES_WAITING, PLACES_RESUMING };
 
 struct places {
 	uint64_t limit;  /* most active pairs; set it at will */
+	const char *limit_key; /* what that limit is called; or NULL: active_pairs. Static, as the session's */
 	uint64_t active;
 	uint64_t changes; /* of which pairs are active, or of their priorities: it grows */
 	struct dray_list waiting[PLACES_PRIORITIES], running[PLACES_PRIORITIES]; /* sessions, the oldest first */
@@ -39,6 +40,7 @@ struct places_session {
 	struct dray_list waiting_node, running_node;
 	uint64_t seq;   /* its age */
 	uint64_t limit; /* UINT64_MAX: none */
+	const char *limit_key; /* or NULL: limits.active_pairs */
 	unsigned priority;
 	struct dray_bitmap active, waiting, resuming; /* resuming: some of the waiting */
 };
@@ -55,7 +57,14 @@ void places_pair_set(struct places *q, struct places_session *s, size_t pair, en
 bool places_next(const struct places *q, struct places_session **s, size_t *pair);
 /* The next active pair that has no place any more; the caller has it wait (or takes it out) and asks again. false: none. */
 bool places_surplus(const struct places *q, struct places_session **s, size_t *pair);
-/* Which limit a waiting pair waits for, and how many wait before it. false: for none, it will be admitted. */
+/* What a waiting pair waits for. */
+struct places_wait {
+	bool of_session;      /* a limit of the session, or else of the agent */
+	uint64_t limit, before; /* ... and how many wait before it */
+};
+/* false: for nothing, it will be admitted. */
+bool places_waits(const struct places *q, const struct places_session *s, size_t pair, struct places_wait *wait);
+/* The same as a sentence. Which limit a waiting pair waits for, and how many wait before it. false: for none, it will be admitted. */
 bool places_reason(const struct places *q, const struct places_session *s, size_t pair, char *text, size_t size);
 
 #endif

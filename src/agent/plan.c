@@ -41,7 +41,7 @@ static void put_order(struct agent *a, struct job *job, json_t *pairs)
 {
 	char why[200];
 	bool scheduled = schedule_waits(job, why, sizeof why);
-	places_session_set(&a->places, &job->places, UINT64_MAX, job->s->priority, job->s->limits.active_pairs);
+	job_place(job, UINT64_MAX);
 	for (size_t i = 0; i < job->s->n_pairs; i++)
 		places_pair_set(&a->places, &job->places, i, PLACES_WAITING);
 	for (size_t i = 0; i < job->s->n_pairs; i++) {

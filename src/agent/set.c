@@ -76,6 +76,11 @@ static void change_session(struct agent *a, struct job *job, struct api_call *ca
 	json_t *value;
 	json_object_foreach (call->body, key, value) {
 		char *text = value_text(value);
+		unsigned pair = dray_session_key_pair(key);
+		if (pair) {
+			change_touch(&c, &job->runs[pair - 1]);
+			job->limits_seen = (struct shared_limits){ 0 };
+		}
 		dray_session_set(job->s, key, text ? text : "", &call->problems);
 		bool anew = !strncmp(key, "switch.", 7) && strcmp(key, "switch.retire");
 		for (size_t i = 0; anew && i < job->s->n_pairs; i++) {
@@ -88,7 +93,7 @@ static void change_session(struct agent *a, struct job *job, struct api_call *ca
 			schedule_start_anew(job->s);
 		if (!strcmp(key, "window"))
 			schedule_window_anew(job->s);
-		change_event(&c, 0, "set", NULL, NULL, "%s=%s", key, text ? text : "");
+		change_event(&c, pair, "set", NULL, NULL, "%s=%s", pair ? strchr(key + strlen("pairs."), '.') + 1 : key, text ? text : "");
 		free(text);
 	}
 	for (size_t i = 0; wanted && i < job->s->n_pairs; i++) {

@@ -45,7 +45,7 @@ void settings_free(struct settings *s)
 static char *words_of(const struct agent_config *c, const struct setting *row)
 {
 	json_t *v = setting_value(c, row);
-	char *text = json_is_null(v) ? strdup("none") : json_is_string(v) ? strdup(json_string_value(v)) : json_dumps(v, JSON_ENCODE_ANY);
+	char *text = json_is_null(v) ? strdup("none") : json_is_string(v) ? strdup(json_string_value(v)) : json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
 	json_decref(v);
 	if (!text)
 		abort();

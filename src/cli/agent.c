@@ -262,7 +262,7 @@ static const char *setting_text(const char *key, const json_t *v, char *buf, siz
 {
 	if (json_is_string(v))
 		return json_string_value(v);
-	if (json_is_integer(v) && (!strcmp(key, "rate") || !strcmp(key, "in_flight")))
+	if (json_is_integer(v) && (!strcmp(key, "rate") || !strcmp(key, "step") || strstr(key, "in_flight")))
 		return size_text(v, buf);
 	if (json_is_integer(v))
 		snprintf(buf, size, "%lld", (long long)json_integer_value(v));

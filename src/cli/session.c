@@ -530,6 +530,23 @@ int keys_and_values(const struct args *args, size_t first, json_t **body)
 	return EXIT_DONE;
 }
 
+/* Of each pair that is named. */
+static json_t *of_pairs(const struct args *args, json_t *keys)
+{
+	json_t *all = json_object(), *value;
+	const char *key;
+	for (size_t i = 0; i < args->n_pairs; i++)
+		json_object_foreach (keys, key, value) {
+			char *name;
+			if (asprintf(&name, "pairs.%s.%s", args->pairs[i], key) < 0)
+				abort();
+			json_object_set(all, name, value);
+			free(name);
+		}
+	json_decref(keys);
+	return all;
+}
+
 int cmd_set(const struct args *args)
 {
 	json_t *body;
@@ -537,6 +554,8 @@ int cmd_set(const struct args *args)
 	int rc = keys_and_values(args, 1, &body);
 	if (rc)
 		return rc;
+	if (args->n_pairs)
+		body = of_pairs(args, body);
 	char *path = path_of("sessions", args->positional[0], "");
 	rc = send_json(args, "PATCH", path, body, &reply);
 	if (!rc)

@@ -68,10 +68,13 @@ const struct command commands[] = {
 		LIST(OPT_PAIR), cmd_verb },
 	{ "set", "SESSION KEY=VALUE...", 2, MANY, "change a running session",
 		"Keys: priority, start, window, max_duration, limits.active_pairs, limits.rate, limits.in_flight, limits.step,\n"
-		"limits.steps, limits.app_latency, switch.when, switch.window, switch.deadline, switch.attempts, switch.on_failure,\n"
-		"switch.commit, switch.retire, switch.partial, switch.accept_bad_ranges, on_error, verify.\n"
+		"limits.steps, limits.app_latency, limits.vehicle, limits.vehicle.host.active_pairs, limits.vehicle.host.in_flight,\n"
+		"switch.when, switch.window, switch.deadline, switch.attempts, switch.on_failure, switch.commit, switch.retire,\n"
+		"switch.partial, switch.accept_bad_ranges, on_error, verify. Of a pair: limits.rate, limits.in_flight, limits.step,\n"
+		"limits.steps, limits.app_latency, with --pair, or as pairs.2.limits.rate.\n"
 		"`none` lifts a limit or a window. All are changed, or none.",
-		"dray set orders limits.rate=50MiB priority=high\ndray set orders limits.rate=none\n", LIST(), cmd_set },
+		"dray set orders limits.rate=50MiB priority=high\ndray set orders --pair 2 limits.rate=10MiB\ndray set orders limits.rate=none\n",
+		LIST(OPT_PAIR), cmd_set },
 	{ "switch", "SESSION", 1, 1, "let the applications use the targets",
 		"All volumes of the session switch at one instant; each has to be synced. `dray undo` leads back. Where the source has sectors\n"
 		"that can't be read the target has zeroes: refused, unless that is accepted. Afterwards they read as errors until overwritten.",

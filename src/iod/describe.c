@@ -155,15 +155,27 @@ static json_t *leg_json(const struct snapshot *s, const struct iod_leg *leg)
 	return o;
 }
 
-json_t *iod_limits_json(const struct dray_copy_limits *l)
+static json_t *rate_json(uint64_t rate)
+{
+	return rate == DRAY_RATE_STOP ? json_integer(0) : rate ? json_integer((json_int_t)rate) : json_null();
+}
+
+static const char *bound_word(const struct snapshot *s)
+{
+	static const char *const words[] = { [DRAY_BOUND_STORAGE] = "storage", [DRAY_BOUND_RATE] = "rate", [DRAY_BOUND_IN_FLIGHT] = "in_flight",
+		[DRAY_BOUND_STEPS] = "steps", [DRAY_BOUND_WINDOW] = "window" };
+	return s->live ? words[s->vol.bound] : NULL;
+}
+
+json_t *iod_limits_json(const struct dray_copy_limits *l, uint64_t recorded_rate)
 {
 	json_t *o = json_object();
 	put(o, "step_bytes", l->step_bytes);
 	put(o, "steps", l->steps);
 	json_object_set_new(o, "in_flight_bytes",
 		l->in_flight_bytes ? json_integer((json_int_t)l->in_flight_bytes) : json_null());
-	json_object_set_new(o, "rate", l->rate == DRAY_RATE_STOP ? json_integer(0) :
-		l->rate ? json_integer((json_int_t)l->rate) : json_null());
+	json_object_set_new(o, "rate", rate_json(recorded_rate));
+	json_object_set_new(o, "rate_now", rate_json(l->rate));
 	json_object_set_new(o, "app_latency_us", l->app_latency_ns ? json_integer((json_int_t)(l->app_latency_ns / 1000)) : json_null());
 	put(o, "leg_timeout_ms", l->leg_timeout_ns / 1000000);
 	return o;
@@ -224,7 +236,10 @@ json_t *iod_volume_json(struct iod_volume *v)
 		(json_int_t)v->def.region_bytes, "uri", uri_json(v), "epoch", (json_int_t)v->epoch, "primary", (int)v->primary,
 		"clients", (int)atomic_load(&v->clients), "served", v->served, "reason", v->served ? NULL : v->reason,
 		"suspended", s->live && s->vol.suspended, "in_doubt", s->live && s->vol.in_doubt, "legs", legs);
-	json_object_set_new(o, "limits", iod_limits_json(s->live ? &s->limits : &v->def.limits));
+	json_object_set_new(o, "limits", iod_limits_json(s->live ? &s->limits : &v->def.limits, v->def.limits.rate));
+	const char *bound = bound_word(s);
+	json_object_set_new(o, "copy_bound", bound ? json_string(bound) : json_null());
+	put(o, "paced_bytes", s->vol.paced_bytes);
 	json_object_set_new(o, "nbd_devices", devices);
 	put(o, "bad_bytes", s->vol.bad_bytes);
 	put(o, "bad_behind_bytes", s->vol.bad_behind_bytes);

@@ -328,7 +328,8 @@ json_t *iod_do_volume_get(struct iod_call *call)
 struct limiting {
 	struct iod_volume *v;
 	struct dray_copy_limits limits;
-	bool same; /* found: they were in force already */
+	uint64_t rate_now; /* in the place of limits.rate, and not recorded */
+	bool same;         /* found: they were in force already, the rate apart */
 	int rc;
 };
 
@@ -341,10 +342,11 @@ static void set_limits(void *arg)
 	iod_vio_enter(l->v);
 	struct dray_copy_limits before;
 	dray_vol_get_limits(vol, &before);
+	l->limits.rate = l->rate_now;
 	l->rc = dray_vol_set_limits(vol, &l->limits);
 	dray_vol_get_limits(vol, &l->limits);
 	l->same = before.step_bytes == l->limits.step_bytes && before.steps == l->limits.steps && before.in_flight_bytes == l->limits.in_flight_bytes &&
-		before.rate == l->limits.rate && before.app_latency_ns == l->limits.app_latency_ns && before.leg_timeout_ns == l->limits.leg_timeout_ns && before.give_up_ns == l->limits.give_up_ns;
+		before.app_latency_ns == l->limits.app_latency_ns && before.leg_timeout_ns == l->limits.leg_timeout_ns && before.give_up_ns == l->limits.give_up_ns;
 }
 
 /* Null lifts: the engine's 0, which is "no limit" or the default. */
@@ -355,17 +357,24 @@ static void change(const struct iod_call *call, const char *name, uint64_t *valu
 		*value = json_is_null(v) ? 0 : (uint64_t)json_integer_value(v);
 }
 
+static void change_rate(const struct iod_call *call, const char *name, uint64_t *rate)
+{
+	json_t *r = json_object_get(call->params, name);
+	change(call, name, rate);
+	if (json_is_integer(r) && json_integer_value(r) == 0)
+		*rate = DRAY_RATE_STOP;
+}
+
 static int change_limits(struct iod_call *call, struct iod_volume *v, struct limiting *l)
 {
-	uint64_t steps = l->limits.steps, rate = l->limits.rate, timeout_ms = 0;
-	json_t *r = json_object_get(call->params, "rate");
+	uint64_t steps = l->limits.steps, timeout_ms = 0;
 
 	change(call, "step_bytes", &l->limits.step_bytes);
 	change(call, "steps", &steps);
 	change(call, "in_flight_bytes", &l->limits.in_flight_bytes);
-	change(call, "rate", &rate);
-	if (json_is_integer(r) && json_integer_value(r) == 0)
-		rate = DRAY_RATE_STOP;
+	change_rate(call, "rate", &l->limits.rate);
+	l->rate_now = l->limits.rate;
+	change_rate(call, "rate_now", &l->rate_now);
 	if (json_object_get(call->params, "app_latency_us")) {
 		uint64_t us = 0;
 		change(call, "app_latency_us", &us);
@@ -382,14 +391,13 @@ static int change_limits(struct iod_call *call, struct iod_volume *v, struct lim
 	if (steps > 100000)
 		return dray_error_kind(&call->err, -EINVAL, "syntax", "copy.set: too many steps");
 	l->limits.steps = (unsigned)steps;
-	l->limits.rate = rate;
 	struct dray_copy_limits asked = l->limits;
 	iod_thread_call(v->thread, set_limits, l);
 	if (l->rc)
 		return dray_error_kind(&call->err, l->rc, "syntax",
 			"copy.set: the engine does not take these (step_bytes: a power of two from 16384 on)");
-	/* The defaults, said in numbers: what is recorded has the same effect. */
-	if (l->same && !v->limits_unsaved)
+	/* The defaults, said in numbers: what is recorded has the same effect. A rate that is lent is changed often, and costs no record. */
+	if (l->same && asked.rate == v->def.limits.rate && !v->limits_unsaved)
 		return 0;
 	pthread_mutex_lock(&v->iod->lock);
 	v->def.limits = asked;
@@ -414,5 +422,5 @@ json_t *iod_do_copy_set(struct iod_call *call)
 		iod_volume_give(v);
 	}
 	iod_volume_put(v);
-	return rc ? NULL : iod_limits_json(&l.limits);
+	return rc ? NULL : iod_limits_json(&l.limits, v->def.limits.rate);
 }

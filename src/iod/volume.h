@@ -229,7 +229,8 @@ extern const struct dray_nbd_backend_ops iod_export_ops;
 /* ---- describe.c: a volume as JSON ---- */
 /* NULL: no memory. */
 json_t *iod_volume_json(struct iod_volume *v);
-json_t *iod_limits_json(const struct dray_copy_limits *limits);
+/* `limits` are in force; the rate may be another one than is recorded. */
+json_t *iod_limits_json(const struct dray_copy_limits *limits, uint64_t recorded_rate);
 const char *iod_leg_state_name(enum dray_leg_state state);
 
 #endif

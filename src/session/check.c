@@ -371,6 +371,7 @@ static void write_settable(void)
 		if (dray_keys[i].flags & DRAY_K_SET)
 			used += (size_t)snprintf(settable + used, sizeof settable - used, "%s%s", used ? ", " : "",
 				dray_keys[i].name);
+	snprintf(settable + used, sizeof settable - used, "; of a pair, pairs.ID.limits.rate, in_flight, step, steps, app_latency");
 }
 
 const char *dray_settable_words(void)

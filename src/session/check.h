@@ -46,6 +46,8 @@ void dray_check_windows(struct dray_check *c, const struct dray_key *key, const 
 	struct dray_windows *into);
 void dray_check_commit(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
 	struct dray_session *s);
+/* Checks one value and writes it to its field, where that is right. `base` is what the row's offset counts from (document.c). */
+void dray_check_value(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines, void *base);
 /* The keys that dray_session_set takes, for error messages. Static text. */
 const char *dray_settable_words(void);
 

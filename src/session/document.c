@@ -21,7 +21,7 @@
 #define MAX_TARGETS 7
 
 static const struct dray_limits no_limits = { DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN,
-	DRAY_UNKNOWN };
+	DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, NULL };
 
 static char *copy(const char *s)
 {
@@ -218,8 +218,20 @@ static void check_pairs(struct dray_check *c, const json_t *v, const struct dray
 	}
 }
 
-/* Checks one value and writes it to its field. `base` is what the row's offset counts from. */
-static void check_value(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
+/* What is left out of the map is not given, whatever it was before. */
+static void check_vehicles(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
+	struct dray_limits *into)
+{
+	size_t before = c->problems->n;
+	struct dray_limits found = *into;
+	found.host_active_pairs = found.host_in_flight = DRAY_UNKNOWN;
+	if (!json_is_string(v) || strcmp(json_string_value(v), "none"))
+		check_map(c, key->name, v, lines, &found);
+	if (c->problems->n == before)
+		*into = found;
+}
+
+void dray_check_value(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
 	void *base)
 {
 	unsigned line = lines ? lines->line : 0;
@@ -228,6 +240,7 @@ static void check_value(struct dray_check *c, const struct dray_key *key, const 
 	int word;
 	switch (key->type) {
 	case DRAY_T_MAP: check_map(c, key->name, v, lines, field); break;
+	case DRAY_T_VEHICLES: check_vehicles(c, key, v, lines, base); break;
 	case DRAY_T_PAIRS: check_pairs(c, v, lines, base); break;
 	case DRAY_T_VERIFY: check_verify(c, key, v, lines, base); break;
 	case DRAY_T_WHEN: check_when(c, key, v, lines, base); break;
@@ -321,7 +334,7 @@ static void check_map(struct dray_check *c, const char *map, const json_t *v, co
 			continue;
 		size_t before = dray_pointer_key(&c->at, name);
 		if (key)
-			check_value(c, key, member, at, base);
+			dray_check_value(c, key, member, at, base);
 		else
 			unknown_key(c, map, name, at ? at->line : 0, member);
 		dray_pointer_cut(&c->at, before);
@@ -458,94 +471,6 @@ int dray_session_from_json(const json_t *doc, bool strict_output, struct dray_se
 	struct dray_problems *problems)
 {
 	return from_json(doc, NULL, strict_output, session, problems);
-}
-
-/* The dotted key's place in the document: its map, made if `make`, and its own name in `*own`. */
-static json_t *place(json_t *doc, const char *key, const char **own, bool make)
-{
-	const char *dot = strchr(key, '.');
-	*own = dot ? dot + 1 : key;
-	if (!dot)
-		return doc;
-	char *map_name = strndup(key, (size_t)(dot - key));
-	if (!map_name)
-		abort();
-	json_t *map = json_object_get(doc, map_name);
-	if (!map && make) {
-		map = json_object();
-		json_object_set_new(doc, map_name, map);
-	}
-	free(map_name);
-	return map;
-}
-
-/* Of an empty map nothing is printed. */
-static void drop_map(json_t *doc, const char *key)
-{
-	char *map_name = strndup(key, (size_t)(strchr(key, '.') - key));
-	if (!map_name)
-		abort();
-	json_object_del(doc, map_name);
-	free(map_name);
-}
-
-int dray_session_set(struct dray_session *session, const char *key, const char *value, struct dray_problems *problems)
-{
-	const struct dray_key *row = NULL;
-	for (size_t i = 0; i < dray_keys_n; i++)
-		if (!strcmp(dray_keys[i].name, key) && strncmp(key, "resource.", 9))
-			row = &dray_keys[i];
-	struct dray_check c = { .problems = problems, .strict = true };
-	size_t before = problems->n;
-	json_t *v = NULL;
-	struct dray_lines *lines = NULL;
-	/* The pointer names the key as the document has it. */
-	char *dotted = copy(key);
-	for (char *part = dotted, *next; part; part = next) {
-		next = strchr(part, '.');
-		if (next)
-			*next++ = 0;
-		dray_pointer_key(&c.at, part);
-	}
-	free(dotted);
-	json_t *given = json_string(value);
-	if (!row) {
-		dray_check_fail(&c, 0, "unknown_key", given, dray_settable_words(), "there is no key \"%s\"", key);
-	} else if (row->type == DRAY_T_LATER) {
-		dray_check_fail(&c, 0, "unsupported", given, dray_settable_words(), "\"%s\" is not supported yet", key);
-	} else if (!(row->flags & DRAY_K_SET)) {
-		dray_check_fail(&c, 0, "not_settable", given, dray_settable_words(),
-			"\"%s\" can't be changed once the session is submitted", key);
-	} else if (!value[strspn(value, " \t\n")]) {
-		dray_check_fail(&c, 0, "bad_value", NULL, row->legal, "\"%s\" is given no value", key);
-	} else if (!dray_read(value, strlen(value), &v, &lines, problems) && problems->n == before) {
-		void *base = strncmp(key, "limits.", 7) ? (void *)session : &session->limits;
-		lines->line = 0;
-		check_value(&c, row, v, NULL, base);
-	}
-	if (problems->n == before) {
-		const char *own;
-		bool lift = (row->flags & DRAY_K_NONE) && json_is_string(v) && !strcmp(json_string_value(v), "none");
-		json_t *map = place(session->doc, key, &own, !lift);
-		if (!lift) {
-			json_object_set(map, own, v);
-		} else if (map) {
-			json_object_del(map, own);
-			if (map != session->doc && !json_object_size(map))
-				drop_map(session->doc, key);
-		}
-		dray_lines_free(session->lines); /* the text it was parsed from is another one now */
-		session->lines = NULL;
-		if (!strcmp(key, "switch.when"))
-			session->held_by_undo = session->event_seen = false; /* the operator has decided anew (H19) */
-		if (!strcmp(key, "start"))
-			session->start_event_seen = false;
-	}
-	json_decref(v);
-	json_decref(given);
-	dray_lines_free(lines);
-	dray_pointer_free(&c.at);
-	return problems->n == before ? 0 : -EINVAL;
 }
 
 static void resource_clear(struct dray_resource *r)

@@ -44,7 +44,12 @@ const struct dray_key dray_keys[] = {
 		.legal = "a power of two from 16KiB to 64MiB, or none", .field = L(step), .min = 16 << 10, .max = 64 << 20 },
 	{ "limits.steps", DRAY_T_COUNT, DRAY_K_SET | DRAY_K_NONE, .legal = "1 to 256, or none", .field = L(steps), .min = 1,
 		.max = 256 },
-	{ "limits.vehicle", DRAY_T_LATER, .legal = NONE_YET },
+	{ "limits.vehicle", DRAY_T_VEHICLES, DRAY_K_SET | DRAY_K_NONE, .legal = "a map such as {host: {active_pairs: 2, in_flight: 32MiB}}, or none" },
+	{ "limits.vehicle.host", DRAY_T_MAP },
+	{ "limits.vehicle.host.active_pairs", DRAY_T_COUNT, DRAY_K_SET | DRAY_K_NONE, .legal = "1 to 10000, or none", .field = L(host_active_pairs),
+		.min = 1, .max = 10000 },
+	{ "limits.vehicle.host.in_flight", DRAY_T_SIZE, DRAY_K_SET | DRAY_K_NONE, .legal = "a size from 64KiB to 16GiB, or none",
+		.field = L(host_in_flight), .min = 64 << 10, .max = UINT64_C(16) << 30 },
 	{ "mode", DRAY_T_WORD, .words = "move|copy", .field = S(mode) },
 	{ "checkpoint", DRAY_T_BOOL, .field = S(checkpoint) },
 	{ "leg_timeout", DRAY_T_DURATION, .legal = "a duration from 10ms to 1h", .field = S(leg_timeout_ns),
@@ -104,7 +109,7 @@ const size_t dray_keys_n = sizeof dray_keys / sizeof dray_keys[0];
 static const char *const output_keys[] = { "id", "state", "created", "started", "finished", "reason", "progress",
 	"pause_reasons", "blackout_us", "predicted_blackout_us", "verified", "dirty_bytes", "undo_dirty_bytes", "phase",
 	"targets", "bad_ranges", "bad_bytes", "not_paused", "generations", "errors", "warnings", "plan", "commit_due",
-	"retired", "verification", "undo_lost", "start_due" };
+	"retired", "verification", "undo_lost", "start_due", "bound_by" };
 
 /* The part of a row's name behind its map, or NULL if the row is not of the map. */
 static const char *own_name(const struct dray_key *key, const char *map)

@@ -32,6 +32,7 @@ enum dray_key_type {
 	DRAY_T_TARGET,   /* resources, one or a list */
 	DRAY_T_TEXT,     /* no field: read by the code of its map */
 	DRAY_T_MAP,      /* the rows whose names begin with this one and a dot */
+	DRAY_T_VEHICLES, /* the same, each of which is not given if it is left out; or none */
 	DRAY_T_PAIRS,    /* the rows that begin with "pairs." */
 	DRAY_T_LATER,    /* part of the document's language, not supported by this version */
 };

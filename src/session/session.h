@@ -35,6 +35,7 @@ enum dray_pause_reason { DRAY_PAUSE_USER = 1, DRAY_PAUSE_WINDOW = 2, DRAY_PAUSE_
 
 struct dray_limits { /* DRAY_UNKNOWN: not given */
 	uint64_t active_pairs, rate, in_flight, app_latency_ns, step, steps;
+	uint64_t host_active_pairs, host_in_flight; /* of the pairs whose vehicle is host; of a session only */
 	struct dray_timetable *rate_table; /* or NULL; where it is, `rate` is for the agent to set as it says */
 };
 
@@ -192,10 +193,12 @@ int dray_session_from_json(const json_t *doc, bool strict_output, struct dray_se
 void dray_session_add_lines(const struct dray_session *session, struct dray_problems *problems);
 void dray_session_free(struct dray_session *session);
 
-/* Checks and sets one key by its dotted name ("limits.rate", "priority", "switch.when"), in the document and the
- * fields. Which keys can be changed in a running session is decided here; others are problems. `value` is a JSON value or a string in YAML
+/* Checks and sets one key by its dotted name ("limits.rate", "priority", "switch.when", or "pairs.2.limits.rate" of a pair by its id), in the
+ * document and the fields. Which keys can be changed in a running session is decided here; others are problems. `value` is a JSON value or a string in YAML
  * flow form. All or nothing per call. */
 int dray_session_set(struct dray_session *session, const char *key, const char *value, struct dray_problems *problems);
+/* The id of the pair that such a key is about; 0: it is about the session. */
+unsigned dray_session_key_pair(const char *key);
 
 /* What `wanted`, a changed document of the same session, asks for: `*keys` is an object of dotted keys and values for dray_session_set (new
  * reference, perhaps empty), `*pair_limits`: limits of pairs differ. 0, or -1: something differs that can't be changed; each is a problem. */

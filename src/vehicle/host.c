@@ -156,6 +156,10 @@ static int observe(json_t *volume, const struct dray_session *s, const struct dr
 	view->predicted_blackout_us = json_is_integer(json_object_get(volume, "predicted_blackout_us"))
 					      ? number(volume, "predicted_blackout_us")
 					      : DRAY_UNKNOWN;
+	snprintf(view->bound, sizeof view->bound, "%s", text(volume, "copy_bound"));
+	view->paced_bytes = number(volume, "paced_bytes");
+	const json_t *rate_now = json_object_get(json_object_get(volume, "limits"), "rate_now");
+	view->rate_now = json_is_integer(rate_now) ? (uint64_t)json_integer_value(rate_now) : DRAY_UNKNOWN;
 	json_array_foreach (json_object_get(volume, "legs"), k, leg) {
 		struct dray_leg_view *into = NULL;
 		for (size_t t = 0; t < p->n_targets && !into; t++) {
@@ -202,16 +206,18 @@ static void put_limit(json_t *params, const char *key, uint64_t value)
 	json_object_set_new(params, key, value == DRAY_UNKNOWN ? json_null() : json_integer((json_int_t)value));
 }
 
-static void set_limits(struct dray_rpc *rpc, const struct dray_pair *p, const struct dray_limits *limits,
-	uint64_t leg_timeout_ns, dray_vehicle_done *done, void *arg)
+static void set_limits(struct dray_rpc *rpc, const struct dray_pair *p, const struct dray_vehicle_limits *limits, dray_vehicle_done *done,
+	void *arg)
 {
 	json_t *params = json_pack("{s:s}", "volume", p->iod_volume);
 	put_limit(params, "step_bytes", limits->step);
 	put_limit(params, "steps", limits->steps);
 	put_limit(params, "in_flight_bytes", limits->in_flight);
 	put_limit(params, "rate", limits->rate);
+	if (limits->rate_now != limits->rate)
+		put_limit(params, "rate_now", limits->rate_now);
 	put_limit(params, "app_latency_us", limits->app_latency_ns == DRAY_UNKNOWN ? DRAY_UNKNOWN : limits->app_latency_ns / 1000);
-	put_limit(params, "leg_timeout_ms", leg_timeout_ns / 1000000);
+	put_limit(params, "leg_timeout_ms", limits->leg_timeout_ns / 1000000);
 	rpc->call(rpc, "copy.set", params, done, arg);
 }
 

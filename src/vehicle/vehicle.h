@@ -74,12 +74,20 @@ struct dray_pair_view {
 	uint64_t trouble_bytes;    /* can't be read now, and is tried again */
 	char source_error[80];     /* why, or "" */
 	const json_t *bad_ranges;  /* borrowed from the volumes observed, or NULL */
+	char bound[12];            /* what keeps the copy from going faster: rate in_flight steps window storage, or "": nothing, or not known */
+	uint64_t paced_bytes, rate_now; /* what the rate counts; the one that is kept to, DRAY_UNKNOWN: none */
 	int primary_target;        /* index of the target that is the primary; -1: the source is */
 	struct dray_leg_view source;
 	struct dray_leg_view *targets; /* n_targets of them; owned by the view */
 	size_t n_targets;
 };
 void dray_pair_view_free(struct dray_pair_view *view);
+
+/* What the copy of one pair keeps to: its shares of what is limited. DRAY_UNKNOWN: no limit. */
+struct dray_vehicle_limits {
+	uint64_t rate, in_flight, step, steps, app_latency_ns, leg_timeout_ns;
+	uint64_t rate_now; /* kept to in the place of `rate`, until it is told anew; the same as `rate`: nothing is lent */
+};
 
 /* One member of a group switch. */
 struct dray_switch_member {
@@ -118,8 +126,8 @@ struct dray_vehicle {
 	/* Required. Goes on with a leg that was given up, from what is there. */
 	void (*retry)(struct dray_rpc *rpc, const struct dray_pair *p, int leg, dray_vehicle_done *done, void *arg); /* p->vouched counts */
 	/* Required where limits. DRAY_UNKNOWN lifts. */
-	void (*set_limits)(struct dray_rpc *rpc, const struct dray_pair *p, const struct dray_limits *limits,
-		uint64_t leg_timeout_ns, dray_vehicle_done *done, void *arg);
+	void (*set_limits)(struct dray_rpc *rpc, const struct dray_pair *p, const struct dray_vehicle_limits *limits, dray_vehicle_done *done,
+		void *arg);
 	/* Required where verify. sample: 1 = all. */
 	void (*verify_start)(struct dray_rpc *rpc, const struct dray_pair *p, int leg, unsigned sample, bool repair,
 		dray_vehicle_done *done, void *arg);

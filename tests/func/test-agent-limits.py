@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Limits reach dray-iod at once, a session's are shared by the pairs that transfer, and none lifts them."""
+"""Limits reach dray-iod at once, a session's are shared by the pairs that transfer (what one's own limit keeps it from using the others get), the
+tightest of pair, session, vehicle and agent counts, and none lifts them."""
 import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from agent import AgentTest  # noqa: E402
+from agent import AgentTest, Problem  # noqa: E402
 
 MiB = 1 << 20
 
@@ -20,18 +21,54 @@ with AgentTest() as t:
     t.submit({"name": "l", "limits": {"rate": "12MiB", "in_flight": "3MiB", "step": "128KiB", "steps": 2}, "leg_timeout": "1500ms",
               "pairs": [{"source": "volume:a", "target": t.file("a")}, {"source": "volume:b", "target": t.file("b")},
                         {"source": "volume:c", "target": t.file("c"), "limits": {"rate": "1MiB", "step": "64KiB"}}]})
-    limits("rate", 4 * MiB, 4 * MiB, MiB)
+    limits("rate", 11 * MiB // 2, 11 * MiB // 2, MiB)
     limits("in_flight_bytes", MiB, MiB, MiB)
     limits("step_bytes", 128 << 10, 128 << 10, 64 << 10)
     limits("steps", 2, 2, 2)
     limits("leg_timeout_ms", 1500, 1500, 1500)
     t.set("l", limits__rate="30MiB")
-    limits("rate", 10 * MiB, 10 * MiB, MiB)
+    limits("rate", 29 * MiB // 2, 29 * MiB // 2, MiB)
     t.iod.sync("b")
-    limits("rate", 15 * MiB, 15 * MiB, MiB)
+    limits("rate", 29 * MiB, 15 * MiB, MiB)  # b only keeps up
     t.set("l", limits__rate="none", limits__step="none")
     limits("rate", None, None, MiB)
     limits("step_bytes", None, None, 64 << 10)
+    # Of each pair alone: the least of what pair, session and agent say.
+    t.set("l", limits__steps=5, limits__app_latency="20ms", **{"pairs.3.limits.steps": 3, "pairs.3.limits.app_latency": "50ms"})
+    limits("steps", 5, 5, 3)
+    limits("app_latency_us", 20000, 20000, 20000)
+    t.call("PATCH", "/settings", {"steps": 4, "app_latency": "10ms", "step": "32KiB"})
+    limits("steps", 4, 4, 3)
+    limits("app_latency_us", 10000, 10000, 10000)
+    limits("step_bytes", 32 << 10, 32 << 10, 32 << 10)
+    t.call("PATCH", "/settings", {"steps": None, "app_latency": None, "step": None})
+    limits("steps", 5, 5, 3)
+    t.set("l", limits__app_latency="none", **{"pairs.3.limits.app_latency": "none", "pairs.3.limits.steps": "none"}, limits__steps=2)
+    limits("app_latency_us", None, None, None)
+    limits("steps", 2, 2, 2)
+    assert "app_latency" not in t.show("l")["pairs"][2]["limits"], t.show("l")["pairs"][2]
+    # A vehicle's are beside the session's and the agent's.
+    t.set("l", **{"limits.vehicle": {"host": {"in_flight": "1MiB"}}})
+    limits("in_flight_bytes", MiB // 2, MiB // 2, MiB // 2)
+    t.call("PATCH", "/settings", {"vehicle.host.in_flight": "512KiB"})
+    limits("in_flight_bytes", MiB // 4, MiB // 2, MiB // 4)
+    t.call("PATCH", "/settings", {"vehicle.host.in_flight": "default"})
+    t.set("l", **{"limits.vehicle.host.in_flight": "none"})
+    limits("in_flight_bytes", 3 * MiB // 2, 3 * MiB // 2, 3 * MiB // 2)
+    assert "vehicle" not in t.show("l")["limits"]
+    for key, value, pointer, code in (("limits.vehicle", {"lvm": {"in_flight": "1MiB"}}, "/limits/vehicle/lvm", "unknown_key"),
+                                      ("limits.vehicle", {"host": {"rate": "1MiB"}}, "/limits/vehicle/host/rate", "unknown_key"),
+                                      ("limits.vehicle.host.in_flight", "1KiB", "/limits/vehicle/host/in_flight", "out_of_range"),
+                                      ("pairs.4.limits.rate", "1MiB", "/pairs/3/limits/rate", "unknown_key"),
+                                      ("pairs.2.limits.rate", "fast", "/pairs/1/limits/rate", "bad_value"),
+                                      ("pairs.2.target", "/x", "/pairs/1/target", "not_settable"),
+                                      ("pairs.2.limits.active_pairs", "2", "/pairs/1/limits/active_pairs", "unknown_key")):
+        try:
+            t.set("l", **{key: value})
+        except Problem as p:
+            assert p.codes() == {pointer: code}, (key, p)
+        else:
+            raise AssertionError(f"{key}={value} was taken")
     # dray-iod forgot them in a restart: told again.
     for n in "abc":
         t.iod.volumes[n]["limits"] = {}

@@ -18,7 +18,7 @@ listed = set(re.findall(r"^\.It Fl -([a-z-]+)", page, re.M))
 assert options == listed, options ^ listed
 
 with open(os.path.join(SOURCE, "src/agent/config.c"), encoding="utf-8") as f:
-    keys = set(re.findall(r'^\t\{ "([a-z_]+)", SET_', f.read(), re.M))
+    keys = set(re.findall(r'^\t\{ "([a-z_.]+)", SET_', f.read(), re.M))
 settings = page.split(".Sh SETTINGS")[1].split(".Sh WHAT")[0]
 listed = {k for line in re.findall(r"^\.It Cm (.*)$", settings, re.M) for k in line.split(" , ")}
 assert keys == listed, keys ^ listed

@@ -44,7 +44,7 @@ with Scratch() as s:
     doc["switch"]["deadline"] = "500ms"
     after = apply(json.dumps(doc))
     assert after["limits"] == {"rate": "6MiB"} and after["priority"] == "low" and after["pairs"][0]["limits"]["rate"] == "1MiB", after
-    wait_for("it is in force", lambda: limits("a")["rate"] == MiB and limits("b")["rate"] == 3 * MiB)
+    wait_for("it is in force", lambda: limits("a")["rate"] == MiB and limits("b")["rate"] == 5 * MiB)
     assert limits("a")["step_bytes"] == 65536 and limits("a")["app_latency_us"] == 20000 and limits("b")["app_latency_us"] is None, limits("a")
     wait_for("the number of steps is its own again", lambda: limits("b")["steps"] == 0 or limits("b")["steps"] == 8)
     assert a.moved("move") >= moved and a.show("move")["switch"]["deadline"] == "500ms"

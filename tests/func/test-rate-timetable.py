@@ -28,10 +28,10 @@ with AgentTest(config="allow_faults: true\n", start=False) as t:
                               {"source": "volume:c", "target": t.file("c"), "limits": {"rate": "00:00,3M 12:00,1M"}}]})
     assert doc["limits"]["rate"] == table and doc["pairs"][2]["limits"]["rate"] == "00:00,3M 12:00,1M", doc
     t.wait_states("r", "copying", "copying", "copying")
-    # At eight, by itself; shared by the pairs as any rate, each with its own beside.
-    rates(20 * MiB // 3, 20 * MiB // 3, 3 * MiB)
+    # At eight, by itself; shared by the pairs as any rate, what one with its own can't use is the others'.
+    rates(17 * MiB // 2, 17 * MiB // 2, 3 * MiB)
     clock.set("2027-10-30T10:00:00Z")
-    rates(20 * MiB // 3, 20 * MiB // 3, MiB)
+    rates(19 * MiB // 2, 19 * MiB // 2, MiB)
     clock.set("2027-10-30T17:00:00Z")
     rates(None, None, MiB)
     # Half past two comes twice that night: the first time is enough, and so is the second. Two o'clock between them is before it.
@@ -47,11 +47,11 @@ with AgentTest(config="allow_faults: true\n", start=False) as t:
     t.kill()
     clock.set("2027-10-31T12:00:00Z")
     t.start()
-    rates(20 * MiB // 3, 20 * MiB // 3, MiB)
+    rates(19 * MiB // 2, 19 * MiB // 2, MiB)
     assert t.show("r")["reason"] is None
     # A clock that is put back.
     clock.set("2027-10-31T08:00:00Z")
-    rates(20 * MiB // 3, 20 * MiB // 3, 3 * MiB)
+    rates(17 * MiB // 2, 17 * MiB // 2, 3 * MiB)
     # Changed on the way.
     doc = t.set("r", limits__rate="09:00,6M 10:00,9M")
     assert doc["limits"]["rate"] == "09:00,6M 10:00,9M", doc

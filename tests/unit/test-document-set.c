@@ -73,6 +73,44 @@ static void changes(void **state)
 	dray_session_free(s);
 }
 
+/* By its way through the document: limits of a vehicle, and of a pair by its id. */
+static void deep_keys(void **state)
+{
+	struct dray_session *s = session();
+	set(s, "limits.vehicle.host.in_flight", "1MiB");
+	set(s, "limits.vehicle.host.active_pairs", "3");
+	assert_true(s->limits.host_in_flight == 1 << 20 && s->limits.host_active_pairs == 3);
+	/* The map as a whole: what it leaves out is not given any more. */
+	set(s, "limits.vehicle", "{host: {active_pairs: 2}}");
+	assert_true(s->limits.host_in_flight == DRAY_UNKNOWN && s->limits.host_active_pairs == 2);
+	set(s, "pairs.1.limits.rate", "5M");
+	assert_true(s->pairs[0].limits.rate == 5 << 20 && s->limits.rate == 1 << 20);
+	assert_false(s->pair_tables);
+	set(s, "pairs.1.limits.rate", "08:00,5M 09:00,off");
+	assert_true(s->pair_tables);
+	char *json = json_dumps(s->doc, JSON_COMPACT);
+	assert_string_equal(json, "{\"name\":\"a\",\"limits\":{\"rate\":\"1M\",\"vehicle\":{\"host\":{\"active_pairs\":2}}},"
+				  "\"pairs\":[{\"source\":\"/dev/a\",\"target\":\"/dev/b\",\"limits\":{\"rate\":\"08:00,5M 09:00,off\"}}]}");
+	free(json);
+	refused(s, "limits.vehicle", "{host: {active_pairs: 0}}", "out_of_range", "/limits/vehicle/host/active_pairs");
+	refused(s, "limits.vehicle", "{lvm: {}}", "unknown_key", "/limits/vehicle/lvm");
+	assert_true(s->limits.host_active_pairs == 2);
+	refused(s, "limits.vehicle.lvm.in_flight", "1M", "unknown_key", "/limits/vehicle/lvm/in_flight");
+	refused(s, "pairs.2.limits.rate", "1M", "unknown_key", "/pairs/1/limits/rate");
+	refused(s, "pairs.0.limits.rate", "1M", "unknown_key", "/pairs/0/limits/rate");
+	refused(s, "pairs.1.limits.vehicle", "{}", "unknown_key", "/pairs/0/limits/vehicle");
+	refused(s, "pairs.1.source", "/dev/c", "not_settable", "/pairs/0/source");
+	refused(s, "pairs.limits.rate", "1M", "unknown_key", "/pairs/limits/rate");
+	set(s, "pairs.1.limits.rate", "none");
+	set(s, "limits.vehicle.host.active_pairs", "none");
+	assert_false(s->pair_tables);
+	assert_true(s->pairs[0].limits.rate == DRAY_UNKNOWN && s->limits.host_active_pairs == DRAY_UNKNOWN);
+	json = json_dumps(s->doc, JSON_COMPACT);
+	assert_string_equal(json, "{\"name\":\"a\",\"limits\":{\"rate\":\"1M\"},\"pairs\":[{\"source\":\"/dev/a\",\"target\":\"/dev/b\"}]}");
+	free(json);
+	dray_session_free(s);
+}
+
 static void none_lifts(void **state)
 {
 	struct dray_session *s = session();
@@ -138,6 +176,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(changes),
+		cmocka_unit_test(deep_keys),
 		cmocka_unit_test(none_lifts),
 		cmocka_unit_test(refusals),
 	};

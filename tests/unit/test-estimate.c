@@ -11,7 +11,7 @@
 
 #define MIB UINT64_C(1048576)
 
-static const struct dray_limits none = { DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, NULL };
+static const struct dray_limits none = { DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, NULL };
 static const struct dray_windows always;
 
 static time_t at(int day, int hour, int minute)

@@ -75,6 +75,40 @@ static void stopped_and_tiny(void **state)
 	assert_int_equal(c[0].share, 0);
 }
 
+static enum share_by by(const struct share_pair *pairs, size_t n, int owner)
+{
+	for (size_t i = 0; i < n; i++)
+		if (pairs[i].owner == (void *)(intptr_t)owner)
+			return pairs[i].by;
+	fail();
+	return SHARE_BY_NOBODY;
+}
+
+/* What one is known not to be able to use is lent; whose limit it is that the others meet is told. */
+static void needs(void **state)
+{
+	struct share_pair a[] = { { .cap = SHARE_ALL, .need = 30, .owner = (void *)1 }, { .cap = SHARE_ALL, .owner = (void *)2 },
+			  { .cap = 40, .owner = (void *)3 } },
+			  b[] = { { .cap = SHARE_ALL, .need = 5000, .owner = (void *)4 } };
+	struct share_group g[] = { G(5, 200, a), G(5, SHARE_ALL, b) };
+	shares_divide(1000, g, 2);
+	assert_int_equal(of(a, 3, 1), 30);
+	assert_int_equal(of(a, 3, 2), 130);
+	assert_int_equal(of(a, 3, 3), 40);
+	assert_int_equal(of(b, 1, 4), 800);
+	assert_int_equal(by(a, 3, 2), SHARE_BY_GROUP);
+	assert_int_equal(by(a, 3, 3), SHARE_BY_PAIR);
+	assert_int_equal(by(b, 1, 4), SHARE_BY_WHOLE);
+	shares_divide(SHARE_ALL, g, 2);
+	assert_int_equal(by(b, 1, 4), SHARE_BY_NOBODY);
+	assert_int_equal(by(a, 3, 2), SHARE_BY_GROUP);
+	assert_true(of(b, 1, 4) == 5000);
+	struct share_pair c[] = { { .cap = SHARE_ALL, .need = 1, .owner = (void *)1 } }, d[] = { { .cap = SHARE_ALL, .owner = (void *)2 } };
+	struct share_group h[] = { G(9, SHARE_ALL, c), G(1, SHARE_ALL, d) };
+	shares_divide(1000, h, 2);
+	assert_true(of(c, 1, 1) == 1 && of(d, 1, 2) == 999 && by(d, 1, 2) == SHARE_BY_WHOLE);
+}
+
 /* Random ones: never more than any limit; all of it used wherever somebody could. */
 static void random_ones(void **state)
 {
@@ -118,6 +152,7 @@ int main(void)
 		cmocka_unit_test(by_weight),
 		cmocka_unit_test(what_is_left_goes_to_others),
 		cmocka_unit_test(stopped_and_tiny),
+		cmocka_unit_test(needs),
 		cmocka_unit_test(random_ones),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
