@@ -231,10 +231,10 @@ static void ram_submit(void *ctx, void *handle, struct dray_request *req)
 		l->ioc.done = ram_io_done;
 		l->iov = (struct iovec){req->data, req->length};
 		if (req->op == DRAY_OP_READ)
-			dray_loop_readv(e->loop, &l->ioc, e->fd, &l->iov, 1, req->offset);
+			dray_loop_readv(e->loop, &l->ioc, e->fd, &l->iov, 1, req->offset, 0);
 		else if (req->op == DRAY_OP_WRITE)
 			dray_loop_writev(e->loop, &l->ioc, e->fd, &l->iov, 1, req->offset,
-				req->flags & DRAY_F_FUA ? RWF_DSYNC : 0);
+				req->flags & DRAY_F_FUA ? RWF_DSYNC : 0, 0);
 		else
 			dray_loop_fdatasync(e->loop, &l->ioc, e->fd);
 		return;

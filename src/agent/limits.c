@@ -25,6 +25,7 @@
 #include "agent/shares.h"
 #include "base/instant.h"
 #include "base/log.h"
+#include "base/prio.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -82,6 +83,7 @@ static void push(struct pair_run *run, uint64_t rate, uint64_t rate_now, uint64_
 		.steps = least3(p->limits.steps, s->limits.steps, config->steps),
 		.app_latency_ns = least3(p->limits.app_latency_ns, s->limits.app_latency_ns, config->app_latency_ns),
 		.leg_timeout_ns = s->leg_timeout_ns,
+		.io_level = json_is_true(json_object_get(iod_hello(run->job->agent->iod), "io_level")) ? dray_prio_io_level(s->priority) : DRAY_UNKNOWN,
 	};
 	uint64_t step = l.step == DRAY_UNKNOWN ? STEP_DEFAULT : l.step;
 	if (in_flight < step) {

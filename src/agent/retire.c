@@ -17,6 +17,7 @@
 
 #include "agent/queue.h"
 #include "agent/validate.h"
+#include "base/prio.h"
 #include "base/crash.h"
 #include "base/log.h"
 #include "storage/identity.h"
@@ -42,6 +43,7 @@ struct retirement {
 	char *session;
 	unsigned pair;
 	struct dray_retire_order order;
+	unsigned priority;     /* of the session, when it began */
 	char *resource, *identity, *step, *path; /* of the order */
 	pthread_t thread;
 
@@ -114,6 +116,7 @@ static void thread_point(void *ctx, const char *name)
 static void *thread_run(void *arg)
 {
 	struct retirement *r = arg;
+	dray_prio_take(r->priority);
 	int rc = dray_retire_do(&r->order, &r->result, &r->err);
 	pthread_mutex_lock(&r->lock);
 	r->rc = rc;
@@ -363,6 +366,7 @@ static void start(struct pair_run *run)
 	t->agent = a;
 	t->session = copy(run->job->s->id);
 	t->pair = p->id;
+	t->priority = run->job->s->priority;
 	t->resource = copy(p->origin.resource);
 	t->identity = copy(p->origin.identity);
 	t->step = copy(p->retired.step);

@@ -33,7 +33,7 @@ int dray_vol_set_limits(struct dray_vol *v, const struct dray_copy_limits *limit
 		l.leg_timeout_ns = NS_S;
 	if (!l.give_up_ns)
 		l.give_up_ns = 60 * NS_S;
-	if ((l.step_bytes & (l.step_bytes - 1)) || l.step_bytes < (16 << 10))
+	if ((l.step_bytes & (l.step_bytes - 1)) || l.step_bytes < (16 << 10) || l.prio > 8)
 		return -EINVAL;
 	uint64_t due = v->next_step_ns > v->now_ns ? v->next_step_ns - v->now_ns : 0, was = v->limits.rate;
 	v->next_step_ns = 0;

@@ -68,6 +68,14 @@ struct dray_extent {
 
 #define DRAY_STEP_EXTENTS 16
 
+/* Beside the flags of an operation of the copy stands its place among what the kernel has to do for the storage, where somebody set one (struct
+ * dray_copy_limits): 1 (first) to 8 (last) are the levels 0 to 7 of ioprio_set(2), class best effort. 0: as all else, which is the application's. */
+#define DRAY_F_PRIO_SHIFT 16
+static inline unsigned dray_flags_prio(uint32_t flags)
+{
+	return flags >> DRAY_F_PRIO_SHIFT;
+}
+
 /* Owned by the engine. From submit() to dray_vol_complete() the host may use `host`; all else is read-only to it. */
 struct dray_io {
 	enum dray_op op;
@@ -270,6 +278,7 @@ struct dray_copy_limits {
 	uint64_t in_flight_bytes; /* most bytes in flight; 0: no limit but steps */
 	uint64_t rate;         /* bytes per second; 0: no limit; DRAY_RATE_STOP: nothing moves */
 	uint64_t app_latency_ns; /* what the application's p99 is to stay under; 0: near what it was without the copy */
+	unsigned prio;         /* of the copy's reads and writes: DRAY_F_PRIO_SHIFT, 0 to 8 */
 	uint64_t leg_timeout_ns;  /* default 1 s (0) */
 	uint64_t give_up_ns;   /* degraded this long without progress: held; default 60 s (0) */
 };

@@ -118,7 +118,7 @@ static void send(struct dray_vol *v, struct step *s, int i, enum dray_op op, uin
 {
 	struct dray_io *io = &s->io[i];
 	io->op = op;
-	io->flags = flags;
+	io->flags = flags | v->limits.prio << DRAY_F_PRIO_SHIFT;
 	io->offset = offset;
 	io->length = length;
 	io->data = data;

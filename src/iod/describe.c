@@ -177,6 +177,7 @@ json_t *iod_limits_json(const struct dray_copy_limits *l, uint64_t recorded_rate
 	json_object_set_new(o, "rate", rate_json(recorded_rate));
 	json_object_set_new(o, "rate_now", rate_json(l->rate));
 	json_object_set_new(o, "app_latency_us", l->app_latency_ns ? json_integer((json_int_t)(l->app_latency_ns / 1000)) : json_null());
+	json_object_set_new(o, "io_level", l->prio ? json_integer(l->prio - 1) : json_null());
 	put(o, "leg_timeout_ms", l->leg_timeout_ns / 1000000);
 	return o;
 }

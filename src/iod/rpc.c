@@ -31,7 +31,7 @@ const struct iod_rpc_method iod_rpc_methods[] = {
 	{ "leg.retry", PARAMS({ "volume", IOD_P_STRING, MUST }, { "leg", IOD_P_COUNT, MUST }, { "vouch", IOD_P_BOOL, MAY }) },
 	{ "copy.set", PARAMS({ "volume", IOD_P_STRING, MUST }, { "step_bytes", IOD_P_LIMIT, MAY },
 		{ "steps", IOD_P_LIMIT, MAY }, { "in_flight_bytes", IOD_P_LIMIT, MAY }, { "rate", IOD_P_LIMIT, MAY },
-		{ "rate_now", IOD_P_LIMIT, MAY },
+		{ "rate_now", IOD_P_LIMIT, MAY }, { "io_level", IOD_P_LIMIT, MAY },
 		{ "app_latency_us", IOD_P_LIMIT, MAY }, { "leg_timeout_ms", IOD_P_LIMIT, MAY }) },
 	{ "switch", PARAMS({ "members", IOD_P_SWITCHES, MUST }, { "deadline_ms", IOD_P_COUNT, MUST },
 		{ "token", IOD_P_STRING, MUST }, { "commit", IOD_P_BOOL, MAY }) },

@@ -226,10 +226,10 @@ static json_t *def_to_json(const struct iod_volume_def *def)
 	json_t *legs = json_array();
 	for (unsigned i = 0; i < def->n_legs; i++)
 		json_array_append_new(legs, leg_to_json(def->legs[i]));
-	json_t *limits = json_pack("{s:I s:I s:I s:I s:b s:I s:I s:I}", "step_bytes", (json_int_t)def->limits.step_bytes,
+	json_t *limits = json_pack("{s:I s:I s:I s:I s:b s:I s:i s:I s:I}", "step_bytes", (json_int_t)def->limits.step_bytes,
 		"steps", (json_int_t)def->limits.steps, "in_flight_bytes", (json_int_t)def->limits.in_flight_bytes, "rate",
 		(json_int_t)(def->limits.rate == DRAY_RATE_STOP ? 0 : def->limits.rate), "rate_stop",
-		def->limits.rate == DRAY_RATE_STOP, "app_latency_ns", (json_int_t)def->limits.app_latency_ns,
+		def->limits.rate == DRAY_RATE_STOP, "app_latency_ns", (json_int_t)def->limits.app_latency_ns, "prio", (int)def->limits.prio,
 		"leg_timeout_ns", (json_int_t)def->limits.leg_timeout_ns, "give_up_ns", (json_int_t)def->limits.give_up_ns);
 	return json_pack("{s:i s:s s:s s:I s:I s:I s:b s:b s:I s:o s:o}", "format", FORMAT, "name", def->name, "uuid",
 		uuid, "size_bytes", (json_int_t)def->size_bytes, "block_bytes", (json_int_t)def->block_bytes,
@@ -376,6 +376,9 @@ static bool def_from_json(json_t *o, struct iod_volume_def *def)
 		def->limits.rate = DRAY_RATE_STOP;
 	if (json_object_get(limits, "app_latency_ns")) /* older files are without it */
 		def->limits.app_latency_ns = get_u64(limits, "app_latency_ns", &bad);
+	if (json_object_get(limits, "prio"))
+		def->limits.prio = (unsigned)get_u64(limits, "prio", &bad);
+	bad |= def->limits.prio > 8;
 	def->limits.leg_timeout_ns = get_u64(limits, "leg_timeout_ns", &bad);
 	def->limits.give_up_ns = get_u64(limits, "give_up_ns", &bad);
 	if (bad || block < 1 || block > UINT_MAX || next < 2 || next > UINT_MAX || !def->size_bytes ||

@@ -345,7 +345,7 @@ static void set_limits(void *arg)
 	l->limits.rate = l->rate_now;
 	l->rc = dray_vol_set_limits(vol, &l->limits);
 	dray_vol_get_limits(vol, &l->limits);
-	l->same = before.step_bytes == l->limits.step_bytes && before.steps == l->limits.steps && before.in_flight_bytes == l->limits.in_flight_bytes &&
+	l->same = before.step_bytes == l->limits.step_bytes && before.steps == l->limits.steps && before.in_flight_bytes == l->limits.in_flight_bytes && before.prio == l->limits.prio &&
 		before.app_latency_ns == l->limits.app_latency_ns && before.leg_timeout_ns == l->limits.leg_timeout_ns && before.give_up_ns == l->limits.give_up_ns;
 }
 
@@ -381,6 +381,12 @@ static int change_limits(struct iod_call *call, struct iod_volume *v, struct lim
 		if (us > UINT64_C(3600000000))
 			return dray_error_kind(&call->err, -EINVAL, "syntax", "copy.set: app_latency_us is more than an hour");
 		l->limits.app_latency_ns = us * 1000;
+	}
+	json_t *level = json_object_get(call->params, "io_level");
+	if (level) {
+		if (json_integer_value(level) > 7)
+			return dray_error_kind(&call->err, -EINVAL, "syntax", "copy.set: io_level is more than 7");
+		l->limits.prio = json_is_null(level) ? 0 : (unsigned)json_integer_value(level) + 1;
 	}
 	if (json_object_get(call->params, "leg_timeout_ms")) {
 		change(call, "leg_timeout_ms", &timeout_ms);

@@ -51,9 +51,9 @@ struct iod_leg_def *iod_arg_leg(struct iod_call *call)
 
 json_t *iod_hello(struct iod *iod)
 {
-	return json_pack("{s:i s:s s:i s:s s:s s:s s:s? s:s s:i s:b s:b s:s}", "version", 1, "incarnation", iod->incarnation, "pid",
+	return json_pack("{s:i s:s s:i s:s s:s s:s s:s? s:s s:i s:b s:b s:b s:s}", "version", 1, "incarnation", iod->incarnation, "pid",
 		(int)getpid(), "boot_id", iod->state.boot_id, "state_dir", iod->state.path, "nbd_socket", iod->nbd_socket, "tcp", iod->options.tcp,
-		"backend", dray_loop_backend(iod->loop), "threads", (int)iod->n_threads, "list_since", true, "rate_now", true, "log_level",
+		"backend", dray_loop_backend(iod->loop), "threads", (int)iod->n_threads, "list_since", true, "rate_now", true, "io_level", true, "log_level",
 		dray_log_word(dray_log_level_now()));
 }
 

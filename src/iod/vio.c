@@ -154,7 +154,7 @@ static void host_submit(void *host, struct dray_io *io)
 			return;
 		}
 		op->iov = (struct iovec){ .iov_base = io->data, .iov_len = io->length };
-		dray_loop_writev(v->thread->loop, &op->ioc, fd, &op->iov, 1, io->offset, 0);
+		dray_loop_writev(v->thread->loop, &op->ioc, fd, &op->iov, 1, io->offset, 0, 0);
 		return;
 	}
 	struct dray_sio *sio = &op->sio;

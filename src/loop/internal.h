@@ -38,6 +38,7 @@ enum dray_loop_op_state {
 struct dray_loop_op {
 	uint8_t code, state;
 	bool canceled;
+	uint8_t prio;    /* READV, WRITEV */
 	int32_t fd;
 	uint64_t addr;   /* iovec, buffer, msghdr, sockaddr, function; FALLOCATE: the length */
 	uint64_t offset; /* CONNECT: length of the address; CALL: the argument */
@@ -91,12 +92,19 @@ struct dray_loop {
 	struct dray_list finished;   /* operations with a known result, to be called back */
 	bool hooks_again, inside;
 	struct dray_loop_pool pool;
+	uint64_t prio_counts[DRAY_LOOP_PRIOS];
 	int event_fd; /* other threads wake the loop through it */
 
 	/* any thread */
 	struct dray_loop_msg *posted; /* atomic: a stack, the newest first */
 	bool stop;                    /* atomic */
 };
+
+/* As the kernel writes it: IOPRIO_CLASS_BE and the level. 0: none. */
+static inline uint16_t dray_loop_ioprio(const struct dray_loop_op *op)
+{
+	return op->prio ? (uint16_t)(2 << 13 | (op->prio - 1)) : 0;
+}
 
 /* The result is known: called back in this iteration or the next. */
 void dray_loop_op_done(struct dray_loop *loop, struct dray_loop_op *op, int res);

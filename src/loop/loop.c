@@ -309,17 +309,27 @@ static void start(struct dray_loop *loop, struct dray_ioc *ioc, struct dray_loop
 	loop->backend->start(loop, ioc);
 }
 
-void dray_loop_readv(struct dray_loop *loop, struct dray_ioc *ioc, int fd, const struct iovec *iov, int n, uint64_t offset)
+void dray_loop_readv(struct dray_loop *loop, struct dray_ioc *ioc, int fd, const struct iovec *iov, int n, uint64_t offset,
+	unsigned prio)
 {
-	start(loop, ioc, (struct dray_loop_op){ .code = DRAY_LOOP_READV, .fd = fd, .addr = (uintptr_t)iov,
+	assert(prio < DRAY_LOOP_PRIOS);
+	loop->prio_counts[prio]++;
+	start(loop, ioc, (struct dray_loop_op){ .code = DRAY_LOOP_READV, .prio = (uint8_t)prio, .fd = fd, .addr = (uintptr_t)iov,
 		.len = (uint32_t)n, .offset = offset });
 }
 
 void dray_loop_writev(struct dray_loop *loop, struct dray_ioc *ioc, int fd, const struct iovec *iov, int n,
-	uint64_t offset, int rwf)
+	uint64_t offset, int rwf, unsigned prio)
 {
-	start(loop, ioc, (struct dray_loop_op){ .code = DRAY_LOOP_WRITEV, .fd = fd, .addr = (uintptr_t)iov,
+	assert(prio < DRAY_LOOP_PRIOS);
+	loop->prio_counts[prio]++;
+	start(loop, ioc, (struct dray_loop_op){ .code = DRAY_LOOP_WRITEV, .prio = (uint8_t)prio, .fd = fd, .addr = (uintptr_t)iov,
 		.len = (uint32_t)n, .offset = offset, .flags = (uint32_t)rwf });
+}
+
+void dray_loop_prio_counts(const struct dray_loop *loop, uint64_t counts[DRAY_LOOP_PRIOS])
+{
+	memcpy(counts, loop->prio_counts, sizeof loop->prio_counts);
 }
 
 void dray_loop_fdatasync(struct dray_loop *loop, struct dray_ioc *ioc, int fd)

@@ -87,10 +87,15 @@ struct dray_ioc {
  * of callbacks, never inside this call. */
 void dray_loop_finish(struct dray_loop *loop, struct dray_ioc *ioc, int res);
 
-/* The iovec and buffers stay valid until done. `rwf`: RWF_DSYNC or 0. */
-void dray_loop_readv(struct dray_loop *loop, struct dray_ioc *ioc, int fd, const struct iovec *iov, int n, uint64_t offset);
+/* The iovec and buffers stay valid until done. `rwf`: RWF_DSYNC or 0. `prio`: 0: the thread's own I/O priority; 1 to 8: level 0 (first) to 7
+ * (last) of the class best effort, for this operation alone: with io_uring in its submission entry, with epoll it is the worker's meanwhile. What comes
+ * of it is the disk's scheduler's to say: never an error. */
+void dray_loop_readv(struct dray_loop *loop, struct dray_ioc *ioc, int fd, const struct iovec *iov, int n, uint64_t offset, unsigned prio);
 void dray_loop_writev(struct dray_loop *loop, struct dray_ioc *ioc, int fd, const struct iovec *iov, int n,
-	uint64_t offset, int rwf);
+	uint64_t offset, int rwf, unsigned prio);
+/* How many reads and writes were given to the kernel with each. For tests. */
+#define DRAY_LOOP_PRIOS 9
+void dray_loop_prio_counts(const struct dray_loop *loop, uint64_t counts[DRAY_LOOP_PRIOS]);
 void dray_loop_fdatasync(struct dray_loop *loop, struct dray_ioc *ioc, int fd);
 void dray_loop_fallocate(struct dray_loop *loop, struct dray_ioc *ioc, int fd, int mode, uint64_t offset, uint64_t length);
 /* A blocking call on a worker thread (ioctl, lseek on slow storage ...): res is what `call` returns. */

@@ -2,7 +2,8 @@
 /*
  * The pool of worker threads: for calls that block and, under epoll, for file I/O. A thread is started when there is more
  * waiting than threads are idle, up to a limit that is generous because a thread may be stuck in a storage that
- * does not answer, and the others' work must not wait behind it (H7). Threads stay until the loop is freed.
+ * does not answer, and the others' work must not wait behind it (H7). Threads stay until the loop is freed. preadv2 knows no priority: the
+ * worker takes that of its operation, where it is another one than that of the one before.
  */
 #include "loop/internal.h"
 
@@ -10,15 +11,26 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <fcntl.h>
 
 #define MOST_THREADS 64
 
+/* The worker's own I/O priority, for as long as its operations want it. */
+static void take_prio(const struct dray_loop_op *op)
+{
+	static _Thread_local uint16_t now;
+	uint16_t wanted = dray_loop_ioprio(op);
+	if (wanted != now && syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, wanted) == 0)
+		now = wanted;
+}
+
 static int perform(struct dray_loop_op *op)
 {
 	ssize_t n;
 	const struct iovec *iov = (const struct iovec *)(uintptr_t)op->addr;
+	take_prio(op);
 	switch ((enum dray_loop_code)op->code) {
 	case DRAY_LOOP_READV: n = preadv2(op->fd, iov, (int)op->len, (off_t)op->offset, (int)op->flags); break;
 	case DRAY_LOOP_WRITEV: n = pwritev2(op->fd, iov, (int)op->len, (off_t)op->offset, (int)op->flags); break;

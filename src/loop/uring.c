@@ -74,6 +74,7 @@ static void prepare(struct io_uring_sqe *sqe, struct dray_loop_op *op)
 		else
 			io_uring_prep_readv(sqe, op->fd, iov, op->len, op->offset);
 		sqe->rw_flags = (int)op->flags;
+		sqe->ioprio = dray_loop_ioprio(op);
 		break;
 	case DRAY_LOOP_WRITEV:
 		if (one)
@@ -81,6 +82,7 @@ static void prepare(struct io_uring_sqe *sqe, struct dray_loop_op *op)
 		else
 			io_uring_prep_writev(sqe, op->fd, iov, op->len, op->offset);
 		sqe->rw_flags = (int)op->flags;
+		sqe->ioprio = dray_loop_ioprio(op);
 		break;
 	case DRAY_LOOP_FDATASYNC: io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC); break;
 	case DRAY_LOOP_FALLOCATE:

@@ -14,6 +14,7 @@
  *	stuck_file=PATH         while PATH exists operations hang: those that come are not begun, those under way not completed
  *	error_file=PATH         while PATH exists all operations fail with EIO
  *	full_file=PATH          while PATH exists writes, zeroes and discards fail with ENOSPC
+ *	prio_file=PATH          the priority of every operation is written to PATH, as a line "read 6"
  *	late=1                  failed writes are reported as ones that may land late; and they do land, late_ms later
  *	late_ms=N               (default 100)
  *
@@ -46,7 +47,7 @@ struct range {
 struct fault {
 	struct dray_storage *inner;
 	uint64_t delay_ms, flush_delay_ms, flush_errors, fail_after, late_ms;
-	char *stuck_file, *error_file, *full_file;
+	char *prio_file, *stuck_file, *error_file, *full_file;
 	bool late;
 	struct range ranges[MOST_RANGES];
 	unsigned n_ranges;
@@ -113,7 +114,8 @@ static int parse_option(struct fault *f, const char *key, char *value)
 	} options[] = { { "delay_ms", &f->delay_ms, NULL }, { "flush_delay_ms", &f->flush_delay_ms, NULL },
 		{ "flush_error", &f->flush_errors, NULL }, { "fail_after", &f->fail_after, NULL },
 		{ "late_ms", &f->late_ms, NULL }, { "stuck_file", NULL, &f->stuck_file },
-		{ "error_file", NULL, &f->error_file }, { "full_file", NULL, &f->full_file } };
+		{ "error_file", NULL, &f->error_file }, { "full_file", NULL, &f->full_file },
+		{ "prio_file", NULL, &f->prio_file } };
 	if (!strcmp(key, "read_error"))
 		return parse_range(f, value, false);
 	if (!strcmp(key, "write_error"))
@@ -162,6 +164,7 @@ static bool matches(const char *resource)
 
 static void free_fault(struct fault *f)
 {
+	free(f->prio_file);
 	free(f->stuck_file);
 	free(f->error_file);
 	free(f->full_file);
@@ -316,9 +319,21 @@ static void leave(struct trip *trip)
 	arrive(trip);
 }
 
+static void note_prio(const struct fault *f, const struct dray_sio *sio)
+{
+	static const char *const ops[] = { [DRAY_OP_READ] = "read", [DRAY_OP_WRITE] = "write", [DRAY_OP_ZERO] = "zero",
+		[DRAY_OP_DISCARD] = "discard", [DRAY_OP_FLUSH] = "flush", [DRAY_OP_EXTENTS] = "extents", [DRAY_OP_CACHE] = "cache" };
+	FILE *file = f->prio_file ? fopen(f->prio_file, "a") : NULL;
+	if (file) {
+		fprintf(file, "%s %u\n", ops[sio->op], dray_flags_prio(sio->flags));
+		fclose(file);
+	}
+}
+
 static void submit(struct dray_storage *st, struct dray_sio *sio)
 {
 	struct fault *f = st->priv;
+	note_prio(f, sio);
 	struct trip *trip = calloc(1, sizeof *trip);
 	if (!trip) {
 		dray_storage_finish(st, sio, -ENOMEM);

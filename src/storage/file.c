@@ -141,9 +141,9 @@ static void rw_start(struct dray_storage *st, struct dray_sio *sio)
 			}
 		}
 		if (write)
-			dray_loop_writev(st->loop, &sio->ioc, f->fd, &sio->iov, 1, at, rwf);
+			dray_loop_writev(st->loop, &sio->ioc, f->fd, &sio->iov, 1, at, rwf, dray_flags_prio(sio->flags));
 		else
-			dray_loop_readv(st->loop, &sio->ioc, f->fd, &sio->iov, 1, at);
+			dray_loop_readv(st->loop, &sio->ioc, f->fd, &sio->iov, 1, at, dray_flags_prio(sio->flags));
 		return;
 	}
 }

@@ -217,7 +217,7 @@ static void walk_next(struct walk *w)
 		sio->length = w->piece;
 		if (w->by_writing) {
 			sio->data = zeroes;
-			sio->flags = 0;
+			sio->flags = parent->flags & ~((UINT32_C(1) << DRAY_F_PRIO_SHIFT) - 1);
 		} else if (parent->data) {
 			sio->data = (char *)parent->data + w->at;
 		}

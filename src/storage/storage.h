@@ -66,7 +66,7 @@ struct dray_sio {
 	/* error: 0 or negative errno; may_land_late: see DRAY_C_MAY_LAND_LATE. */
 	void (*done)(struct dray_sio *sio, int error, bool may_land_late);
 	enum dray_op op; /* READ WRITE ZERO DISCARD FLUSH EXTENTS CACHE */
-	uint32_t flags;  /* dray_op_flags */
+	uint32_t flags;  /* dray_op_flags, and dray_flags_prio: a driver that can't pass that on leaves it */
 	uint64_t offset, length;
 	void *data;
 	struct dray_extent *extents;

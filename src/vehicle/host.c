@@ -217,6 +217,8 @@ static void set_limits(struct dray_rpc *rpc, const struct dray_pair *p, const st
 	if (limits->rate_now != limits->rate)
 		put_limit(params, "rate_now", limits->rate_now);
 	put_limit(params, "app_latency_us", limits->app_latency_ns == DRAY_UNKNOWN ? DRAY_UNKNOWN : limits->app_latency_ns / 1000);
+	if (limits->io_level != DRAY_UNKNOWN)
+		put_limit(params, "io_level", limits->io_level);
 	put_limit(params, "leg_timeout_ms", limits->leg_timeout_ns / 1000000);
 	rpc->call(rpc, "copy.set", params, done, arg);
 }

@@ -86,6 +86,7 @@ void dray_pair_view_free(struct dray_pair_view *view);
 /* What the copy of one pair keeps to: its shares of what is limited. DRAY_UNKNOWN: no limit. */
 struct dray_vehicle_limits {
 	uint64_t rate, in_flight, step, steps, app_latency_ns, leg_timeout_ns;
+	uint64_t io_level; /* of its reads and writes, in the class best effort (base/prio.h); DRAY_UNKNOWN: as the application's */
 	uint64_t rate_now; /* kept to in the place of `rate`, until it is told anew; the same as `rate`: nothing is lent */
 };
 

@@ -26,6 +26,7 @@ struct mock {
 	} queue[MOST];
 	unsigned n, steps, most_steps; /* operations of copy steps under way (each has one at a time) */
 	uint64_t bytes, most_bytes;
+	unsigned prio_copy[16], prio_other[16]; /* how many had which */
 	struct dray_request request;
 	bool asked; /* the application has one under way */
 };
@@ -45,6 +46,8 @@ static void m_submit(void *host, struct dray_io *io)
 		m->steps++;
 		m->bytes += io->length;
 	}
+	if (io->op != DRAY_OP_MAP_WRITE && io->op != DRAY_OP_MAP_SYNC)
+		(of_copy(io) || io->op == DRAY_OP_EXTENTS ? m->prio_copy : m->prio_other)[dray_flags_prio(io->flags)]++;
 	m->most_steps = m->steps > m->most_steps ? m->steps : m->most_steps;
 	m->most_bytes = m->bytes > m->most_bytes ? m->bytes : m->most_bytes;
 }
@@ -232,6 +235,24 @@ static void paced_while_set(void **state)
 	mock_free(m);
 }
 
+/* The copy's operations carry what is set, from then on; those of the application never do. */
+static void priority(void **state)
+{
+	struct mock *m = mock_new(MS, 1, (struct dray_copy_limits){ 0 });
+	run(m, S / 10, true);
+	assert_true(m->prio_copy[0] > 10 && m->prio_other[0] > 10);
+	set(m, (struct dray_copy_limits){ .prio = 7 });
+	run(m, S / 100, true);
+	unsigned before = m->prio_copy[0], other = m->prio_other[0];
+	run(m, S / 10, true);
+	assert_int_equal(m->prio_copy[0], before);
+	assert_true(m->prio_copy[7] > 10 && m->prio_other[0] > other + 10);
+	for (unsigned i = 1; i < 16; i++)
+		assert_true(!m->prio_other[i] && (i == 7 || !m->prio_copy[i]));
+	assert_int_equal(dray_vol_set_limits(m->vol, &(struct dray_copy_limits){ .prio = 9 }), -22);
+	mock_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +261,7 @@ int main(void)
 		cmocka_unit_test(an_application),
 		cmocka_unit_test(of_all_targets),
 		cmocka_unit_test(paced_while_set),
+		cmocka_unit_test(priority),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

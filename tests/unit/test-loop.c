@@ -2,6 +2,7 @@
 /* The loop does what loop.h says, the same with both back ends. */
 #include "loop/loop.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -93,17 +94,17 @@ static void file_io(void **state)
 	char a[] = "abcd", b[] = "efgh", back[9] = "";
 	struct iovec two[2] = { { a, 4 }, { b, 4 } }, one = { back, 8 }, past = { back, 8 };
 	struct op op = OP;
-	dray_loop_writev(loop, &op.ioc, fd, two, 2, 100, RWF_DSYNC);
+	dray_loop_writev(loop, &op.ioc, fd, two, 2, 100, RWF_DSYNC, 0);
 	assert_int_equal(op.calls, 0);
 	until(loop, &op.calls, 1);
 	assert_int_equal(op.res, 8);
 	op = OP;
-	dray_loop_readv(loop, &op.ioc, fd, &one, 1, 100);
+	dray_loop_readv(loop, &op.ioc, fd, &one, 1, 100, 0);
 	until(loop, &op.calls, 1);
 	assert_int_equal(op.res, 8);
 	assert_string_equal(back, "abcdefgh");
 	op = OP;
-	dray_loop_readv(loop, &op.ioc, fd, &past, 1, 104);
+	dray_loop_readv(loop, &op.ioc, fd, &past, 1, 104, 0);
 	until(loop, &op.calls, 1);
 	assert_int_equal(op.res, 4); /* short at the end of the file */
 	op = OP;
@@ -117,9 +118,54 @@ static void file_io(void **state)
 	assert_int_equal(lseek(fd, 0, SEEK_END), 65536);
 	close(fd);
 	op = OP;
-	dray_loop_readv(loop, &op.ioc, -1, &one, 1, 0);
+	dray_loop_readv(loop, &op.ioc, -1, &one, 1, 0, 0);
 	until(loop, &op.calls, 1);
 	assert_int_equal(op.res, -EBADF);
+}
+
+/* Threads of this process with that I/O priority. */
+static unsigned threads_with(int ioprio)
+{
+	unsigned n = 0;
+	DIR *tasks = opendir("/proc/self/task");
+	assert_non_null(tasks);
+	for (struct dirent *d; (d = readdir(tasks));)
+		if (d->d_name[0] != '.')
+			n += syscall(SYS_ioprio_get, 1, atoi(d->d_name)) == ioprio;
+	closedir(tasks);
+	return n;
+}
+
+/* A priority goes along with the operation, is no error whatever it is, and with workers is taken by the one that carries it out. */
+static void priorities(void **state)
+{
+	struct dray_loop *loop = *state;
+	bool workers = !strcmp(dray_loop_backend(loop), "epoll");
+	int fd = make_temp();
+	char data[8] = "abcdefg", back[8] = "";
+	struct iovec out = { data, 8 }, in = { back, 8 };
+	uint64_t counts[DRAY_LOOP_PRIOS];
+	for (unsigned prio = 0; prio < DRAY_LOOP_PRIOS; prio++) {
+		struct op op = OP;
+		dray_loop_writev(loop, &op.ioc, fd, &out, 1, prio * 8, 0, prio);
+		until(loop, &op.calls, 1);
+		assert_int_equal(op.res, 8);
+		op = OP;
+		dray_loop_readv(loop, &op.ioc, fd, &in, 1, prio * 8, prio);
+		until(loop, &op.calls, 1);
+		assert_int_equal(op.res, 8);
+		assert_string_equal(back, data);
+		assert_true(!workers || !prio || threads_with(2 << 13 | (int)(prio - 1)) >= 1);
+	}
+	/* And the next one without has none. */
+	struct op op = OP;
+	dray_loop_readv(loop, &op.ioc, fd, &in, 1, 0, 0);
+	until(loop, &op.calls, 1);
+	assert_true(!workers || threads_with(2 << 13 | 7) == 0);
+	dray_loop_prio_counts(loop, counts);
+	for (unsigned prio = 0; prio < DRAY_LOOP_PRIOS; prio++)
+		assert_int_equal(counts[prio], prio ? 2 : 3);
+	close(fd);
 }
 
 static int many_done;
@@ -142,7 +188,7 @@ static void more_than_the_queue_holds(void **state)
 		data[i] = i * UINT64_C(0x9e3779b97f4a7c15);
 		iov[i] = (struct iovec){ &data[i], 8 };
 		iocs[i].done = count_done;
-		dray_loop_writev(loop, &iocs[i], fd, &iov[i], 1, i * 8, 0);
+		dray_loop_writev(loop, &iocs[i], fd, &iov[i], 1, i * 8, 0, 0);
 	}
 	assert_int_equal(many_done, 0);
 	until(loop, &many_done, N);
@@ -618,7 +664,7 @@ static void refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest uring_tests[] = {
-		BOTH(file_io), BOTH(more_than_the_queue_holds), BOTH(sockets), BOTH(accept_and_connect),
+		BOTH(file_io), BOTH(priorities), BOTH(more_than_the_queue_holds), BOTH(sockets), BOTH(accept_and_connect),
 		BOTH(polling_and_cancel), BOTH(timers), BOTH(hooks), BOTH(finished), BOTH(no_starving), BOTH(calls),
 		BOTH(posts), BOTH(another_thread), BOTH(stop_first), cmocka_unit_test(environment),
 		cmocka_unit_test(refused),
