@@ -82,11 +82,13 @@ static void hint(struct pair_run *run, const json_t *params)
 		bool source = p->state != DRAY_PAIR_SWITCHED;
 		const char *what = source ? "source" : "target", *name = source ? p->source.resource : p->targets[0].at.resource;
 		char word[32];
-		snprintf(word, sizeof word, "%s-%s", what, event + strlen("primary-"));
-		if (!strcmp(event, "primary-lost"))
+		if (!strcmp(event, "primary-lost")) {
+			snprintf(word, sizeof word, "%s-lost", what);
 			tell(run, word, "%s", error);
-		else
+		} else {
+			snprintf(word, sizeof word, "%s-found", what);
 			tell(run, word, "%s %s: opened again", what, name);
+		}
 	} else if (!strcmp(event, "leg-state")) {
 		for (size_t t = 0; t < p->n_targets && t < RUN_LEGS - 1; t++)
 			if (p->targets[t].iod_leg == leg && leg > 0)
