@@ -4,7 +4,8 @@
  * given twice. That is asked of /sys, without any I/O.
  *
  * A file is dead when its file system is. With the disk below, if that is gone; else only trying can tell: nothing of it can be read, not at its
- * beginning, nor in the middle, nor at its end, and then it can't be synced. In this order: where something can be read, no sync is tried, for the
+ * beginning, nor in the middle, nor at its end, and then it can't be synced; or the server of a network file system does not know it any
+ * more (ESTALE, wherever it is read). In this order: where something can be read, no sync is tried, for the
  * kernel tells a lost write only once, and that is the application's to hear (H13).
  */
 #include "storage/dead.h"
@@ -55,12 +56,13 @@ static bool hopeless(int error)
 	return error == EIO || error == ENODEV || error == ENXIO || error == ESTALE || error == ENOTCONN || error == ESHUTDOWN;
 }
 
-static bool unreadable(int fd, void *buf, size_t size, uint64_t at)
+static bool unreadable(int fd, void *buf, size_t size, uint64_t at, bool *stale)
 {
 	ssize_t n;
 	do
 		n = pread(fd, buf, size, (off_t)at);
 	while (n < 0 && errno == EINTR);
+	*stale &= n < 0 && errno == ESTALE;
 	return n < 0 && hopeless(errno);
 }
 
@@ -72,8 +74,9 @@ static bool file_dead(int fd, const struct dray_storage_info *info, uint64_t sta
 	void *buf = NULL;
 	if (posix_memalign(&buf, align, unit))
 		return false;
-	bool dead = unreadable(fd, buf, unit, start) && unreadable(fd, buf, unit, start + last / 2 / unit * unit) &&
-		unreadable(fd, buf, unit, start + last) && fdatasync(fd) && hopeless(errno);
+	bool stale = true;
+	bool dead = unreadable(fd, buf, unit, start, &stale) && unreadable(fd, buf, unit, start + last / 2 / unit * unit, &stale) &&
+		unreadable(fd, buf, unit, start + last, &stale) && (stale || (fdatasync(fd) && hopeless(errno)));
 	free(buf);
 	return dead;
 }

@@ -411,6 +411,7 @@ int dray_file_open(struct dray_file *f, const char *path, const struct dray_stor
 		rc = dray_error_errno(err, -errno, "%s", path);
 	if (!rc) {
 		info->size_bytes = (uint64_t)end;
+		info->device = block ? st.st_rdev : st.st_dev;
 		info->read_only = o->read_only;
 		rc = dray_identity_of_fd(f->fd, info->identity, sizeof info->identity, &info->stable_identity);
 		if (rc)

@@ -55,6 +55,7 @@ struct dray_storage_info {
 	bool thin;                   /* deallocated ranges exist or may exist */
 	bool late_writes;            /* network: a lost connection leaves writes of unknown outcome */
 	bool stable_identity;        /* identity survives a reboot and a change of device names (H2) */
+	uint64_t device;             /* the kernel's number of the device, or of what the file's file system is on; 0: neither */
 	/* One line that is equal for two names of the same storage, on this host: "file:dev=...,ino=...,btime=...",
 	 * "block:wwid=...", "block:8:16", "nbd:host:10809/export:size" ... With a slice: "...+offset,length". */
 	char identity[256];

@@ -60,6 +60,11 @@ with Loops() as loops, Scratch() as s:
         f.write(os.urandom(N))
         os.fsync(f.fileno())
     uri = a.volume("v", source)
+    # One that nobody uses, on the same file system: it must not keep it from being unmounted.
+    with open(f"{mnt}/idle", "wb") as f:
+        f.truncate(MiB)
+        os.fsync(f.fileno())
+    a.volume("idle", f"{mnt}/idle")
 
     c = Client(a.nbd_socket, "v")
     c.write(0, b"\7" * 65536)
@@ -78,6 +83,10 @@ with Loops() as loops, Scratch() as s:
     c.flush()
     c.write(3 * MiB, b"\5" * 65536)
     c.flush()
+
+    idle = Client(a.nbd_socket, "idle")
+    wait_for("the idle one, too", lambda: not fails(idle.read, 0, 4096), 20)
+    idle.close()
 
     # Everything is durable when it dies: nothing is owed.
     die()

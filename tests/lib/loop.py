@@ -34,7 +34,7 @@ class Loops:
 
     def __exit__(self, *_):
         for m in list(self.mounts):
-            self.umount(m)
+            self.umount_soon(m)
         for d in list(self.devices):
             try:
                 self.detach(d)
@@ -93,3 +93,13 @@ class Loops:
     def umount(self, where):
         run("umount", where)
         self.mounts.remove(where)
+
+    def umount_soon(self, where):
+        """A process that was killed keeps its files for a moment: until the kernel has ended its requests."""
+        for _ in range(200):
+            try:
+                self.umount(where)
+                return
+            except subprocess.CalledProcessError:
+                time.sleep(0.05)
+        self.umount(where)
