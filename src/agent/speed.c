@@ -2,10 +2,10 @@
 #include "agent/speed.h"
 
 #include "agent/clock.h"
+#include "storage/nbd.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libnbd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,19 +13,22 @@
 
 #define MIB        UINT64_C(1048576)
 #define ONE_MOST   UINT64_C(200000000)  /* ns for one source */
-#define ALL_MOST   UINT64_C(3000000000) /* ... for all of them */
+#define ALL_MOST   UINT64_C(3000000000) /* ... for all of them; and as long again for what they hold */
+#define ANSWER_MOST UINT64_C(1000000000) /* ... for an answer of a server */
 #define READS_MOST 16
 
 struct reading {
 	int fd;
 	struct nbd_handle *nbd;
 	uint64_t offset, length;
+	uint64_t until; /* an export: answers are waited for no longer; monotonic */
+	void *buf;      /* MIB; of one that did not answer it must outlive the handle */
 };
 
 static bool read_once(const struct reading *r, void *buf, uint64_t at, size_t n)
 {
 	if (r->nbd)
-		return !nbd_pread(r->nbd, buf, n, at, 0);
+		return !dray_nbd_read(r->nbd, buf, n, at, r->until);
 	return pread(r->fd, buf, n, (off_t)at) == (ssize_t)n;
 }
 
@@ -37,19 +40,17 @@ static uint64_t data_behind(const struct reading *r, uint64_t at)
 }
 
 /* Spread over all of it: the front of a disk is faster than its end, and what was read a moment ago is in some cache. */
-static uint64_t rate(const struct reading *r)
+static uint64_t rate(struct reading *r)
 {
-	void *buf;
-	if (r->length < MIB || posix_memalign(&buf, 4096, MIB))
+	if (r->length < MIB || posix_memalign(&r->buf, 4096, MIB))
 		return 0;
 	uint64_t began = mono_now(), bytes = 0, n = r->length / MIB < READS_MOST ? r->length / MIB : READS_MOST;
 	for (uint64_t i = 0; i < n && mono_now() - began < ONE_MOST; i++) {
 		uint64_t at = data_behind(r, r->offset + (r->length - MIB) / n * i) / 4096 * 4096;
-		if (!read_once(r, buf, at, MIB))
-			break;
+		if (!read_once(r, r->buf, at, MIB))
+			return 0; /* what reading fails now and then has no speed that could be told */
 		bytes += MIB;
 	}
-	free(buf);
 	uint64_t took = mono_now() - began;
 	return bytes && took ? (uint64_t)((double)bytes / ((double)took / 1e9)) : 0;
 }
@@ -83,7 +84,7 @@ static bool cut(struct reading *r, int64_t size)
 	return true;
 }
 
-static void of_path(const char *path, struct reading *r, struct probe_speed *speed)
+static void of_path(const char *path, struct reading *r, bool measure, struct probe_speed *speed)
 {
 	r->fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK);
 	if (r->fd < 0 && errno == EINVAL)
@@ -94,17 +95,21 @@ static void of_path(const char *path, struct reading *r, struct probe_speed *spe
 	if (fstat(r->fd, &st) == 0 && cut(r, lseek(r->fd, 0, SEEK_END))) {
 		if (S_ISREG(st.st_mode))
 			speed->data_bytes = data_of(r->fd, r->offset, r->length);
-		speed->read_rate = rate(r);
+		if (measure)
+			speed->read_rate = rate(r);
 	}
 	close(r->fd);
 }
 
 static void of_export(const char *uri, struct reading *r, struct probe_speed *speed)
 {
-	r->nbd = nbd_create();
-	if (!r->nbd)
+	static const bool never;
+	struct dray_storage_info info = { .max_bytes = 32U << 20 };
+	struct dray_error ignored;
+	if (dray_nbd_connect(&r->nbd, uri, &never, &info, &ignored))
 		return;
-	if (!nbd_connect_uri(r->nbd, uri) && cut(r, nbd_get_size(r->nbd)))
+	r->until = mono_now() + ANSWER_MOST;
+	if (cut(r, (int64_t)info.size_bytes))
 		speed->read_rate = rate(r);
 	nbd_close(r->nbd);
 }
@@ -118,15 +123,17 @@ void speed_of_session(const struct dray_session *s, const json_t *volumes, struc
 		struct reading r = { .fd = -1, .offset = source->offset, .length = source->length };
 		const char *resource = source->resource;
 		p->speed = (struct probe_speed){ .data_bytes = DRAY_UNKNOWN };
-		if (!p->looked || p->rc || mono_now() - began > ALL_MOST)
+		uint64_t took = mono_now() - began;
+		if (!p->looked || p->rc || took > 2 * ALL_MOST)
 			continue;
 		if (!strncmp(resource, "volume:", 7))
 			resource = probe_primary(volumes, resource + 7, &r.offset, &r.length);
 		if (!resource)
 			continue;
-		if (!strncmp(resource, "nbd", 3))
+		if (!strncmp(resource, "nbd", 3) && took < ALL_MOST)
 			of_export(resource, &r, &p->speed);
 		else if (*resource == '/' || !strncmp(resource, "file:", 5))
-			of_path(*resource == '/' ? resource : resource + 5, &r, &p->speed);
+			of_path(*resource == '/' ? resource : resource + 5, &r, took < ALL_MOST, &p->speed);
+		free(r.buf);
 	}
 }

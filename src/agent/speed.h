@@ -8,7 +8,8 @@
 
 #include "agent/probe.h"
 
-/* Sets `speed` of the sources of a session's probes. Not of all, where there are many: for a few seconds in all, at most. */
+/* Sets `speed` of the sources of a session's probes. Not of all, where there are many, or where a server does not answer: for a few seconds in all, and
+ * what it takes to connect to one server. */
 void speed_of_session(const struct dray_session *s, const json_t *volumes, struct probe_set *probes);
 
 #endif

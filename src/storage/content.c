@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MIB      (UINT64_C(1) << 20)
@@ -38,6 +39,7 @@
 struct source {
 	int fd;                /* for libblkid: itself, or the stand-in */
 	struct nbd_handle *nbd; /* or NULL */
+	uint64_t until_ns;     /* which is waited for no longer */
 	uint64_t size_bytes;   /* of the whole */
 	const char *name;
 };
@@ -47,7 +49,7 @@ struct source {
 static int read_at(const struct source *s, void *buf, uint64_t offset, size_t n)
 {
 	if (s->nbd)
-		return nbd_pread(s->nbd, buf, n, offset, 0) ? -(nbd_get_errno() ? nbd_get_errno() : EIO) : 0;
+		return dray_nbd_read(s->nbd, buf, n, offset, s->until_ns);
 	for (size_t done = 0; done < n;) {
 		ssize_t got = pread(s->fd, (char *)buf + done, n - done, (off_t)(offset + done));
 		if (got < 0 && errno == EINTR)
@@ -93,6 +95,9 @@ static int open_nbd(struct source *s, struct dray_error *err)
 	int rc = dray_nbd_connect(&s->nbd, s->name, &never, &info, err);
 	if (rc)
 		return rc;
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	s->until_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec + DRAY_NBD_CONNECT_NS;
 	s->size_bytes = info.size_bytes;
 	s->fd = memfd_create("export", MFD_CLOEXEC);
 	if (s->fd < 0 || ftruncate(s->fd, (off_t)s->size_bytes))

@@ -15,6 +15,10 @@
 int dray_nbd_connect(struct nbd_handle **h, const char *uri, const bool *quit, struct dray_storage_info *info,
 	struct dray_error *err);
 
+/* One read, which is given up when the clock that only runs forward shows `until_ns`: -ETIMEDOUT. Then, as the answer may still come, nothing but
+ * nbd_close may be done with the handle (another read fails likewise), and `buf` must live no longer than until then. 0 or a negative errno. */
+int dray_nbd_read(struct nbd_handle *h, void *buf, size_t n, uint64_t offset, uint64_t until_ns);
+
 /* Says in the log that the server owes `n` answers on that connection, none having come for so long, and whose turn it is as far as can be seen here:
  * bytes that arrived and are not read (the loop's, which polls for input and output as given), or that the server does not take. */
 void dray_nbd_silent(struct nbd_handle *h, const char *uri, unsigned n, uint64_t since_ns, bool polls_in, bool polls_out);

@@ -91,6 +91,26 @@ static void watch_peer(struct nbd_handle *h)
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
 }
 
+int dray_nbd_read(struct nbd_handle *h, void *buf, size_t n, uint64_t offset, uint64_t until_ns)
+{
+	if (nbd_aio_in_flight(h))
+		return -ETIMEDOUT; /* that one was given up, and its buffer may be gone */
+	int64_t cookie = nbd_aio_pread(h, buf, n, offset, NBD_NULL_COMPLETION, 0);
+	while (cookie >= 0) {
+		int done = nbd_aio_command_completed(h, (uint64_t)cookie);
+		if (done > 0)
+			return 0;
+		if (done < 0)
+			break;
+		uint64_t now = clock_ns();
+		if (now >= until_ns)
+			return -ETIMEDOUT;
+		if (nbd_poll(h, until_ns - now < 100000000 ? (int)((until_ns - now) / 1000000) + 1 : 100) < 0)
+			break;
+	}
+	return -(nbd_get_errno() ? nbd_get_errno() : EIO);
+}
+
 int dray_nbd_connect(struct nbd_handle **out, const char *uri, const bool *quit, struct dray_storage_info *info,
 	struct dray_error *err)
 {

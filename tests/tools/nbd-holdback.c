@@ -13,7 +13,7 @@
  * (default 10)
  *     --control FILE        read again whenever it changes; each line one of
  *                               fail read|write|flush|zero|trim ERRNO COUNT [OFFSET LENGTH]
- *                               delay read|write|flush|zero|trim MILLISECONDS
+ *                               delay read|write|flush|zero|trim MILLISECONDS [OFFSET LENGTH]
  *                               arm MICROSECONDS         one disk arm: reads and writes are done one after the other, and
  *                                                        each takes so long for every KiB of it
  *                               drop-on-flush-error      a failed flush loses what it should have written,
@@ -218,7 +218,7 @@ static void read_control(void)
 			x.op = op_of(op);
 			x.error = error_of(err);
 			faults[n_faults++] = x;
-		} else if (sscanf(line, "delay %31s %" SCNu64, op, &x.delay_ms) == 2) {
+		} else if (sscanf(line, "delay %31s %" SCNu64 " %" SCNu64 " %" SCNu64, op, &x.delay_ms, &x.offset, &x.length) >= 2) {
 			x.op = op_of(op);
 			faults[n_faults++] = x;
 		} else if (sscanf(line, "arm %" SCNu64, &arm_us) == 1) {
@@ -357,11 +357,11 @@ static int perform(const struct request *r, unsigned char *buf, unsigned power)
 		struct fault *f = &faults[i];
 		bool there =
 			f->length == 0 || (offset < f->offset + f->length && f->offset < offset + length);
-		if (f->op != op)
+		if (f->op != op || !there)
 			continue;
 		if (f->delay_ms)
 			delay = f->delay_ms;
-		else if (f->count > 0 && there && rc == 0) {
+		else if (f->count > 0 && rc == 0) {
 			f->count--;
 			rc = f->error;
 		}
