@@ -491,6 +491,8 @@ void schedule_clock_set(struct agent *a, int64_t by_ms);
 void schedule_resumed(struct dray_session *s);
 /* What it waits for before it begins. false: for nothing. */
 bool schedule_waits(const struct job *job, char *why, size_t size);
+/* When one that has not begun will do so: now, if it may; 0: that is not known. */
+time_t schedule_begins(const struct dray_session *s);
 /* When it will begin, as far as that is known; 0: it is not, or it has begun. */
 time_t schedule_due(const struct job *job);
 /* Has it looked at again at that moment by the clock on the wall, or before. */

@@ -17,6 +17,7 @@
 
 struct api;
 struct api_route;
+struct estimate_facts;
 struct retire_look;
 
 struct api_call {
@@ -36,6 +37,7 @@ struct api_call {
 	struct dray_list ticket_node;
 	struct dray_session *submitted; /* POST /v1/sessions, /v1/estimate: read ... */
 	struct probe_set *probes;       /* ... and probed */
+	struct estimate_facts *facts;   /* of an estimate: what the core knows */
 	struct probe *probe;            /* POST /v1/volumes: of its resource */
 	struct retire_look *looks;      /* retire: at the sources */
 	size_t n_looks;

@@ -35,6 +35,7 @@ void api_call_free(struct api_call *call)
 		probe_empty(call->probe);
 	free(call->probe);
 	free(call->looks);
+	free(call->facts);
 	free(call->path);
 	free(call->q_session);
 	free(call->q_state);

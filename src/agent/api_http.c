@@ -9,6 +9,7 @@
 #include "agent/api.h"
 #include "agent/api_http.h"
 #include "agent/api_table.h"
+#include "agent/estimate.h"
 #include "agent/retire.h"
 #include "agent/speed.h"
 
@@ -330,6 +331,8 @@ static enum MHD_Result serve(struct api *api, struct MHD_Connection *c, const ch
 		rc = api_follow(api, c, call);
 	} else if (prepare(api, c, call, req)) {
 		api_call_run(api, call);
+		if (call->facts) /* played through here, not on the core, which has others to look after */
+			call->answer = estimate_make(call->submitted, call->probes, call->facts);
 		rc = api_send_answer(c, call);
 	}
 	api_call_free(call);

@@ -12,7 +12,7 @@
 struct estimate_pair {
 	uint64_t bytes;       /* to be moved */
 	uint64_t speed;       /* bytes a second, if it were alone */
-	const char *disk;     /* pairs of one disk share its speed; NULL: its own */
+	unsigned disk;        /* pairs of one disk share its speed; 0: its own */
 	const struct dray_limits *limits; /* its own rate or timetable */
 	/* out, in seconds from `from`; negative: never, by the limits as they are */
 	double begins, ends;
@@ -24,12 +24,21 @@ struct estimate_rules {
 	uint64_t rate;                     /* the agent's; DRAY_UNKNOWN: none */
 	const struct dray_limits *limits;  /* the session's */
 	const struct dray_windows *window;
+	double run_most;                   /* seconds outside of closed windows (max_duration); 0: no limit */
 };
 
 /* A pure function of the local time's rules. Returns when the last pair ends, in seconds from `from`; negative: never. */
 double estimate_play(const struct estimate_rules *rules, struct estimate_pair *pairs, size_t n);
 
-/* `job` is validated, its sources' speeds are measured, and it is none of the agent's own. docs/API.md has the members. New reference. */
-json_t *estimate_make(struct agent *a, const struct job *job, const struct probe_set *probes);
+/* What the core knows. */
+struct estimate_facts {
+	time_t now, from;                  /* when it would begin; an event comes now */
+	uint64_t rate, active_pairs;
+};
+
+/* The core's. `s` is validated, and its start set (schedule_start_anew). */
+void estimate_take(struct agent *a, const struct dray_session *s, struct estimate_facts *facts);
+/* Any thread; may take seconds. The sources' speeds are measured. docs/API.md has the members. New reference. */
+json_t *estimate_make(const struct dray_session *s, const struct probe_set *probes, const struct estimate_facts *facts);
 
 #endif

@@ -71,13 +71,15 @@ void schedule_start_anew(struct dray_session *s)
 						    0;
 }
 
+time_t schedule_begins(const struct dray_session *s)
+{
+	time_t now = wall_now();
+	return s->start == DRAY_START_EVENT && !s->start_event_seen ? 0 : dray_windows_opening(&s->window, s->start_at > now ? s->start_at : now);
+}
+
 time_t schedule_due(const struct job *job)
 {
-	const struct dray_session *s = job->s;
-	if (!job_count(job, DRAY_PAIR_SCHEDULED) || (s->start == DRAY_START_EVENT && !s->start_event_seen))
-		return 0;
-	time_t now = wall_now();
-	return dray_windows_opening(&s->window, s->start_at > now ? s->start_at : now);
+	return job_count(job, DRAY_PAIR_SCHEDULED) ? schedule_begins(job->s) : 0;
 }
 
 static const char *opening(const struct dray_session *s, char *at, size_t size)

@@ -147,6 +147,15 @@ static void submit_listed(struct agent *a, struct api_call *call)
 		return;
 	}
 	schedule_start_anew(s);
+	if (call->estimate) {
+		lock_list_free(&locks);
+		call->facts = malloc(sizeof *call->facts);
+		if (!call->facts)
+			abort();
+		estimate_take(a, s, call->facts);
+		api_reply(call, 200, NULL); /* the rest is for the request's thread */
+		return;
+	}
 	enum dray_pair_state first = schedule_may_begin(s) ? DRAY_PAIR_QUEUED : DRAY_PAIR_SCHEDULED; /* of all: they go by one clock */
 	for (size_t i = 0; i < s->n_pairs; i++)
 		s->pairs[i].state = first;
@@ -160,10 +169,7 @@ static void submit_listed(struct agent *a, struct api_call *call)
 		retire_plans(s, call->probes, given ? s->id : NULL);
 		if (!given)
 			set_text(&s->id, "%s", "");
-		if (call->estimate)
-			api_reply(call, 200, estimate_make(a, job, call->probes));
-		else
-			api_document(call, 200, job, json_pack("{s:o}", "plan", plan_make(a, job, call->probes, &locks)));
+		api_document(call, 200, job, json_pack("{s:o}", "plan", plan_make(a, job, call->probes, &locks)));
 		job_free(job);
 		lock_list_free(&locks);
 		return;

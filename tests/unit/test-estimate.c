@@ -25,7 +25,7 @@ static struct estimate_rules rules(void)
 	return (struct estimate_rules){ .from = at(2, 12, 0), .active_pairs = DRAY_UNKNOWN, .rate = DRAY_UNKNOWN, .limits = &none, .window = &always };
 }
 
-static struct estimate_pair pair(uint64_t mib, uint64_t mib_s, const char *disk)
+static struct estimate_pair pair(uint64_t mib, uint64_t mib_s, unsigned disk)
 {
 	return (struct estimate_pair){ .bytes = mib * MIB, .speed = mib_s * MIB, .disk = disk, .limits = &none };
 }
@@ -39,7 +39,7 @@ static void about(double is, double should)
 static void speeds(void **state)
 {
 	struct estimate_rules r = rules();
-	struct estimate_pair p[] = { pair(100, 10, NULL), pair(100, 50, NULL), pair(0, 50, NULL) };
+	struct estimate_pair p[] = { pair(100, 10, 0), pair(100, 50, 0), pair(0, 50, 0) };
 	about(estimate_play(&r, p, 3), 10);
 	about(p[0].ends, 10);
 	about(p[1].ends, 2);
@@ -51,7 +51,7 @@ static void speeds(void **state)
 static void one_disk(void **state)
 {
 	struct estimate_rules r = rules();
-	struct estimate_pair p[] = { pair(100, 100, "a"), pair(200, 100, "a"), pair(100, 100, "b") };
+	struct estimate_pair p[] = { pair(100, 100, 1), pair(200, 100, 1), pair(100, 100, 2) };
 	about(estimate_play(&r, p, 3), 3);
 	about(p[0].ends, 2);
 	about(p[1].ends, 3);
@@ -62,7 +62,7 @@ static void active_pairs(void **state)
 {
 	struct estimate_rules r = rules();
 	r.active_pairs = 2;
-	struct estimate_pair p[] = { pair(100, 100, NULL), pair(300, 100, NULL), pair(100, 100, NULL), pair(100, 100, NULL) };
+	struct estimate_pair p[] = { pair(100, 100, 0), pair(300, 100, 0), pair(100, 100, 0), pair(100, 100, 0) };
 	about(estimate_play(&r, p, 4), 3);
 	about(p[2].begins, 1);
 	about(p[3].begins, 2);
@@ -76,7 +76,7 @@ static void limits(void **state)
 	session.rate = 30 * MIB;
 	own.rate = 5 * MIB;
 	r.limits = &session;
-	struct estimate_pair p[] = { pair(100, 100, NULL), pair(100, 100, NULL) };
+	struct estimate_pair p[] = { pair(100, 100, 0), pair(100, 100, 0) };
 	p[0].limits = &own;
 	/* 5 and 15: the session's in equal parts. */
 	about(estimate_play(&r, p, 2), 20);
@@ -96,12 +96,12 @@ static void windows(void **state)
 	struct dray_windows list = { &w, 1 };
 	struct estimate_rules r = rules();
 	r.window = &list;
-	struct estimate_pair p = pair(100 * 3600 + 100, 100, NULL); /* an hour and a second */
+	struct estimate_pair p = pair(100 * 3600 + 100, 100, 0); /* an hour and a second */
 	about(estimate_play(&r, &p, 1), 31 * 3600 + 1);
 	about(p.begins, 7 * 3600);
 	r.from = at(2, 19, 30);
 	about(estimate_play(&r, &p, 1), 24 * 3600 + 1);
-	p = pair(100, 100, NULL);
+	p = pair(100, 100, 0);
 	about(estimate_play(&r, &p, 1), 1);
 }
 
@@ -113,9 +113,9 @@ static void timetables(void **state)
 	session.rate_table = &table;
 	struct estimate_rules r = rules(); /* noon */
 	r.limits = &session;
-	struct estimate_pair p = pair(10 * 3600 + 100, 100, NULL);
+	struct estimate_pair p = pair(10 * 3600 + 100, 100, 0);
 	about(estimate_play(&r, &p, 1), 7 * 3600 + 1);
-	p = pair(10 * 1800, 100, NULL);
+	p = pair(10 * 1800, 100, 0);
 	about(estimate_play(&r, &p, 1), 1800);
 	/* One that lets nothing through, ever, is no endless loop. */
 	assert_int_equal(dray_timetable_parse("08:00,0", &table), 0);
@@ -131,8 +131,58 @@ static void odd_night(void **state)
 	struct estimate_rules r = rules();
 	r.window = &list;
 	r.from = 1792872000; /* 2026-10-24 22:00 in Berlin */
-	struct estimate_pair p = pair(100 * 3600 * 9, 100, NULL);
+	struct estimate_pair p = pair(100 * 3600 * 9, 100, 0);
 	about(estimate_play(&r, &p, 1), 9 * 3600);
+}
+
+/* As many as a document may well have, all at once, and no two of one size; what was worked out for each pair and moment took for ever. */
+static void many(void **state)
+{
+	enum { N = 10000 };
+	struct dray_timetable tables[2];
+	struct dray_limits own[2] = { none, none };
+	struct estimate_pair *p = calloc(N, sizeof *p);
+	struct estimate_rules r = rules();
+	assert_non_null(p);
+	for (unsigned i = 0; i < N; i++)
+		p[i] = pair(i + 1, 1, 0);
+	about(estimate_play(&r, p, N), N);
+	about(p[N / 2].ends, N / 2 + 1);
+	/* On one disk: when the k-th ends, k of each were moved, and the smaller ones in whole. */
+	for (unsigned i = 0; i < N; i++)
+		p[i] = pair(i + 1, N, 1);
+	double moved = 0;
+	for (unsigned k = 1; k <= N; k++)
+		moved += k;
+	estimate_play(&r, p, N);
+	if (fabs(p[N - 1].ends - moved / N) > 1)
+		fail_msg("%f, not %f", p[N - 1].ends, moved / N);
+	/* Each with a timetable of its own, though the same. */
+	assert_int_equal(dray_timetable_parse("00:00,1MiB 12:30,off", &tables[0]), 0);
+	tables[1] = tables[0];
+	for (unsigned i = 0; i < N; i++) {
+		own[i % 2].rate_table = &tables[i % 2];
+		p[i] = pair(i + 1, 2, 0);
+		p[i].limits = &own[i % 2];
+	}
+	about(estimate_play(&r, p, N), 1800 + (N - 1800) / 2.0);
+	about(p[999].ends, 1000);
+	free(p);
+}
+
+/* max_duration is time outside of closed windows. */
+static void max_duration(void **state)
+{
+	struct dray_window w;
+	assert_int_equal(dray_window_parse("19:00-20:00", &w), 0);
+	struct dray_windows list = { &w, 1 };
+	struct estimate_rules r = rules();
+	r.window = &list;
+	r.run_most = 5400;
+	struct estimate_pair p = pair(5400, 1, 0);
+	about(estimate_play(&r, &p, 1), 31 * 3600 + 1800);
+	p = pair(5401, 1, 0);
+	about(estimate_play(&r, &p, 1), -1);
 }
 
 int main(void)
@@ -141,7 +191,8 @@ int main(void)
 	tzset();
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(speeds), cmocka_unit_test(one_disk), cmocka_unit_test(active_pairs), cmocka_unit_test(limits),
-		cmocka_unit_test(windows), cmocka_unit_test(timetables), cmocka_unit_test(odd_night),
+		cmocka_unit_test(windows), cmocka_unit_test(timetables), cmocka_unit_test(odd_night), cmocka_unit_test(many),
+		cmocka_unit_test(max_duration),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
