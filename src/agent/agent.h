@@ -20,6 +20,7 @@
  *   places.c    who may run -> queued, starting (pure)
  *   schedule.c  when a session may begin and transfer -> scheduled, queued; pause reasons
  *   pair.c      the next call of one pair
+ *   generation.c  the point-in-time copies of a periodic session
  *   switch.c    switch, undo and split of several pairs: an intent, one call, an outcome
  *   change.c    the checked setter: every change of state is one transaction with its event, recorded before it is acted on
  *
@@ -55,6 +56,7 @@
 struct api;
 struct api_call;
 struct audit;
+struct split_hooks;
 struct hooks;
 struct metrics;
 struct retirement;
@@ -176,12 +178,17 @@ struct job {
 
 	/* a switch, undo or split under way, or with an unknown outcome (also recorded as an intent) */
 	char *token;
-	char switch_kind[8];       /* "switch", "undo", "split" */
+	char switch_kind[8];       /* "switch", "undo", "split", or "moment": a split for a generation */
 	char intent_incarnation[40];
 	uint64_t counted_at;       /* monotonic: when the counters were last recorded */
 	bool switch_called;        /* the call is under way */
 	uint64_t switch_retry_at;  /* monotonic: ask again for an unknown outcome; next automatic attempt */
 	char switch_error[240];    /* why the last one failed, for a waiting verb */
+
+	struct split_hooks *split_hooks; /* of a generation, that run; or NULL */
+	unsigned generation_consent;     /* of one that was asked for by hand */
+	uint64_t generation_at;          /* monotonic: after a failure, not before */
+	uint64_t remove_at;              /* monotonic: what could not be removed is tried again; 0: there is nothing of that kind */
 };
 
 /* A verb that waits until it is done. */
@@ -193,6 +200,7 @@ struct waiter {
 	bool *pairs;      /* s->n_pairs: which it concerns */
 	json_t *not_done; /* ids of pairs that the verb could not be applied to, or NULL */
 	uint64_t deadline; /* monotonic; NEVER */
+	unsigned long made; /* generations, when it began */
 };
 
 struct agent {
@@ -206,6 +214,8 @@ struct agent {
 	struct dray_list jobs, waiters, parked; /* parked: calls answered with their session after the next wake-up */
 	struct dray_list gated; /* calls that wait for a list of volumes newer than they are */
 	struct dray_list retirements; /* that have a thread */
+	struct dray_list clones;      /* likewise, of generations (clones.c) */
+	unsigned split_hooks;         /* jobs that have some */
 	struct queue *queue; /* of calls from the API's threads */
 	struct settings *settings;
 	struct hooks *hooks;
@@ -340,6 +350,11 @@ void run_work_load(struct pair_run *run, const json_t *work);
 json_t *job_document(const struct job *job, bool details);
 /* switch.when as it is in force (H19; the default of a copy). */
 enum dray_when job_when(const struct job *job);
+/* It makes generations. */
+static inline bool job_periodic(const struct job *job)
+{
+	return job->s->start == DRAY_START_EVERY;
+}
 bool pair_offline(const struct dray_pair *p);
 bool pair_pause_wanted(const struct job *job, const struct dray_pair *p);
 
@@ -461,7 +476,12 @@ enum { SWITCH_ACCEPT_BAD = 1, SWITCH_FORCE = 2 };
  * whatever the document says. */
 int switch_begin(struct job *job, const char *kind, const bool *pairs, unsigned consent, const char *actor, struct dray_error *err);
 
+/* Whether switch_begin would do it: 0, or why not. */
+int switch_check(struct job *job, const char *kind, const bool *pairs, unsigned consent, struct dray_error *err);
+
 /* ---- due.c ---- */
+/* All pairs that are to be switched, or split, together are ready: which. */
+bool switch_group_ready(const struct job *job, bool *pairs);
 /* Begins the switch that is due, if one is. */
 void switch_due(struct job *job);
 /* Gives the goal to those whose commit is due. */

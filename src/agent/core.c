@@ -6,6 +6,8 @@
  * request, a recorded change, a timer. It may be run at any time and any number of times. One turn runs it at most a few times
  * over, since its own changes ask for it again; the rest waits for the next turn, so that requests are never starved.
  */
+#include "agent/clones.h"
+#include "agent/generation.h"
 #include "agent/agent.h"
 #include "agent/trouble.h"
 
@@ -165,6 +167,7 @@ static void look_then(struct job *job)
 	job_each_of (&job->looking, i)
 		pair_step(&job->runs[i]);
 	switch_wake(job);
+	generation_look(job);
 	retire_wake(job);
 	observe_record(job);
 	bool moves = job_count(job, DRAY_PAIR_STARTING) || job_count(job, DRAY_PAIR_COPYING) || job_count(job, DRAY_PAIR_SYNCED) ||
@@ -340,6 +343,7 @@ static void turn(struct agent *a, int signal_fd)
 		api_dispatch(a, call);
 	iod_step(a->iod, a->now);
 	retire_step(a);
+	clones_step(a);
 	list_ask(a);
 	wake_up(a);
 	bool went_on = go_on(a); /* they want what the new list was judged to mean */
@@ -445,6 +449,7 @@ static void close_all(struct agent *a, int lock_fd, int signal_fd)
 	struct api_call *call;
 	sd_notify(0, "STOPPING=1");
 	retire_stop(a);
+	clones_stop(a);
 	if (a->supervisor)
 		supervisor_stop(a->supervisor);
 	if (a->queue) {
@@ -497,6 +502,7 @@ int agent_run(struct agent *a, struct dray_error *err)
 	dray_list_init(&a->parked);
 	dray_list_init(&a->gated);
 	dray_list_init(&a->retirements);
+	dray_list_init(&a->clones);
 	dray_list_init(&a->looks);
 	dray_list_init(&a->over);
 	dray_list_init(&a->soon);

@@ -13,6 +13,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/generation.h"
 #include "agent/trouble.h"
 #include "agent/verify.h"
 #include "base/instant.h"
@@ -147,11 +148,18 @@ static bool pick_group(const struct job *job, bool *pairs, bool *late, bool *lef
 	return any;
 }
 
+bool switch_group_ready(const struct job *job, bool *pairs)
+{
+	bool late, left_out;
+	return pick_group(job, pairs, &late, &left_out) && !late && (!left_out || job->s->partial);
+}
+
 void switch_due(struct job *job)
 {
 	const struct dray_session *s = job->s;
+	if (s->start == DRAY_START_EVERY)
+		return; /* by its moments (generation.c) */
 	time_t now = wall_now(), opens;
-	bool late, left_out;
 	enum dray_when when = when_now(job, now);
 	bool open = switch_in_window(job, &opens);
 	if (job_when(job) == DRAY_WHEN_TIME && when == DRAY_WHEN_MANUAL)
@@ -160,7 +168,7 @@ void switch_due(struct job *job)
 		job_wake_at_wall(job, opens);
 	if (!job_count(job, DRAY_PAIR_SYNCED) || offline_due(job) || single_due(job, when, open) || when != DRAY_WHEN_SYNCED || !open)
 		return;
-	if (pick_group(job, job->pick, &late, &left_out) && !late && (!left_out || s->partial))
+	if (switch_group_ready(job, job->pick))
 		automatic(job, s->mode == DRAY_MODE_COPY ? "split" : "switch", job->pick);
 }
 
@@ -171,7 +179,7 @@ bool switch_waits(const struct job *job, char *why, size_t size)
 	char at[40];
 	bool late, left_out;
 	enum dray_when when = job_when(job);
-	if (s->state != DRAY_SESSION_SYNCED)
+	if (s->start != DRAY_START_EVERY && s->state != DRAY_SESSION_SYNCED)
 		return false;
 	for (size_t i = 0; i < s->n_pairs; i++) {
 		if (s->pairs[i].state != DRAY_PAIR_SYNCED || !trouble_bad_bytes(job, i, is_copy(job, i)))
@@ -179,6 +187,8 @@ bool switch_waits(const struct job *job, char *why, size_t size)
 		trouble_bad_text(job, i, is_copy(job, i), why, size);
 		return true;
 	}
+	if (s->start == DRAY_START_EVERY)
+		return generation_waits(job, why, size);
 	if (when == DRAY_WHEN_MANUAL)
 		return false;
 	if (when == DRAY_WHEN_TIME && now < s->when_time)

@@ -23,7 +23,8 @@
 #include <unistd.h>
 
 const char *const agent_event_words[] = {
-	"agent-started", "answered", "asked", "bad-ranges", "clock-set", "committed", "due", "event", "hook-failed", "host-slept", "iod-connected", "iod-lost",
+	"agent-started", "answered", "asked", "bad-ranges", "clock-set", "committed", "due", "event", "generation", "generation-failed", "generation-left",
+	"generation-missed", "generation-removed", "hook-failed", "host-slept", "iod-connected", "iod-lost",
 	"max-duration",
 	"read-elsewhere", "refused", "retire-failed", "retired", "retiring", "retry", "session", "session-removed", "set", "setting",
 	"settings-refused", "source-degraded", "source-found", "source-lost", "source-read-failed", "source-recovered", "source-retried", "state", "state-older",
@@ -81,7 +82,7 @@ bool hook_safe(const char *path, char *why, size_t size)
 
 static bool known_kind(const char *kind)
 {
-	if (!strcmp(kind, "any"))
+	if (!strcmp(kind, "any") || !strcmp(kind, "before-split") || !strcmp(kind, "after-split"))
 		return true;
 	for (const char *const *w = agent_event_words; *w; w++)
 		if (!strcmp(*w, kind))

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A session in memory: its document and what the agent keeps beside it. */
 #include "agent/agent.h"
+#include "agent/generation.h"
+#include "agent/split_hooks.h"
 
 #include "base/instant.h"
 
@@ -119,6 +121,7 @@ void job_free(struct job *job)
 	free(job->pick);
 	free(job->saved_document);
 	free(job->token);
+	split_hooks_end(job);
 	dray_session_free(job->s);
 	free(job);
 }
@@ -276,7 +279,7 @@ json_t *job_document(const struct job *job, bool details)
 		json_object_set_new(doc, "reason", json_string(waits));
 	else
 		waits[0] = 0;
-	put_due(doc, schedule_due(job));
+	put_due(doc, job_periodic(job) ? generation_due(job) : schedule_due(job));
 	put_phase(doc, job_phase(job));
 	put_bound(doc, job_bound(job));
 	json_t *pairs = json_object_get(doc, "pairs");

@@ -237,6 +237,8 @@ static void judge(struct pair_run *run)
 		pair_fail(run, false, "target %s: its leg is gone from dray-iod", p->targets[0].at.resource);
 		return;
 	}
+	if (first->set_aside && job_periodic(run->job))
+		return; /* the image of a generation, or about to be attached again */
 	if (first->held) {
 		pair_fail(run, false, "target %s: %s", p->targets[0].at.resource, first->error[0] ? first->error : "given up");
 		return;

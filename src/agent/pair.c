@@ -9,6 +9,7 @@
 
 #include "agent/advise.h"
 #include "agent/call.h"
+#include "agent/generation.h"
 #include "agent/places.h"
 #include "agent/retire.h"
 #include "agent/verify.h"
@@ -115,7 +116,12 @@ static void finish(struct pair_run *run, enum dray_pair_state state, bool unlock
 		change_begin_soon(&c, run->job, actor, NULL);
 	change_touch(&c, run);
 	struct dray_pair *p = run_pair(run);
-	char *stays = state == DRAY_PAIR_CANCELED && !reason ? what_stays(p) : NULL;
+	bool periodic = job_periodic(run->job);
+	char *stays = state == DRAY_PAIR_CANCELED && !reason && !periodic ? what_stays(p) : NULL, stay[120];
+	if (state == DRAY_PAIR_CANCELED && !reason && periodic) {
+		generation_stay(run->job, stay, sizeof stay);
+		reason = stay;
+	}
 	if (stays)
 		reason = stays;
 	if (p->state != state)
@@ -145,7 +151,7 @@ static void goal_step(struct pair_run *run)
 	case GOAL_CANCEL:
 		if (p->state == DRAY_PAIR_SWITCHING)
 			return; /* its outcome first */
-		if (!let_go(run))
+		if (!let_go(run) && generation_over(run))
 			finish(run, DRAY_PAIR_CANCELED, true, p->state == DRAY_PAIR_FAILED ? p->reason : NULL);
 		return;
 	case GOAL_HALT:
@@ -221,10 +227,13 @@ static void retried(struct pair_run *run, const struct dray_error *err)
 static bool pause_legs(struct pair_run *run, bool paused)
 {
 	struct dray_pair *p = run_pair(run);
+	bool periodic = job_periodic(run->job);
+	if (!paused && generation_holds(run->job))
+		return true; /* its end wakes us */
 	for (size_t t = 0; t < run->view.n_targets; t++) {
 		const struct dray_leg_view *leg = &run->view.targets[t];
 		bool detach = paused && run->pause_detach;
-		if (!leg->found || leg->primary || leg->held || (leg->paused == paused && !detach))
+		if (!leg->found || leg->primary || (leg->held && !(periodic && leg->set_aside && !paused)) || (leg->paused == paused && !detach))
 			continue;
 		run->vehicle->pause(&run->job->agent->rpc, p, leg->leg, paused, detach, call_done, call_new(run, NULL));
 		return true;
@@ -269,7 +278,7 @@ static void start_step(struct pair_run *run)
 			run->vehicle->start(&a->rpc, run->job->s, p, t, call_done, call_new(run, attached));
 			return;
 		}
-		if (leg->held) {
+		if (leg->held && !(job_periodic(run->job) && leg->set_aside)) {
 			run->vehicle->retry(&a->rpc, p, leg->leg, call_done, call_new(run, retried));
 			return;
 		}

@@ -6,10 +6,12 @@
  *   attaching   its targets                            switching
  *   copying                                            mirroring   both sides get what is written
  *   comparing   what was in doubt after a crash        resyncing   the old source catches up after a switch
+ *   cloning     a generation                           (beside switching: split for it)
  *   recovering  a target stalled or failed             verifying
  *   recording   all is there, not yet on record        canceling, committing, retiring, finishing, halting
  */
 #include "agent/agent.h"
+#include "agent/generation.h"
 
 #include <string.h>
 
@@ -52,7 +54,7 @@ const char *pair_phase(const struct pair_run *run)
 	case DRAY_PAIR_SCHEDULED:
 	case DRAY_PAIR_QUEUED: return "waiting";
 	case DRAY_PAIR_STARTING: return pausing ? "pausing" : "attaching";
-	case DRAY_PAIR_COPYING: return pausing ? "pausing" : of_copy(run);
+	case DRAY_PAIR_COPYING: return generation_holds(run->job) ? "cloning" : pausing ? "pausing" : of_copy(run);
 	case DRAY_PAIR_PAUSED: return "paused";
 	case DRAY_PAIR_SWITCHING: return "switching";
 	case DRAY_PAIR_SYNCED: return pausing ? "pausing" : run->verifying ? "verifying" : "mirroring";
@@ -69,7 +71,7 @@ const char *pair_phase(const struct pair_run *run)
 const char *job_phase(const struct job *job)
 {
 	/* What an operator wants to hear first. */
-	static const char *const order[] = { "switching", "recovering", "canceling", "halting", "committing", "retiring", "finishing", "copying",
+	static const char *const order[] = { "switching", "recovering", "canceling", "halting", "committing", "retiring", "finishing", "cloning", "copying",
 		"comparing", "recording", "attaching", "verifying", "pausing", "paused", "waiting", "resyncing", "mirroring" };
 	size_t best = sizeof order / sizeof order[0];
 	for (size_t i = 0; i < job->s->n_pairs && best; i++) {

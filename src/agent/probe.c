@@ -219,6 +219,18 @@ static void look_at_volume(const char *name, const json_t *volumes, bool allow_f
 	look_inside(resource, &o, false, p);
 }
 
+/* Of a template: may files be made in its directory? */
+static void look_directory(const char *path, struct probe *p)
+{
+	char copy[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	snprintf(copy, sizeof copy, "%.*s", (int)(slash == path ? 1 : slash - path), path);
+	int fd = open(copy, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	p->directory_rc = fd < 0 || faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+}
+
 struct probe_set *probe_session(const struct dray_session *s, const json_t *volumes, bool allow_faults)
 {
 	struct probe_set *set = calloc(1, sizeof *set);
@@ -241,6 +253,9 @@ struct probe_set *probe_session(const struct dray_session *s, const json_t *volu
 			look_at_volume(p->source.resource + 7, volumes, allow_faults, loops, &set->pairs[i].source);
 		else if (p->source.resource[0])
 			look(&p->source, false, false, allow_faults, loops, &set->pairs[i].source);
+		for (size_t t = 0; t < p->n_targets; t++)
+			if (p->targets[t].template)
+				look_directory(p->targets[t].at.resource, &set->pairs[i].targets[t]);
 		for (size_t t = 0; t < p->n_targets; t++)
 			if (p->targets[t].at.resource[0])
 				look(&p->targets[t].at, true, p->create != DRAY_CREATE_NONE, allow_faults, loops,

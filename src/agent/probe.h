@@ -24,6 +24,7 @@ struct probe_speed {
 struct probe {
 	bool looked;      /* false: nothing to look at (a volume) */
 	bool missing;     /* it does not exist, and may be created */
+	int directory_rc;   /* of a template: 0, or why no file can be made in its directory */
 	int rc;           /* of dray_storage_probe */
 	struct dray_error err;
 	struct dray_storage_info info;

@@ -31,6 +31,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/generation.h"
 #include "base/instant.h"
 
 #include <errno.h>
@@ -69,6 +70,7 @@ void schedule_start_anew(struct dray_session *s)
 	s->start_at = s->start == DRAY_START_TIME ? s->start_time :
 		s->start == DRAY_START_AFTER      ? s->scheduled_at + (time_t)((s->start_after_ns + SECOND - 1) / SECOND) :
 						    0;
+	generation_begin(s);
 }
 
 time_t schedule_begins(const struct dray_session *s)

@@ -62,7 +62,7 @@ static void change_session(struct agent *a, struct job *job, struct api_call *ca
 			return;
 		good = !call->problems.n;
 	}
-	if (good && json_object_get(call->body, "start") && job->s->started) {
+	if (good && json_object_get(call->body, "start") && job->s->started && !job_periodic(job)) {
 		begun_already(job, call);
 		good = false;
 	}
@@ -72,6 +72,8 @@ static void change_session(struct agent *a, struct job *job, struct api_call *ca
 	}
 	struct change c;
 	change_begin(&c, a, job, call->actor);
+	uint64_t every = job->s->every_ns;
+	int at = job->s->at;
 	const char *key;
 	json_t *value;
 	json_object_foreach (call->body, key, value) {
@@ -89,7 +91,7 @@ static void change_session(struct agent *a, struct job *job, struct api_call *ca
 			change_touch(&c, &job->runs[i]);
 			job->s->pairs[i].switch_attempts = 0;
 		}
-		if (!strcmp(key, "start"))
+		if (!strcmp(key, "start") && (!job_periodic(job) || every != job->s->every_ns || at != job->s->at))
 			schedule_start_anew(job->s);
 		if (!strcmp(key, "window"))
 			schedule_window_anew(job->s);

@@ -11,6 +11,7 @@
  *                       Locks whose session is over are freed
  *   intents             a switch, undo or split without a recorded outcome is taken up where switch.c says
  */
+#include "agent/generation.h"
 #include "agent/agent.h"
 
 #include "agent/reconcile.h"
@@ -213,6 +214,7 @@ int agent_load(struct agent *a, struct dray_error *err)
 	agent_event(a, ACTOR_SELF, "agent-started", "version %s, incarnation %.8s%s", DRAY_VERSION, a->incarnation,
 		rebooted ? ", after a restart of the host" : "");
 	schedule_missed(a);
+	generation_missed_while_away(a);
 	schedule_clock_set(a, 0);
 	if ((rc = seen_take_copy(a, err)))
 		return rc;

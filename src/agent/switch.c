@@ -20,8 +20,8 @@
  */
 #include "agent/agent.h"
 
+#include "agent/generation.h"
 #include "agent/metrics.h"
-
 #include "agent/retire.h"
 #include "agent/trouble.h"
 #include "agent/verify.h"
@@ -41,9 +41,15 @@ static bool is_undo(const struct job *job)
 	return !strcmp(job->switch_kind, "undo");
 }
 
+/* A split that keeps its legs, for a generation. */
+static bool is_moment(const struct job *job)
+{
+	return !strcmp(job->switch_kind, "moment");
+}
+
 static bool is_split(const struct job *job)
 {
-	return !strcmp(job->switch_kind, "split");
+	return !strcmp(job->switch_kind, "split") || is_moment(job);
 }
 
 static bool member(const struct job *job, size_t i)
@@ -88,8 +94,8 @@ static void call_out(struct job *job)
 	if (vehicle) {
 		job->switch_called = true;
 		if (is_split(job))
-			vehicle->split_group(&a->rpc, members, (const int(*)[9])legs, n, job->s->deadline_ns, job->token, answered,
-				job);
+			vehicle->split_group(&a->rpc, members, (const int(*)[9])legs, n, job->s->deadline_ns, is_moment(job),
+				job->token, answered, job);
 		else
 			/* What a dead storage received may land for a while yet (H6), and nobody is served by it meanwhile. */
 			vehicle->switch_group(&a->rpc, members, n,
@@ -142,20 +148,32 @@ static void note_images(struct change *c, struct dray_pair *p, const json_t *res
 	}
 }
 
+static void note_blackout(struct job *job, struct dray_pair *p, const json_t *result)
+{
+	json_int_t us = json_integer_value(json_object_get(result, "blackout_us"));
+	p->blackout_us = json_is_integer(json_object_get(result, "blackout_us")) && us >= 0 ? (uint64_t)us : DRAY_UNKNOWN;
+	metrics_blackout(job->agent, p->blackout_us);
+}
+
 static void done_pair(struct change *c, struct pair_run *run, const json_t *result)
 {
 	struct job *job = run->job;
 	struct dray_pair *p = run_pair(run);
 	change_touch(c, run);
 	set_text(&p->switch_token, NULL); /* back again with the rest if this is not recorded */
+	if (is_moment(job)) {
+		note_blackout(job, p, result);
+		if (job->s->verify != DRAY_VERIFY_NONE)
+			verify_void(p); /* the next one is verified anew */
+		change_pair(c, run, DRAY_PAIR_COPYING, NULL);
+		return;
+	}
 	if (is_split(job)) {
 		note_images(c, p, result);
 		change_goal(c, run, GOAL_FINISH); /* a target that was given up is no image, and is still attached */
 		return;
 	}
-	json_int_t us = json_integer_value(json_object_get(result, "blackout_us"));
-	p->blackout_us = json_is_integer(json_object_get(result, "blackout_us")) && us >= 0 ? (uint64_t)us : DRAY_UNKNOWN;
-	metrics_blackout(job->agent, p->blackout_us);
+	note_blackout(job, p, result);
 	json_t *lost = json_object_get(result, "lost");
 	json_int_t lost_bytes = json_integer_value(json_object_get(lost, "bytes"));
 	char what[120] = "";
@@ -169,7 +187,7 @@ static void done_pair(struct change *c, struct pair_run *run, const json_t *resu
 	}
 	change_event(c, p->id, is_undo(job) ? "undone" : "switched", NULL, NULL, "epoch %llu to %llu, blackout %lld us%s",
 		(unsigned long long)p->epoch_before, (unsigned long long)p->epoch_before + 1,
-		p->blackout_us == DRAY_UNKNOWN ? -1LL : (long long)us, what);
+		p->blackout_us == DRAY_UNKNOWN ? -1LL : (long long)p->blackout_us, what);
 	p->switch_forced = false;
 	if (is_undo(job)) {
 		if (job->s->verify != DRAY_VERIFY_NONE)
@@ -187,6 +205,8 @@ static void it_happened(struct job *job, const json_t *result)
 	struct change c;
 	change_begin(&c, job->agent, job, ACTOR_SELF);
 	change_intent_end(&c, "switched");
+	if (is_moment(job))
+		generation_split(&c, result);
 	job_each (job, SWITCHING, i) {
 		if (!member(job, i))
 			continue;
@@ -228,8 +248,12 @@ static void it_did_not(struct job *job, const char *outcome, const char *why)
 		change_pair(&c, &job->runs[i], undo ? DRAY_PAIR_SWITCHED : DRAY_PAIR_SYNCED, "%s %s: %s", job->switch_kind, outcome,
 			why);
 		set_text(&job->s->pairs[i].switch_token, NULL);
+		if (is_moment(job) && job->s->pairs[i].switch_attempts >= job->s->attempts)
+			job->s->pairs[i].switch_attempts = 0; /* the next moment is another chance */
 	}
-	if (failed >= job->s->attempts)
+	if (is_moment(job))
+		generation_not_split(&c, failed >= job->s->attempts, why);
+	else if (failed >= job->s->attempts)
 		change_session_reason(&c, "the switch failed %u times, last: %s", failed, why);
 	if (change_end(&c)) {
 		job->switch_retry_at = job->agent->now + SECOND;
@@ -345,7 +369,7 @@ static int check_member(struct job *job, size_t i, const char *kind, unsigned co
 	bool force = consent & SWITCH_FORCE, accept_bad = force || (consent & SWITCH_ACCEPT_BAD);
 	const struct pair_run *run = &job->runs[i];
 	const struct dray_pair *p = &job->s->pairs[i];
-	bool undo = !strcmp(kind, "undo");
+	bool undo = !strcmp(kind, "undo"), split = !strcmp(kind, "split") || !strcmp(kind, "moment");
 	const struct dray_leg_view *leg = undo ? &run->view.source : &run->view.targets[0];
 	char why[300];
 	if (p->state != (undo ? DRAY_PAIR_SWITCHED : DRAY_PAIR_SYNCED))
@@ -364,8 +388,8 @@ static int check_member(struct job *job, size_t i, const char *kind, unsigned co
 		return dray_error_kind(err, -EAGAIN, "not_synced", "pair %u: %llu bytes of the %s are not in sync%s%s", p->id,
 			(unsigned long long)leg->dirty_bytes, undo ? "old source" : "target", leg->error[0] ? ": " : "",
 			leg->error);
-	if (!accept_bad && trouble_bad_bytes(job, i, !strcmp(kind, "split"))) {
-		trouble_bad_text(job, i, !strcmp(kind, "split"), why, sizeof why);
+	if (!accept_bad && trouble_bad_bytes(job, i, split)) {
+		trouble_bad_text(job, i, split, why, sizeof why);
 		return dray_error_kind(err, -EAGAIN, "bad_ranges", "%s", why);
 	}
 	/* One of the two is wrong, and nobody knows which. */
@@ -380,7 +404,7 @@ static int check_member(struct job *job, size_t i, const char *kind, unsigned co
 	return 0;
 }
 
-int switch_begin(struct job *job, const char *kind, const bool *pairs, unsigned consent, const char *actor, struct dray_error *err)
+int switch_check(struct job *job, const char *kind, const bool *pairs, unsigned consent, struct dray_error *err)
 {
 	struct agent *a = job->agent;
 	unsigned n = 0;
@@ -398,7 +422,16 @@ int switch_begin(struct job *job, const char *kind, const bool *pairs, unsigned 
 	}
 	if (!n)
 		return dray_error_kind(err, -EAGAIN, "not_synced", "no pair to %s", kind);
+	return 0;
+}
 
+int switch_begin(struct job *job, const char *kind, const bool *pairs, unsigned consent, const char *actor, struct dray_error *err)
+{
+	struct agent *a = job->agent;
+	bool split = !strcmp(kind, "split") || !strcmp(kind, "moment");
+	int rc = switch_check(job, kind, pairs, consent, err);
+	if (rc)
+		return rc;
 	uint32_t random = 0;
 	if (getrandom(&random, sizeof random, 0) != sizeof random)
 		return dray_error_errno(err, -errno, "a random number");
@@ -423,7 +456,7 @@ int switch_begin(struct job *job, const char *kind, const bool *pairs, unsigned 
 		p->accept_bad_bytes = 0;
 		p->switch_forced = consent & SWITCH_FORCE;
 		if (consent || job->s->accept_bad_ranges)
-			p->accept_bad_bytes = strcmp(kind, "split") ? run->view.bad_behind_bytes : run->view.bad_bytes;
+			p->accept_bad_bytes = split ? run->view.bad_bytes : run->view.bad_behind_bytes;
 		if (!strcmp(kind, "switch")) {
 			p->reverse_leg = run->view.source.leg;
 			retire_note_origin(a, p, p->reverse_leg);
@@ -440,7 +473,9 @@ int switch_begin(struct job *job, const char *kind, const bool *pairs, unsigned 
 	json_decref(members);
 	change_intent(&c, kind, text ? text : "{}");
 	free(text);
-	int rc = change_end(&c);
+	if (!strcmp(kind, "moment"))
+		generation_splitting(job);
+	rc = change_end(&c);
 	if (rc) {
 		set_text(&job->token, NULL);
 		*err = c.err;

@@ -397,7 +397,7 @@ static void check_missing(struct check *c, size_t i, const struct dray_resource 
 		problem(c, pointer, "not_found", r->resource, "a slice of a file that exists, or the whole of a new one", detail);
 		return;
 	}
-	if (c->s->pairs[i].create != DRAY_CREATE_FULL || !src->size_bytes)
+	if ((c->s->pairs[i].create != DRAY_CREATE_FULL && !c->s->pairs[i].needs_room) || !src->size_bytes)
 		return;
 	/* Together with the other files of the document that are made in full there. */
 	struct room *room = NULL;
@@ -575,7 +575,8 @@ void validate(struct agent *a, struct dray_session *s, const struct probe_set *p
 			.rate = DRAY_UNKNOWN, .eta_seconds = DRAY_UNKNOWN, .dirty_rate = DRAY_UNKNOWN };
 		choose_vehicle(&c, i, &src);
 		retire_validate(a, s, i, probes, problems);
-		for (size_t t = 0; t < s->pairs[i].n_targets; t++)
+		bool good = validate_periodic(s, i, probes, problems);
+		for (size_t t = 0; good && t < s->pairs[i].n_targets; t++)
 			check_target(&c, i, t, &src);
 	}
 	int rc = dray_repo_locks_check(a->repo, locks->locks, locks->n, locked, &c, &err);

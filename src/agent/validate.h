@@ -14,4 +14,7 @@
 void validate(struct agent *a, struct dray_session *s, const struct probe_set *probes, struct lock_list *locks,
 	struct dray_problems *problems);
 
+/* Whether the directory of its target, and what is in it, does for the pair of a periodic session; what does not is told. */
+bool validate_periodic(const struct dray_session *s, size_t pair, const struct probe_set *probes, struct dray_problems *problems);
+
 #endif

@@ -8,6 +8,7 @@
 #include "agent/agent.h"
 
 #include "agent/api.h"
+#include "agent/generation.h"
 #include "agent/reconcile.h"
 #include "agent/retire.h"
 #include "agent/trouble.h"
@@ -70,7 +71,11 @@ static void refuse(struct ask *q, const struct dray_pair *p)
 
 static enum dray_legal legal(const struct ask *q, size_t i)
 {
-	return q->pairs[i] ? dray_verb_legal(q->verb, q->job->s->pairs[i].state) : DRAY_ILLEGAL;
+	/* The split of a generation is a moment, and nobody's decision: what is asked then holds after it. */
+	enum dray_pair_state state = q->job->s->pairs[i].state;
+	if (q->pairs[i] && q->verb == DRAY_VERB_PAUSE && state == DRAY_PAIR_SWITCHING && job_periodic(q->job))
+		return DRAY_LEGAL;
+	return q->pairs[i] ? dray_verb_legal(q->verb, state) : DRAY_ILLEGAL;
 }
 
 static void answer_now(struct ask *q)
@@ -192,12 +197,12 @@ static void ask_resume(struct ask *q)
 		answer_later(q, NULL);
 }
 
-/* An offline pair that is being split off: a moment, and nobody's decision. Of a session with many of them there is always one, and
+/* An offline pair that is being split off, or the split for a generation: a moment, and nobody's decision. Of a session with many of them there is always one, and
  * what is asked of all must not be refused because of it. */
 static bool ends_by_itself(const struct ask *q, size_t i)
 {
 	const struct dray_pair *p = &q->job->s->pairs[i];
-	return !q->named && q->verb == DRAY_VERB_CANCEL && p->state == DRAY_PAIR_SWITCHING && pair_offline(p);
+	return !q->named && q->verb == DRAY_VERB_CANCEL && p->state == DRAY_PAIR_SWITCHING && (pair_offline(p) || job_periodic(q->job));
 }
 
 /* Gives the pairs for which the verb is legal a goal. `tolerant`: others in final or failed states are passed over. */
@@ -274,6 +279,33 @@ static void switch_again(struct agent *a, struct api_call *call)
 	verb_call(a, job, call->core_verb, call);
 }
 
+/* By hand: a generation of now. */
+static void ask_generation(struct ask *q)
+{
+	struct job *job = q->job;
+	struct dray_error err;
+	time_t opens;
+	char at[40];
+	if (q->named) {
+		api_problem(q->call, 409, 5, "mixed", "switch is not legal: a generation of session %s is one of all its volumes: name no pairs", job->s->name);
+	} else if (!job_live(job)) {
+		refuse(q, NULL);
+	} else if (!switch_in_window(job, &opens)) {
+		api_problem(q->call, 409, 5, "window",
+			"a generation of session %s (%s) is not due: its window (switch.window) opens at %s; set switch.window=none to make it now",
+			job->s->name, job->s->id, dray_instant_format(opens, at, sizeof at));
+	} else if (!generation_ask(job, q->accept_bad ? SWITCH_ACCEPT_BAD : 0, q->call->actor, &err)) {
+		answer_later(q, NULL);
+		return;
+	} else if (!q->call->core_note && (!strcmp(err.kind, "unsettled") || !strcmp(err.kind, "unreachable"))) {
+		set_text(&q->call->core_note, "%s", job->s->id);
+		api_when_listed(q->a, q->call, switch_again);
+	} else {
+		switch_refused(q, &err);
+	}
+	free(q->pairs);
+}
+
 static void ask_switch(struct ask *q)
 {
 	struct job *job = q->job;
@@ -281,6 +313,10 @@ static void ask_switch(struct ask *q)
 	const struct dray_pair *offline = NULL;
 	bool any = false, fulfilled = false, online = false;
 	struct dray_error err;
+	if (job_periodic(job) && q->verb == DRAY_VERB_SWITCH) {
+		ask_generation(q);
+		return;
+	}
 	for (size_t i = 0; i < s->n_pairs; i++) {
 		const struct dray_pair *p = &s->pairs[i];
 		if (!q->pairs[i])

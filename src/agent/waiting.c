@@ -30,6 +30,7 @@ void waiter_add(struct job *job, enum dray_verb verb, struct api_call *call, boo
 	bool bounded = verb != DRAY_VERB_SWITCH && verb != DRAY_VERB_UNDO && verb != DRAY_VERB_VERIFY && verb != DRAY_VERB_RETIRE;
 	*w = (struct waiter){ .call = call, .job = job, .verb = verb, .pairs = pairs, .not_done = not_done,
 		.deadline = bounded ? a->now + PATIENCE : NEVER };
+	w->made = job->s->generations.made;
 	dray_list_add_tail(&a->waiters, &w->node);
 	agent_turn_by(a, w->deadline);
 	job_wake(job);
@@ -39,11 +40,15 @@ static bool still(const struct waiter *w, const struct pair_run *run, const stru
 {
 	switch (w->verb) {
 	case DRAY_VERB_PAUSE:
-		return p->state == DRAY_PAIR_STARTING || p->state == DRAY_PAIR_COPYING || p->state == DRAY_PAIR_SYNCED;
+		return p->state == DRAY_PAIR_STARTING || p->state == DRAY_PAIR_COPYING || p->state == DRAY_PAIR_SYNCED ||
+		       (p->state == DRAY_PAIR_SWITCHING && job_periodic(w->job));
 	case DRAY_VERB_RESUME: return p->state == DRAY_PAIR_PAUSED;
 	case DRAY_VERB_CANCEL: return run->goal == GOAL_CANCEL;
 	case DRAY_VERB_COMMIT: return run->goal == GOAL_COMMIT;
 	case DRAY_VERB_SWITCH:
+		if (job_periodic(w->job) && w->job->s->generations.made == w->made && w->job->s->generations.making.step != DRAY_MAKING_NOTHING)
+			return true;
+		return p->state == DRAY_PAIR_SWITCHING;
 	case DRAY_VERB_UNDO: return p->state == DRAY_PAIR_SWITCHING;
 	case DRAY_VERB_VERIFY: return run->verify_asked;
 	case DRAY_VERB_RETIRE: return p->retired.state == DRAY_RETIRED_PENDING;
@@ -55,6 +60,8 @@ static bool reached(const struct waiter *w, const struct pair_run *run, const st
 {
 	switch (w->verb) {
 	case DRAY_VERB_SWITCH:
+		if (job_periodic(w->job))
+			return w->job->s->generations.made != w->made;
 		return p->state == DRAY_PAIR_SWITCHED || p->state == DRAY_PAIR_COMMITTED || p->state == DRAY_PAIR_COMPLETED;
 	case DRAY_VERB_UNDO: return p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_COPYING;
 	case DRAY_VERB_CANCEL: return p->state == DRAY_PAIR_CANCELED;
@@ -98,6 +105,7 @@ static void check(struct waiter *w)
 		return;
 	else if (!all)
 		api_problem(w->call, 500, 1, by_switch ? "not_switched" : "failed", "%s of session %s: %s", verb, job->s->name,
+			by_switch && job_periodic(job) && job->s->generations.why ? job->s->generations.why :
 			by_switch && job->switch_error[0] ? job->switch_error : trouble ? trouble : "not done");
 	else if (w->verb == DRAY_VERB_VERIFY)
 		api_reply(w->call, 200, verify_report(job, w->pairs));

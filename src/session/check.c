@@ -2,6 +2,7 @@
 #include "session/check.h"
 #include "base/format.h"
 #include "base/units.h"
+#include "session/local.h"
 #include "session/session.h"
 
 #include <ctype.h>
@@ -264,6 +265,20 @@ bool dray_check_text(struct dray_check *c, const struct dray_key *key, unsigned 
 		return true;
 	dray_check_fail(c, line, "bad_value", v, key->legal, "this can't be %s", key->type == DRAY_T_ID ? "an id" : "a name");
 	return false;
+}
+
+void dray_check_clock(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v, int *minutes)
+{
+	const char *s = json_string_value(v);
+	if (!s) {
+		dray_check_wrong_type(c, key, line, v);
+		return;
+	}
+	int n = dray_local_time_read(&s);
+	if (n < 0 || n == DRAY_DAY_MINUTES || *s)
+		dray_check_fail(c, line, "bad_value", v, key->legal, "this is no time of the day");
+	else
+		*minutes = n;
 }
 
 bool dray_check_pair_id(struct dray_check *c, unsigned line, const json_t *v)

@@ -35,6 +35,8 @@ void dray_check_rate(struct dray_check *c, const struct dray_key *key, unsigned 
 bool dray_check_priority(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v, uint64_t *n);
 /* Names, ids and vehicles. */
 bool dray_check_text(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v);
+/* A time of the day. */
+void dray_check_clock(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v, int *minutes);
 bool dray_check_pair_id(struct dray_check *c, unsigned line, const json_t *v);
 /* What a resource may be called; whether it is there is not looked at. */
 bool dray_check_resource_name(struct dray_check *c, const struct dray_key *key, unsigned line, const json_t *v,

@@ -8,6 +8,7 @@
  */
 #include "base/instant.h"
 #include "session/check.h"
+#include "session/periodic.h"
 #include "session/reader.h"
 #include "session/schema.h"
 #include "session/session.h"
@@ -139,23 +140,40 @@ static void check_when(struct dray_check *c, const struct dray_key *key, const j
 	}
 }
 
-/* Exactly one of the keys of the map. What is refused of it already is not refused again. */
+/* Exactly one of after, event and every; the others go with every. What is refused of it already is not refused again. */
 static void check_start_map(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
 	struct dray_session *s)
 {
 	size_t problems = c->problems->n;
-	struct dray_session found = { 0 };
+	unsigned line = lines ? lines->line : 0;
+	struct dray_session found = { .at = -1, .keep = 7, .hook_timeout_ns = UINT64_C(30000000000) };
 	check_map(c, "start", v, lines, &found);
-	if (c->problems->n == problems && json_object_size(v) != 1)
-		dray_check_fail(c, lines ? lines->line : 0, "bad_value", v, key->legal, "\"start\" needs one of after and event, and one alone");
-	if (c->problems->n > problems) {
+	bool after = json_object_get(v, "after"), event = json_object_get(v, "event"), every = json_object_get(v, "every");
+	if (c->problems->n == problems && after + event + every != 1)
+		dray_check_fail(c, line, "bad_value", v, key->legal, "\"start\" needs one of after, event and every, and one alone");
+	else if (c->problems->n == problems && !every && json_object_size(v) != 1)
+		dray_check_fail(c, line, "bad_value", v, key->legal, "the other keys of \"start\" go with every");
+	if (c->problems->n > problems || (every && !dray_periodic_start(c, key, v, line, &found))) {
+		/* The rest is judged by what was meant. */
 		free(found.start_event);
+		s->start = every ? DRAY_START_EVERY : DRAY_START_NOW;
+		s->every_ns = 0;
 		return;
 	}
-	s->start = found.start_event ? DRAY_START_EVENT : DRAY_START_AFTER;
+	s->start = event ? DRAY_START_EVENT : every ? DRAY_START_EVERY : DRAY_START_AFTER;
 	s->start_after_ns = found.start_after_ns;
+	s->every_ns = found.every_ns;
+	s->at = found.at;
+	s->keep = found.keep;
+	s->hook_timeout_ns = found.hook_timeout_ns;
+	s->hook_failure = found.hook_failure;
 	free(s->start_event);
 	s->start_event = found.start_event;
+}
+
+struct dray_moments dray_session_moments(const struct dray_session *s)
+{
+	return (struct dray_moments){ s->every_ns / UINT64_C(1000000000), s->at };
 }
 
 static void check_start(struct dray_check *c, const struct dray_key *key, const json_t *v, const struct dray_lines *lines,
@@ -246,6 +264,7 @@ void dray_check_value(struct dray_check *c, const struct dray_key *key, const js
 	case DRAY_T_WHEN: check_when(c, key, v, lines, base); break;
 	case DRAY_T_START: check_start(c, key, v, lines, base); break;
 	case DRAY_T_COMMIT: dray_check_commit(c, key, v, lines, base); break;
+	case DRAY_T_CLOCK: dray_check_clock(c, key, line, v, field); break;
 	case DRAY_T_WINDOWS: dray_check_windows(c, key, v, lines, field); break;
 	case DRAY_T_SOURCE: check_resource(c, key, v, lines, field); break;
 	case DRAY_T_TARGET: check_targets(c, key, v, lines, base); break;
@@ -383,7 +402,6 @@ static int from_json(const json_t *doc, const struct dray_lines *lines, bool str
 		.attempts = 3,
 	};
 	check_map(&c, "", doc, lines, s);
-	dray_pointer_free(&c.at);
 	for (size_t i = 0; i < s->n_pairs; i++)
 		s->pair_tables |= s->pairs[i].limits.rate_table != NULL;
 	/* An online copy splits its targets at an instant that nobody has to name. */
@@ -392,6 +410,8 @@ static int from_json(const json_t *doc, const struct dray_lines *lines, bool str
 	s->doc = json_deep_copy(doc);
 	if (!s->doc)
 		abort();
+	dray_periodic_check(&c, s);
+	dray_pointer_free(&c.at);
 	if (!strict) {
 		drop_output_keys(s->doc, false);
 		json_t *pairs = json_object_get(s->doc, "pairs");
@@ -416,55 +436,8 @@ int dray_session_parse(const char *text, size_t len, bool strict_output, struct 
 	else /* output keys were dropped: the lines have another shape */
 		dray_lines_free(lines);
 	json_decref(doc);
+	dray_session_add_lines(*session, problems);
 	return rc;
-}
-
-/* The line of a pointer's target, or of the closest thing around it that is there. */
-static unsigned line_of(const json_t *v, const struct dray_lines *lines, const char *pointer)
-{
-	while (*pointer == '/') {
-		char key[256];
-		size_t n = 0;
-		for (pointer++; *pointer && *pointer != '/'; pointer++) {
-			char c = *pointer;
-			if (c == '~' && (pointer[1] == '0' || pointer[1] == '1'))
-				c = *++pointer == '0' ? '~' : '/';
-			if (n + 1 < sizeof key)
-				key[n++] = c;
-		}
-		key[n] = 0;
-		unsigned i = 0;
-		const json_t *next = NULL;
-		if (json_is_array(v)) {
-			unsigned long at = strtoul(key, NULL, 10);
-			i = at < lines->n ? (unsigned)at : lines->n;
-			next = json_array_get(v, i);
-		} else if (json_is_object(v)) {
-			const char *name;
-			json_t *member;
-			json_object_foreach((json_t *)v, name, member) {
-				if (!strcmp(name, key)) {
-					next = member;
-					break;
-				}
-				i++;
-			}
-		}
-		if (!next || i >= lines->n)
-			break;
-		v = next;
-		lines = &lines->child[i];
-	}
-	return lines->line;
-}
-
-void dray_session_add_lines(const struct dray_session *session, struct dray_problems *problems)
-{
-	if (!session->lines)
-		return;
-	for (size_t i = 0; i < problems->n; i++)
-		if (!problems->items[i].line)
-			problems->items[i].line = line_of(session->doc, session->lines, problems->items[i].pointer);
 }
 
 int dray_session_from_json(const json_t *doc, bool strict_output, struct dray_session **session,
@@ -487,6 +460,8 @@ void dray_session_free(struct dray_session *session)
 		resource_clear(&p->source);
 		for (size_t t = 0; t < p->n_targets; t++) {
 			resource_clear(&p->targets[t].at);
+			free(p->targets[t].template);
+			free(p->targets[t].made);
 			free(p->targets[t].identity);
 			free(p->targets[t].error);
 		}
@@ -516,6 +491,7 @@ void dray_session_free(struct dray_session *session)
 	free(session->start_event);
 	free(session->switch_window.list);
 	free(session->window.list);
+	dray_generations_clear(&session->generations);
 	json_decref(session->doc);
 	json_decref(session->warnings);
 	free(session->boot_id);

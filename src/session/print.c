@@ -200,6 +200,8 @@ json_t *dray_session_to_json(const struct dray_session *session, bool details)
 	if (commit_due(session))
 		json_object_set_new(doc, "commit_due", time_or_null(commit_due(session)));
 	json_object_set_new(doc, "progress", progress(&sum));
+	if (session->start == DRAY_START_EVERY)
+		json_object_set_new(doc, "generations", dray_generations_json(&session->generations));
 	if (session->warnings)
 		json_object_set_new(doc, "warnings", json_deep_copy(session->warnings));
 	if (!details)

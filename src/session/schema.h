@@ -23,8 +23,9 @@ enum dray_key_type {
 	DRAY_T_DURATION, /* uint64_t, nanoseconds */
 	DRAY_T_VERIFY,   /* a word, or a map of the rows below it */
 	DRAY_T_WHEN,     /* a word, a time, or {event: NAME} */
-	DRAY_T_START,    /* a word, a time, {after: DURATION}, or {event: NAME} */
+	DRAY_T_START,    /* a word, a time, {after: DURATION}, {event: NAME}, or {every: DURATION ...} */
 	DRAY_T_COMMIT,   /* a word, or a duration */
+	DRAY_T_CLOCK,    /* int: a time of the day such as "02:00", in minutes */
 	DRAY_T_WINDOWS,  /* struct dray_windows: a list of texts, or one */
 	DRAY_T_EVENT,    /* char *: the name of an event */
 	DRAY_T_VEHICLE,  /* char * */

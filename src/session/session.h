@@ -10,6 +10,8 @@
 #ifndef DRAY_SESSION_SESSION_H
 #define DRAY_SESSION_SESSION_H
 
+#include "session/generations.h"
+#include "session/moments.h"
 #include "session/state.h"
 #include "session/problem.h"
 #include "session/timetable.h"
@@ -24,7 +26,7 @@
 
 enum dray_mode { DRAY_MODE_MOVE, DRAY_MODE_COPY };
 enum dray_verify { DRAY_VERIFY_NONE, DRAY_VERIFY_SAMPLE, DRAY_VERIFY_FULL };
-enum dray_start { DRAY_START_NOW, DRAY_START_TIME, DRAY_START_AFTER, DRAY_START_EVENT };
+enum dray_start { DRAY_START_NOW, DRAY_START_TIME, DRAY_START_AFTER, DRAY_START_EVENT, DRAY_START_EVERY };
 enum dray_when { DRAY_WHEN_MANUAL, DRAY_WHEN_SYNCED, DRAY_WHEN_PAIR, DRAY_WHEN_TIME, DRAY_WHEN_EVENT };
 enum dray_commit { DRAY_COMMIT_MANUAL, DRAY_COMMIT_SWITCHED, DRAY_COMMIT_AFTER };
 enum dray_on_error { DRAY_ON_ERROR_PAIR, DRAY_ON_ERROR_SESSION };
@@ -48,9 +50,11 @@ struct dray_resource {
 struct dray_target {
 	struct dray_resource at;
 	bool copy_role; /* the first target is the successor */
+	char *template; /* of a periodic session: the path of a generation, with {time}; `at` is the working image. Else NULL */
 	/* filled by the agent */
 	int iod_leg;            /* -1: not attached */
 	char *identity;         /* or NULL */
+	char *made;             /* identity of the working image that was made; or NULL */
 	char state[16];         /* leg state word, or "" */
 	uint64_t dirty_bytes;
 	char *error;            /* or NULL */
@@ -96,6 +100,7 @@ struct dray_pair {
 	struct dray_limits limits;
 	bool overwrite;
 	enum dray_create create;
+	bool needs_room;      /* of a periodic session: room for all of the working image is checked, although it is made thin */
 	enum dray_format format; /* raw: the source's bytes are meant, even if they look like a disk image */
 
 	/* state */
@@ -135,6 +140,11 @@ struct dray_session {
 	time_t start_time;       /* of DRAY_START_TIME */
 	uint64_t start_after_ns; /* of DRAY_START_AFTER */
 	char *start_event;       /* of DRAY_START_EVENT, else NULL or any */
+	uint64_t every_ns;       /* of DRAY_START_EVERY, with those below */
+	int at;                  /* minutes of the day; -1: not given */
+	unsigned keep;
+	uint64_t hook_timeout_ns;
+	unsigned hook_failure;   /* the place of its word: 0 is split, 1 skip */
 	struct dray_windows window;
 	uint64_t max_duration_ns; /* or DRAY_UNKNOWN */
 	struct dray_limits limits;
@@ -161,6 +171,7 @@ struct dray_session {
 
 	/* state */
 	enum dray_session_state state; /* derived: dray_session_aggregate */
+	struct dray_generations generations;
 	bool held_by_undo;             /* an undo set switch.when to manual (H19) */
 	bool event_seen;               /* the event of switch.when came */
 	bool start_event_seen;         /* the event of start came */
@@ -207,6 +218,8 @@ int dray_session_compare(const struct dray_session *now, const struct dray_sessi
 /* Gives pair `i` the limits that it has in `from`, which gets the old ones. false: they are the same. */
 bool dray_session_take_pair_limits(struct dray_session *session, struct dray_session *from, size_t i);
 
+/* Of a periodic session. */
+struct dray_moments dray_session_moments(const struct dray_session *session);
 /* When the pair is committed by itself, switch.commit being a duration; 0: it is not. */
 time_t dray_pair_commit_due(const struct dray_session *session, const struct dray_pair *pair);
 /* ---- retired.c ---- */

@@ -51,6 +51,7 @@ static json_t *save_target(const struct dray_target *t)
 	json_t *o = json_object();
 	json_object_set_new(o, "leg", json_integer(t->iod_leg));
 	put_text(o, "identity", t->identity);
+	put_text(o, "made", t->made);
 	put_text(o, "state", t->state);
 	put_text(o, "error", t->error);
 	put_number(o, "dirty_bytes", t->dirty_bytes);
@@ -62,6 +63,7 @@ static void load_target(const json_t *o, struct dray_target *t)
 {
 	t->iod_leg = json_is_integer(json_object_get(o, "leg")) ? (int)json_integer_value(json_object_get(o, "leg")) : -1;
 	t->identity = get_text(o, "identity");
+	t->made = get_text(o, "made");
 	t->error = get_text(o, "error");
 	t->dirty_bytes = get_number(o, "dirty_bytes");
 	t->copy_role = json_is_true(json_object_get(o, "copy_role"));
@@ -182,6 +184,9 @@ static json_t *save_head(const struct dray_session *s, json_t *doc)
 	json_object_set_new(o, "held_by_undo", json_boolean(s->held_by_undo));
 	json_object_set_new(o, "event_seen", json_boolean(s->event_seen));
 	json_object_set_new(o, "start_event_seen", json_boolean(s->start_event_seen));
+	json_t *generations = dray_generations_save(&s->generations);
+	if (generations)
+		json_object_set_new(o, "generations", generations);
 	put_number(o, "start_at", (uint64_t)s->start_at);
 	put_number(o, "scheduled_at", (uint64_t)s->scheduled_at);
 	put_number(o, "ran_ms", s->ran_ms);
@@ -260,6 +265,7 @@ int dray_session_load_parts(const json_t *o, const json_t *pairs, struct dray_se
 	s->held_by_undo = json_is_true(json_object_get(o, "held_by_undo"));
 	s->event_seen = json_is_true(json_object_get(o, "event_seen"));
 	s->start_event_seen = json_is_true(json_object_get(o, "start_event_seen"));
+	dray_generations_load(json_object_get(o, "generations"), &s->generations);
 	s->start_at = (time_t)get_number_or(o, "start_at", 0);
 	s->scheduled_at = (time_t)get_number_or(o, "scheduled_at", 0);
 	s->ran_ms = get_number_or(o, "ran_ms", 0);

@@ -106,6 +106,7 @@ static void read_leg(const json_t *leg, struct dray_leg_view *view)
 	view->synced = flag(leg, "synced");
 	view->paused = flag(leg, "paused");
 	view->held = flag(leg, "held");
+	view->set_aside = flag(leg, "set_aside");
 	view->size_bytes = number(leg, "size_bytes");
 	view->dirty_bytes = number(leg, "dirty_bytes");
 	view->doubt_bytes = number(leg, "doubt_bytes");
@@ -259,7 +260,7 @@ static void switch_group(struct dray_rpc *rpc, const struct dray_switch_member *
 }
 
 static void split_group(struct dray_rpc *rpc, const struct dray_switch_member *members, const int (*legs)[9], size_t n,
-	uint64_t deadline_ns, const char *token, dray_vehicle_done *done, void *arg)
+	uint64_t deadline_ns, bool keep, const char *token, dray_vehicle_done *done, void *arg)
 {
 	json_t *list = json_array();
 	for (size_t i = 0; i < n; i++) {
@@ -268,9 +269,10 @@ static void split_group(struct dray_rpc *rpc, const struct dray_switch_member *m
 			json_array_append_new(ids, json_integer(*leg));
 		json_array_append_new(list, with_bad(json_pack("{s:s, s:o}", "volume", members[i].volume, "legs", ids), &members[i]));
 	}
-	rpc->call(rpc, "split",
-		json_pack("{s:o, s:I, s:s}", "members", list, "deadline_ms", (json_int_t)(deadline_ns / 1000000), "token", token),
-		done, arg);
+	json_t *params = json_pack("{s:o, s:I, s:s}", "members", list, "deadline_ms", (json_int_t)(deadline_ns / 1000000), "token", token);
+	if (keep)
+		json_object_set_new(params, "keep", json_true());
+	rpc->call(rpc, "split", params, done, arg);
 }
 
 static void switch_status(struct dray_rpc *rpc, const char *token, dray_vehicle_done *done, void *arg)

@@ -54,6 +54,7 @@ struct dray_leg_view {
 	int leg;
 	char state[16];
 	bool primary, synced, paused, held, degraded;
+	bool set_aside; /* because it was asked for: tracked only */
 	uint64_t size_bytes, dirty_bytes, doubt_bytes, done_bytes, copied_bytes, skipped_bytes, recopied_bytes;
 	uint64_t unsettled;
 	char error[200]; /* or "" */
@@ -139,9 +140,9 @@ struct dray_vehicle {
 	void (*switch_group)(struct dray_rpc *rpc, const struct dray_switch_member *members, size_t n, uint64_t deadline_ns,
 		bool commit, const char *token, dray_vehicle_done *done, void *arg);
 	/* Required where group. Lets all targets of the members go as images of one instant. `legs`: leg ids of each member,
-	 * ended by -1. */
+	 * ended by -1. `keep`: they are not let go, but set aside, to be gone on with by `pause`. */
 	void (*split_group)(struct dray_rpc *rpc, const struct dray_switch_member *members, const int (*legs)[9], size_t n,
-		uint64_t deadline_ns, const char *token, dray_vehicle_done *done, void *arg);
+		uint64_t deadline_ns, bool keep, const char *token, dray_vehicle_done *done, void *arg);
 	/* Required where group. What became of a token. */
 	void (*switch_status)(struct dray_rpc *rpc, const char *token, dray_vehicle_done *done, void *arg);
 	/* Required where undo. Gives up the way back. */

@@ -157,7 +157,7 @@ static void refusals(void **state)
 	refused(s, "limits.active_pairs", "[1", "syntax", "");
 	refused(s, "limits.speed", "1", "unknown_key", "/limits/speed");
 	refused(s, "window", "['19:00-07:00', 'Sat']", "bad_value", "/window/1");
-	refused(s, "start", "{every: 24h}", "unsupported", "/start/every");
+	refused(s, "start", "{every: 24h}", "not_settable", "/start");
 	refused(s, "name", "b", "not_settable", "/name");
 	refused(s, "pairs", "[]", "not_settable", "/pairs");
 	refused(s, "resource.offset", "1", "unknown_key", "/resource/offset");

@@ -131,7 +131,7 @@ static void all_at_once(void **state)
 {
 	struct dray_problems p = bad("nmae: a\n"                                    /* 1 */
 				     "priority: 12\n"                               /* 2 */
-				     "start: {every: 24h}\n"                        /* 3 */
+				     "start: {every: 10ms}\n"                       /* 3 */
 				     "limits:\n"                                    /* 4 */
 				     "  rate: 10MB\n"                               /* 5 */
 				     "  active_pairs: 0\n"                          /* 6 */
@@ -157,7 +157,7 @@ static void all_at_once(void **state)
 	has(&p, "missing", "/name", 1);
 	q = has(&p, "out_of_range", "/priority", 2);
 	assert_string_equal(q->value, "12");
-	has(&p, "unsupported", "/start/every", 3);
+	has(&p, "out_of_range", "/start/every", 3);
 	q = has(&p, "bad_unit", "/limits/rate", 5);
 	assert_string_equal(q->value, "10MB");
 	has(&p, "out_of_range", "/limits/active_pairs", 6);
@@ -228,7 +228,19 @@ static void one_value(void **state)
 		{ "start: {after: 2h, event: x}", "bad_value", "/start" },
 		{ "start: {}", "bad_value", "/start" },
 		{ "start: {event: 'a b'}", "bad_value", "/start/event" },
-		{ "start: {every: 24h}", "unsupported", "/start/every" },
+		{ "start: {every: 500ms}", "out_of_range", "/start/every" },
+		{ "start: {every: 1500ms}", "bad_value", "/start/every" },
+		{ "start: {every: 5h, at: '02:00'}", "bad_value", "/start/every" },
+		{ "start: {every: 30s, at: '02:00'}", "bad_value", "/start/every" },
+		{ "start: {every: 24h, at: '24:00'}", "bad_value", "/start/at" },
+		{ "start: {every: 24h, at: 2am}", "bad_value", "/start/at" },
+		{ "start: {every: 24h, keep: 0}", "out_of_range", "/start/keep" },
+		{ "start: {every: 24h, keep: all}", "bad_value", "/start/keep" },
+		{ "start: {every: 24h, hook_timeout: 10ms}", "out_of_range", "/start/hook_timeout" },
+		{ "start: {every: 24h, on_hook_failure: wait}", "bad_value", "/start/on_hook_failure" },
+		{ "start: {every: 24h, event: night}", "bad_value", "/start" },
+		{ "start: {after: 2h, keep: 3}", "bad_value", "/start" },
+		{ "start: {keep: 3}", "bad_value", "/start" },
 		{ "start: later", "bad_value", "/start" },
 		{ "start: 5", "wrong_type", "/start" },
 		{ "max_duration: 0", "out_of_range", "/max_duration" },

@@ -41,7 +41,7 @@ static void examples(void **state)
 		}
 	}
 	fclose(f);
-	assert_int_equal(found, 5);
+	assert_int_equal(found, 6);
 }
 
 int main(void)

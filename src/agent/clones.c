@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "agent/clones.h"
+
+#include "agent/generation.h"
+#include "agent/queue.h"
+#include "base/log.h"
+#include "storage/clone.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define AT_ONCE   4
+#define STOP_WAIT (10 * SECOND)
+#define NICE      10
+#define IOPRIO_IDLE (3 << 13)
+
+struct work {
+	struct dray_list node; /* agent.clones */
+	struct agent *agent;
+	char *session;
+	struct clones order;
+	uint64_t rate;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	bool stop, finished; /* under the lock */
+};
+
+static char *copy(const char *s)
+{
+	char *c = s ? strdup(s) : NULL;
+	if (s && !c)
+		abort();
+	return c;
+}
+
+void clones_add(struct clones *o, unsigned pair, size_t generation, const char *from, const char *expected, const char *part, const char *path,
+	const char *identity)
+{
+	o->files = realloc(o->files, (o->n + 1) * sizeof *o->files);
+	if (!o->files)
+		abort();
+	o->files[o->n++] = (struct clones_file){ .pair = pair, .generation = generation, .from = copy(from), .expected = copy(expected),
+		.part = copy(part), .path = copy(path), .identity = copy(identity), .err = DRAY_ERROR_INIT };
+}
+
+static void clear(struct clones *o)
+{
+	for (size_t i = 0; i < o->n; i++) {
+		struct clones_file *f = &o->files[i];
+		free(f->from);
+		free(f->expected);
+		free(f->part);
+		free(f->path);
+		free(f->identity);
+	}
+	free(o->files);
+	*o = (struct clones){ 0 };
+}
+
+/* ---- the thread's side ---- */
+
+static bool told_to_stop(void *ctx)
+{
+	struct work *w = ctx;
+	pthread_mutex_lock(&w->lock);
+	bool stop = w->stop;
+	pthread_mutex_unlock(&w->lock);
+	return stop;
+}
+
+static void make_all(struct work *w)
+{
+	struct clones *o = &w->order;
+	for (size_t i = 0; i < o->n && !o->rc; i++) {
+		struct clones_file *f = &o->files[i];
+		char identity[512];
+		struct dray_clone_order order = { .from = f->from, .expected = f->expected, .part = f->part, .rate = w->rate, .stop = told_to_stop,
+			.ctx = w };
+		o->rc = dray_clone_make(&order, identity, sizeof identity, &f->shared, &o->err);
+		if (!o->rc)
+			f->identity = copy(identity);
+	}
+	struct dray_error ignored;
+	for (size_t i = 0; i < o->n && o->rc; i++)
+		dray_clone_discard(o->files[i].part, &ignored);
+}
+
+static void place_all(struct work *w)
+{
+	struct clones *o = &w->order;
+	for (size_t i = 0; i < o->n && !o->rc; i++)
+		o->rc = dray_clone_place(o->files[i].part, o->files[i].path, o->files[i].identity, &o->err);
+	struct dray_error ignored;
+	for (size_t i = 0; i < o->n && o->rc; i++) {
+		dray_clone_remove(o->files[i].path, o->files[i].identity, &ignored);
+		dray_clone_discard(o->files[i].part, &ignored);
+	}
+}
+
+static void remove_all(struct work *w)
+{
+	for (size_t i = 0; i < w->order.n; i++) {
+		struct clones_file *f = &w->order.files[i];
+		if (f->part)
+			f->rc = dray_clone_discard(f->part, &f->err);
+		else
+			f->rc = dray_clone_remove(f->path, f->identity, &f->err);
+		if (f->rc)
+			w->order.rc = f->rc;
+	}
+}
+
+static void *run(void *arg)
+{
+	struct work *w = arg;
+	/* Nobody waits for it, and applications use the same disks. What the kernel does not honour costs nothing. */
+	pid_t self = (pid_t)syscall(SYS_gettid);
+	setpriority(PRIO_PROCESS, (id_t)self, NICE);
+	syscall(SYS_ioprio_set, 1, self, IOPRIO_IDLE);
+	if (w->order.kind == CLONES_MAKE)
+		make_all(w);
+	else if (w->order.kind == CLONES_PLACE)
+		place_all(w);
+	else
+		remove_all(w);
+	pthread_mutex_lock(&w->lock);
+	w->finished = true;
+	pthread_mutex_unlock(&w->lock);
+	queue_poke(w->agent->queue);
+	return NULL;
+}
+
+/* ---- the core's ---- */
+
+static struct work *work_of(const struct job *job)
+{
+	dray_list_for_each (n, &job->agent->clones) {
+		struct work *w = dray_container(n, struct work, node);
+		if (!strcmp(w->session, job->s->id))
+			return w;
+	}
+	return NULL;
+}
+
+static void work_free(struct work *w)
+{
+	dray_list_del(&w->node);
+	pthread_mutex_destroy(&w->lock);
+	clear(&w->order);
+	free(w->session);
+	free(w);
+}
+
+bool clones_start(struct job *job, struct clones *order)
+{
+	struct agent *a = job->agent;
+	unsigned running = 0;
+	dray_list_for_each (n, &a->clones)
+		running++;
+	struct work *w = running < AT_ONCE && !a->stopping && !work_of(job) ? calloc(1, sizeof *w) : NULL;
+	if (!w) {
+		clear(order);
+		return false;
+	}
+	w->agent = a;
+	w->session = copy(job->s->id);
+	w->order = *order;
+	w->order.err = DRAY_ERROR_INIT;
+	w->rate = job->s->limits.rate == DRAY_UNKNOWN ? UINT64_MAX : job->s->limits.rate;
+	*order = (struct clones){ 0 };
+	pthread_mutex_init(&w->lock, NULL);
+	dray_list_add_tail(&a->clones, &w->node);
+	if (!pthread_create(&w->thread, NULL, run, w))
+		return true;
+	work_free(w);
+	return false;
+}
+
+bool clones_run(const struct job *job, enum clones_kind *kind)
+{
+	const struct work *w = work_of(job);
+	if (w && kind)
+		*kind = w->order.kind;
+	return w;
+}
+
+void clones_cancel(struct job *job)
+{
+	struct work *w = work_of(job);
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->stop = true;
+	pthread_mutex_unlock(&w->lock);
+}
+
+static bool finished(struct work *w)
+{
+	pthread_mutex_lock(&w->lock);
+	bool yes = w->finished;
+	pthread_mutex_unlock(&w->lock);
+	return yes;
+}
+
+void clones_step(struct agent *a)
+{
+	bool any = false;
+	dray_list_for_each_safe (n, &a->clones) {
+		struct work *w = dray_container(n, struct work, node);
+		struct job *job = finished(w) ? job_find(a, w->session) : NULL;
+		if (!finished(w))
+			continue;
+		/* Not recorded: once more, a little later; the thread has nothing more to say. */
+		if (job && !generation_worked(job, &w->order))
+			continue;
+		pthread_join(w->thread, NULL);
+		work_free(w);
+		any = true;
+		if (job)
+			job_wake_pairs(job);
+	}
+	if (!any && !a->split_hooks)
+		return;
+	/* A place is free; a hook may have ended. */
+	dray_list_for_each (n, &a->jobs) {
+		struct job *job = dray_container(n, struct job, node);
+		if ((any && job_periodic(job)) || job->split_hooks)
+			job_wake(job);
+	}
+}
+
+void clones_stop(struct agent *a)
+{
+	dray_list_for_each (n, &a->clones) {
+		struct work *w = dray_container(n, struct work, node);
+		pthread_mutex_lock(&w->lock);
+		w->stop = true;
+		pthread_mutex_unlock(&w->lock);
+	}
+	uint64_t end = mono_now() + STOP_WAIT;
+	while (!dray_list_empty(&a->clones) && mono_now() < end) {
+		dray_list_for_each_safe (n, &a->clones) {
+			struct work *w = dray_container(n, struct work, node);
+			if (!finished(w))
+				continue;
+			/* Nothing is recorded of it: the next start does it again. */
+			pthread_join(w->thread, NULL);
+			work_free(w);
+		}
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+	}
+	dray_list_for_each (n, &a->clones)
+		dray_log(DRAY_LOG_WARN, "generation-left", "session %s: files of a generation are still being worked on; that is repeated after the next start",
+			dray_container(n, struct work, node)->session);
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Sharing blocks (FICLONE: btrfs, XFS, bcachefs ...) is asked of the file system first; if it can't, what the file has between its holes is copied,
+ * by the kernel where it will (copy_file_range), in pieces that keep to the rate and let it be stopped.
+ *
+ * Removing (H24). Between the look at a file and its unlink somebody could put another one in its place. So it first gets a name that nobody else
+ * uses, ".NAME.dray-gone", and is looked at there: what turns out to be another file goes back. A kill in between leaves it under that name, where
+ * the next attempt looks, too.
+ */
+#include "storage/clone.h"
+
+#include "storage/identity.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PIECE (UINT64_C(4) << 20)
+
+static int sync_directory_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+	int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, rc = fd < 0 || fsync(fd) ? -errno : 0;
+	free(dir);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+/* 0, or -errno; a link is no file. */
+static int who(const char *path, char *identity, size_t size)
+{
+	struct stat st;
+	bool stable;
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	int rc = fstat(fd, &st) ? -errno : !S_ISREG(st.st_mode) ? -ESTALE : dray_identity_of_fd(fd, identity, size, &stable);
+	close(fd);
+	return rc;
+}
+
+static bool is(const char *path, const char *identity)
+{
+	char found[512];
+	return !who(path, found, sizeof found) && !strcmp(found, identity);
+}
+
+/* ---- making ---- */
+
+/* One file system says so in one way, another in another. */
+static bool cannot_share(int e)
+{
+	return e == EOPNOTSUPP || e == ENOTTY || e == EXDEV || e == EINVAL || e == ENOSYS || e == EPERM || e == EBADF || e == ETXTBSY;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+struct copying {
+	const struct dray_clone_order *order;
+	int from, to;
+	char *buffer;
+	bool by_hand; /* the kernel would not */
+	uint64_t begun_ns, copied;
+};
+
+static int by_hand(struct copying *c, off_t at, size_t length)
+{
+	if (!c->buffer && !(c->buffer = malloc(PIECE)))
+		return -ENOMEM;
+	ssize_t n = pread(c->from, c->buffer, length, at);
+	for (ssize_t done = 0; done < n;) {
+		ssize_t w = pwrite(c->to, c->buffer + done, (size_t)(n - done), at + done);
+		if (w < 0)
+			return -errno;
+		done += w;
+	}
+	return n < 0 ? -errno : n == 0 ? -EIO : (int)n;
+}
+
+/* How much of it was copied, or -errno. */
+static int piece(struct copying *c, off_t at, size_t length)
+{
+	off_t in = at, out = at;
+	if (!c->by_hand) {
+		ssize_t n = copy_file_range(c->from, &in, c->to, &out, length, 0);
+		if (n > 0)
+			return (int)n;
+		if (n < 0 && !cannot_share(errno))
+			return -errno;
+		c->by_hand = true;
+	}
+	return by_hand(c, at, length);
+}
+
+/* Waits as long as the rate says. false: it is to stop. */
+static bool keep_pace(const struct copying *c)
+{
+	const struct dray_clone_order *o = c->order;
+	for (;;) {
+		if (o->stop && o->stop(o->ctx))
+			return false;
+		uint64_t gone = now_ns() - c->begun_ns;
+		if (o->rate == UINT64_MAX || (o->rate && (double)c->copied / (double)o->rate <= (double)gone / 1e9))
+			return true;
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	}
+}
+
+static int copy_between_holes(struct copying *c, off_t size)
+{
+	for (off_t at = 0; at < size;) {
+		off_t data = lseek(c->from, at, SEEK_DATA), hole;
+		if (data < 0 && errno == ENXIO)
+			return 0;
+		if (data < 0 || (hole = lseek(c->from, data, SEEK_HOLE)) < 0)
+			return -errno;
+		for (at = data; at < hole;) {
+			if (!keep_pace(c))
+				return -ECANCELED;
+			uint64_t left = (uint64_t)(hole - at);
+			int n = piece(c, at, left < PIECE ? (size_t)left : PIECE);
+			if (n < 0)
+				return n;
+			at += n;
+			c->copied += (uint64_t)n;
+		}
+	}
+	return 0;
+}
+
+static int fill(const struct dray_clone_order *o, int from, int to, off_t size, bool *shared)
+{
+	*shared = !ioctl(to, FICLONE, from);
+	if (*shared)
+		return 0;
+	if (!cannot_share(errno))
+		return -errno;
+	struct copying c = { .order = o, .from = from, .to = to, .begun_ns = now_ns() };
+	int rc = ftruncate(to, size) ? -errno : copy_between_holes(&c, size);
+	free(c.buffer);
+	return rc;
+}
+
+static int make(const struct dray_clone_order *o, int from, int to, char *identity, size_t size, bool *shared)
+{
+	struct stat st;
+	bool stable;
+	/* What was written before the instant has to be on the disk when its clone is, and an error of that has to be told. */
+	if (fsync(from) || fstat(from, &st))
+		return -errno;
+	int rc = fill(o, from, to, st.st_size, shared);
+	if (!rc && fsync(to))
+		rc = -errno;
+	if (!rc)
+		rc = sync_directory_of(o->part);
+	return rc ? rc : dray_identity_of_fd(to, identity, size, &stable);
+}
+
+int dray_clone_make(const struct dray_clone_order *o, char *identity, size_t size, bool *shared, struct dray_error *err)
+{
+	char found[512];
+	bool stable;
+	int rc = dray_clone_discard(o->part, err), to = -1;
+	if (rc)
+		return rc;
+	int from = open(o->from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (from < 0)
+		return dray_error_errno(err, -errno, "%s", o->from);
+	rc = o->expected ? dray_identity_of_fd(from, found, sizeof found, &stable) : 0;
+	if (!rc && o->expected && strcmp(found, o->expected))
+		rc = dray_error_set(err, -ESTALE, "%s: it is not the working image that was made: found %s, expected %s", o->from, found, o->expected);
+	else if (rc)
+		dray_error_errno(err, rc, "%s", o->from);
+	if (!rc && (to = open(o->part, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
+		rc = dray_error_errno(err, -errno, "%s: create", o->part);
+	if (to >= 0) {
+		rc = make(o, from, to, identity, size, shared);
+		if (rc)
+			dray_error_errno(err, rc, "%s to %s", o->from, o->part);
+		close(to);
+	}
+	close(from);
+	if (rc && to >= 0)
+		unlink(o->part);
+	return rc;
+}
+
+/* ---- placing and removing ---- */
+
+int dray_clone_place(const char *part, const char *path, const char *identity, struct dray_error *err)
+{
+	if (!is(path, identity)) {
+		int rc = renameat2(AT_FDCWD, part, AT_FDCWD, path, RENAME_NOREPLACE) ? -errno : 0;
+		if (rc == -EINVAL || rc == -ENOSYS) /* a file system without that */
+			rc = link(part, path) ? -errno : unlink(part) ? -errno : 0;
+		if (rc)
+			return dray_error_errno(err, rc, "%s", path);
+	}
+	int rc = sync_directory_of(path);
+	return rc ? dray_error_errno(err, rc, "%s: its directory", path) : 0;
+}
+
+int dray_clone_discard(const char *part, struct dray_error *err)
+{
+	if (unlink(part)) {
+		/* Where its directory is gone, so is it. */
+		return errno == ENOENT || errno == ENOTDIR ? 0 : dray_error_errno(err, -errno, "%s: remove", part);
+	}
+	int rc = sync_directory_of(part);
+	return rc ? dray_error_errno(err, rc, "%s: its directory", part) : 0;
+}
+
+static int gone(const char *path, struct dray_error *err)
+{
+	int rc = sync_directory_of(path);
+	return rc ? dray_error_errno(err, rc, "%s: its directory", path) : 0;
+}
+
+int dray_clone_remove(const char *path, const char *identity, struct dray_error *err)
+{
+	char tomb[PATH_MAX], found[512];
+	const char *name = strrchr(path, '/') + 1;
+	if (snprintf(tomb, sizeof tomb, "%.*s.%s.dray-gone", (int)(name - path), path, name) >= (int)sizeof tomb)
+		return dray_error_errno(err, -ENAMETOOLONG, "%s", path);
+	/* Of an earlier attempt. */
+	if (is(tomb, identity))
+		return unlink(tomb) ? dray_error_errno(err, -errno, "%s: remove", tomb) : gone(path, err);
+	int rc = who(path, found, sizeof found);
+	if (rc == -ENOENT || rc == -ENOTDIR)
+		return 0;
+	if (rc && rc != -ELOOP && rc != -ESTALE)
+		return dray_error_errno(err, rc, "%s", path);
+	if (rc || strcmp(found, identity))
+		return dray_error_set(err, -ESTALE, "%s: another file has that name now: it stays", path);
+	if (renameat2(AT_FDCWD, path, AT_FDCWD, tomb, RENAME_NOREPLACE)) {
+		if (errno != EINVAL && errno != ENOSYS)
+			return dray_error_errno(err, -errno, "%s: remove", path);
+		return unlink(path) ? dray_error_errno(err, -errno, "%s: remove", path) : gone(path, err);
+	}
+	if (!is(tomb, identity)) {
+		renameat2(AT_FDCWD, tomb, AT_FDCWD, path, RENAME_NOREPLACE);
+		return dray_error_set(err, -ESTALE, "%s: another file has that name now: it stays", path);
+	}
+	if (unlink(tomb))
+		return dray_error_errno(err, -errno, "%s: remove", tomb);
+	return gone(path, err);
+}

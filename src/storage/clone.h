@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Files made from another file, that share its blocks where the file system can: made under a name of their own, durable, then put in their place;
+ * and removed again only when they are what was made.
+ *
+ * Everything here may be repeated after a kill at any point, and blocks. Names are absolute paths; `part` is one that nobody else has, in the
+ * directory of the place.
+ */
+#ifndef DRAY_STORAGE_CLONE_H
+#define DRAY_STORAGE_CLONE_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct dray_clone_order {
+	const char *from;
+	const char *expected; /* identity of `from`; NULL: not known */
+	const char *part;
+	uint64_t rate;        /* bytes per second where bytes are copied; UINT64_MAX: no limit */
+	bool (*stop)(void *ctx);
+	void *ctx;
+};
+
+/* What is under `part` already, of an earlier attempt, is removed. `from` is flushed; the new file has its bytes, is thin where it can be, and is
+ * durable, its name in the directory included. Its identity goes to `identity`. *shared: it shares blocks. 0; -ECANCELED: told to stop; -ESTALE: `from` is
+ * another file. After an error nothing is left under `part`. */
+int dray_clone_make(const struct dray_clone_order *order, char *identity, size_t size, bool *shared, struct dray_error *err);
+/* From `part` to `path`, which must be free; durable on 0. It is there already: 0. -EEXIST: another file is. */
+int dray_clone_place(const char *part, const char *path, const char *identity, struct dray_error *err);
+/* Whatever is under `part`. 0: nothing is, durably. */
+int dray_clone_discard(const char *part, struct dray_error *err);
+/* The file at `path`, if it has that identity. 0: it is gone, durably, or was gone before; -ESTALE: another file has the name, and stays. */
+int dray_clone_remove(const char *path, const char *identity, struct dray_error *err);
+
+#endif
