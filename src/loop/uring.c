@@ -205,7 +205,8 @@ static int completed(struct dray_loop *loop, struct dray_loop_op *op, int res)
 		return 0;
 	}
 	bool socket = op->code == DRAY_LOOP_RECV || op->code == DRAY_LOOP_SENDMSG || op->code == DRAY_LOOP_ACCEPT;
-	if (op->state == DRAY_LOOP_OP_POLLING && res >= 0 && !op->canceled) {
+	/* The file is ready; or a signal, or a debugger, came in between, which is nobody's business. (A connect that was goes on by itself.) */
+	if (!op->canceled && ((op->state == DRAY_LOOP_OP_POLLING && res >= 0) || (res == -EINTR && op->code != DRAY_LOOP_CONNECT))) {
 		start_op(u, op);
 		return 0;
 	}
