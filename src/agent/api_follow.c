@@ -101,7 +101,7 @@ static bool wait_for_news(struct follower *f)
 	bool go_on = true, news = false;
 	for (int i = 0; go_on && !news && i < SILENCE; i++) {
 		struct timespec until;
-		clock_gettime(CLOCK_REALTIME, &until);
+		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec++;
 		int rc = 0;
 		pthread_mutex_lock(&api->lock);

@@ -444,7 +444,11 @@ int api_start(struct api **out, const char *path, bool allow_faults, void (*hand
 	dray_list_init(&api->pending);
 	api->ctx = ctx;
 	pthread_mutex_init(&api->lock, NULL);
-	pthread_cond_init(&api->cond, NULL);
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&api->cond, &attr);
+	pthread_condattr_destroy(&attr);
 	api->daemon = MHD_start_daemon(
 		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL, 0, NULL, NULL, handle, api,
 		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, MHD_OPTION_NOTIFY_COMPLETED, completed,
@@ -462,7 +466,7 @@ int api_start(struct api **out, const char *path, bool allow_faults, void (*hand
 void api_stop(struct api *api)
 {
 	struct timespec until;
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += LAST_WORDS;
 	unlink(api->path);
 	pthread_mutex_lock(&api->lock);
