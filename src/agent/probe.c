@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -68,6 +70,26 @@ static void path_key(const char *resource, struct probe *p)
 	close(fd);
 }
 
+/* Views of the kernel, in which root may write and nobody makes files. */
+static bool of_the_kernel(int fd)
+{
+	struct statfs fs;
+	if (fstatfs(fd, &fs))
+		return false;
+	switch ((unsigned)fs.f_type) {
+	case PROC_SUPER_MAGIC:
+	case SYSFS_MAGIC:
+	case CGROUP_SUPER_MAGIC:
+	case CGROUP2_SUPER_MAGIC:
+	case DEBUGFS_MAGIC:
+	case TRACEFS_MAGIC:
+	case SECURITYFS_MAGIC:
+	case DEVPTS_SUPER_MAGIC:
+	case BPF_FS_MAGIC: return true;
+	default: return false;
+	}
+}
+
 /* May a file be made there? */
 static int may_make(const char *resource, struct probe *p)
 {
@@ -78,6 +100,8 @@ static int may_make(const char *resource, struct probe *p)
 		return dray_error_kind(&p->err, -ENOENT, "not_found", "%s: no directory for it", resource);
 	if (faccessat(fd, ".", W_OK | X_OK, AT_EACCESS))
 		e = errno;
+	else if (of_the_kernel(fd))
+		e = EPERM;
 	close(fd);
 	return e ? dray_error_kind(&p->err, -e, "not_accessible", "no file can be made in %s: %s", real[0] ? real : "/", strerror(e)) : 0;
 }

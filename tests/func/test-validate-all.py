@@ -36,6 +36,7 @@ with Scratch() as s:
     pair("not_found", target=s.path("no-such-directory/x"), create="thin")
     os.symlink(s.path("nowhere"), s.path("dangling"))
     pair("not_found", target=s.path("dangling"), create="thin")
+    pair("not_accessible", target="/proc/new", create="thin")
     pair("not_found", target={"resource": s.path("no-slice"), "offset": 0, "length": MiB}, create="thin")
     os.mkdir(s.path("directory"))
     pair("bad_resource", target=s.path("directory"))
