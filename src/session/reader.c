@@ -422,6 +422,7 @@ static int read_stream(struct reader *r, json_t **value, struct dray_lines *line
 static int read_yaml(struct reader *r, const char *text, size_t len, json_t **value, struct dray_lines *lines)
 {
 	unsigned line = 1;
+	bool begun = false; /* something other than directives and comments */
 	for (const char *p = text, *end = text + len, *next; p < end; p = next, line++) {
 		next = memchr(p, '\n', (size_t)(end - p));
 		next = next ? next + 1 : end;
@@ -432,6 +433,10 @@ static int read_yaml(struct reader *r, const char *text, size_t len, json_t **va
 		if (!whole)
 			return -EINVAL;
 		json_decref(whole);
+		/* ... and so is this, with all that follows. */
+		if (*p == '%' && begun)
+			return refuse(r, line, "syntax", "lines that don't begin with %", "a directive: it belongs in front of the document");
+		begun |= !strchr("%#\r\n", *p);
 	}
 	struct fy_diag_cfg diag_cfg;
 	fy_diag_cfg_default(&diag_cfg);

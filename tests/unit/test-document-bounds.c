@@ -111,7 +111,7 @@ static void nothing_behind_the_end(void **state)
 			int n = sprintf(text, "name: x\npairs: [{source: volume:v, target: /t}]%s", line ? "\n" : "");
 			text[n] = (char)c;
 			n += 1 + sprintf(text + n + 1, " bogus: [");
-			if (c != '#' && c != '%') /* a comment, a directive */
+			if (c != '#') /* a comment */
 				refused(text, (size_t)n, "syntax");
 			n = sprintf(text, "{\"name\": \"x\", \"pairs\": [{\"source\": \"volume:v\", \"target\": \"/t\"}]}%s", line ? "\n" : "");
 			text[n] = (char)c;
