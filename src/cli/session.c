@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define MAX_DOCUMENT ((size_t)16 << 20)
+#define MOST_TOLD    20 /* pairs that a command tells of unasked */
 
 /* ---- what became of it ---- */
 
@@ -36,18 +37,34 @@ bool asked_for(const struct args *args, const char *pair)
 	return false;
 }
 
-/* The pairs that the command named, and those that have something to say. */
+/* The pairs that the command named, and those that have something to say: of these no more than fit on a screen, failed ones before others. */
+static void print_reasons(const struct args *args, const json_t *doc)
+{
+	size_t i, told = 0, more = 0;
+	json_t *pair;
+	for (int failed = 1; failed >= 0; failed--) {
+		json_array_foreach(json_object_get(doc, "pairs"), i, pair) {
+			const char *reason = text_of(pair, "reason"), *id = text_of(pair, "id"), *state = text_of(pair, "state");
+			bool news = *reason && strcmp(reason, text_of(doc, "reason"));
+			if ((strcmp(state, "failed") == 0) != (failed == 1))
+				continue;
+			if (asked_for(args, id) || (news && told++ < MOST_TOLD))
+				printf("  pair %s: %s%s%s\n", id, state, news ? ": " : "", news ? reason : "");
+			else
+				more += news;
+		}
+	}
+	if (more)
+		printf("  ... and %zu more; `dray show %s` has them all\n", more, session_name(doc));
+}
+
 static void print_pairs(const struct args *args, const json_t *doc)
 {
 	size_t i;
 	json_t *pair;
-	json_array_foreach(json_object_get(doc, "pairs"), i, pair) {
-		const char *reason = text_of(pair, "reason"), *id = text_of(pair, "id");
-		bool news = *reason && strcmp(reason, text_of(doc, "reason"));
-		if (news || asked_for(args, id))
-			printf("  pair %s: %s%s%s\n", id, text_of(pair, "state"), news ? ": " : "", news ? reason : "");
+	print_reasons(args, doc);
+	json_array_foreach(json_object_get(doc, "pairs"), i, pair)
 		print_retired(pair);
-	}
 	json_array_foreach(json_object_get(doc, "pairs"), i, pair) {
 		const json_t *lost = json_object_get(pair, "undo_lost"), *first = json_array_get(json_object_get(lost, "ranges"), 0);
 		if (lost && !strcmp(args->command->name, "undo") && first)

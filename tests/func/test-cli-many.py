@@ -68,6 +68,11 @@ with AgentTest(config="active_pairs: 2\n") as t:
     assert f"# {N - 3} of {N} pairs are left out: {N - 3} queued\n" in seen, seen
     assert "# dray show -o yaml big   prints all of them\n" in seen and "No space left on device" in seen
     assert seen.startswith("name: big\n")
+    # What a verb tells of them is no longer than a screen, and of the failed one first; of one that is named, always.
+    said = piped("set", "big", "priority=6").splitlines()
+    assert len(said) < 30 and "pair 2: failed: " in said[1] and re.fullmatch("  ... and [0-9]+ more; `dray show big` has them all", said[-1]), said
+    said = piped("pause", "big", "--pair", "1").splitlines()
+    assert len(said) < 30 and "  pair 1: paused" in said, said
     # Where nothing is to be seen at any: the first ones.
     t.verb("big", "cancel")
     t.wait("it is over", lambda: t.show("big")["state"] in ("canceled", "failed"), 60)
