@@ -21,9 +21,11 @@
  * seconds one period has the least of a window, and moves the base half way to what is seen then: an application that
  * saturates its disk by itself gets a base that says so, and the copy its share back. What is less than the base moves it down a little at any time.
  *
- * An application that asked nothing for half a second needs no protection: then as much is under way as is allowed at all. The first request that
- * comes finds the window as it was when the application last worked; what is in flight too much at that moment is through in a
- * few milliseconds. While nothing at all is known of what its requests take, the window is at its least.
+ * An application that asked nothing for half a second needs no protection: then as much is under way as is allowed at all. When it asks again, the
+ * window is at its least for one period, and if that shows less than the base it is the base: what it took to saturate the disk is no
+ * measure for a request now and then. Who woke to other work than before is met soon: such periods come again after an eighth
+ * of a second, a quarter, and so on up to the five seconds. Between them the window is as it was; what is in flight too much at the first moment is
+ * through in a few milliseconds. While nothing at all is known of what its requests take, the window is at its least.
  */
 #include "engine/pacer.h"
 
@@ -38,6 +40,7 @@
 #define WINDOW_FIRST   (3 * DRAY_PACER_STEP) /* measured: does no harm on most disks */
 #define GROWTH         (DRAY_PACER_STEP / 4)
 #define PROBE_NS       (5000 * MS)
+#define PROBE_FIRST_NS (125 * MS)
 
 void dray_pacer_init(struct dray_pacer *p)
 {
@@ -83,7 +86,7 @@ static uint64_t moved(uint64_t from, uint64_t to, unsigned part)
 
 static void learn(struct dray_pacer *p, uint64_t seen)
 {
-	if (!p->base_ns)
+	if (!p->base_ns || (p->woke && seen < p->base_ns))
 		p->base_ns = seen;
 	else if (!p->copied)
 		p->base_ns = moved(p->base_ns, seen, 4);
@@ -128,8 +131,10 @@ static void begin(struct dray_pacer *p, uint64_t now)
 void dray_pacer_asked(struct dray_pacer *p, uint64_t now)
 {
 	/* A pause says nothing, and what came before it is old. */
-	if (now - p->last_ns >= DRAY_PACER_IDLE_NS)
+	if (now - p->last_ns >= DRAY_PACER_IDLE_NS) {
 		begin(p, now);
+		p->woke = p->probing = true;
+	}
 	p->last_ns = now;
 }
 
@@ -144,9 +149,16 @@ void dray_pacer_answered(struct dray_pacer *p, uint64_t now, uint64_t took, bool
 		return;
 	judge(p);
 	begin(p, now);
+	if (p->woke) {
+		p->probe_every_ns = PROBE_FIRST_NS;
+		p->probe_ns = now + PROBE_FIRST_NS;
+	}
+	p->woke = false;
 	p->probing = now >= p->probe_ns;
-	if (p->probing)
-		p->probe_ns = now + PROBE_NS;
+	if (p->probing) {
+		p->probe_every_ns = p->probe_every_ns && p->probe_every_ns < PROBE_NS / 2 ? 2 * p->probe_every_ns : PROBE_NS;
+		p->probe_ns = now + p->probe_every_ns;
+	}
 }
 
 unsigned dray_pacer_window(const struct dray_pacer *p, uint64_t now, bool running)

@@ -30,7 +30,8 @@ struct dray_pacer {
 	uint32_t n, hist[DRAY_PACER_BUCKETS];
 	bool copied;        /* a step was under way in it */
 	bool probing;       /* it has the least of a window, to learn the base */
-	uint64_t probe_ns;  /* when there is to be such a one */
+	bool woke;          /* it is the first after a sleep */
+	uint64_t probe_ns, probe_every_ns; /* when there is to be such a one; and the next after it */
 };
 
 /* Nothing is known yet. The owner sets `most` and `goal_ns`, now and later. */

@@ -75,7 +75,7 @@ static void idle_application(void **state)
 	assert_int_equal(window(&w, false), 8 * DRAY_PACER_STEP); /* never asked anything */
 	run(&w, S, MS);
 	assert_true(window(&w, true) < 4 * DRAY_PACER_STEP);
-	w.now += DRAY_PACER_IDLE_NS - 1;
+	w.now = w.p.last_ns + DRAY_PACER_IDLE_NS - 1;
 	assert_true(window(&w, false) < 4 * DRAY_PACER_STEP);
 	w.now += 1;
 	assert_int_equal(window(&w, false), 8 * DRAY_PACER_STEP);
