@@ -14,7 +14,7 @@
 #define S    UINT64_C(1000000000)
 #define KiB  UINT64_C(1024)
 #define MiB  (1024 * KiB)
-#define SIZE (65536 * MiB)
+#define SIZE (24576 * MiB)
 #define MOST 512
 
 struct mock {
