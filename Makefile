@@ -4,7 +4,7 @@ B ?= build
 WERROR ?= false
 export CFLAGS ?=
 
-.PHONY: all setup check demo asan tsan sim sim-teeth fuzz soak vm-check bench-quick bench-adaptive bench-scale install format clean help
+.PHONY: all setup check demo asan tsan sim sim-teeth fuzz soak vm-check bench-quick bench-adaptive bench-pacing bench-scale install format clean help
 
 all: setup            ## build everything into build/
 	@scripts/build.sh $(B) -Dwerror=$(WERROR)
@@ -48,6 +48,9 @@ bench-quick: all      ## the I/O path beside its peers, under 5 minutes
 
 bench-adaptive: all   ## an application that works, saturates its disk and sleeps while its volume is copied, with a plot
 	@bench/adaptive.py --svg $(B)/bench/adaptive.svg
+
+bench-pacing: all     ## how evenly a copy keeps to its rate, with a plot
+	@bench/pacing.py --svg $(B)/bench/pacing.svg
 
 bench-scale: all      ## what one costs where there are thousands, some 15 minutes
 	@bench/scale.py

@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """An application that sleeps, works, saturates its disk and sleeps again while its volume is copied: what the copy does beside it.
 
-    make bench-adaptive         or: bench/adaptive.py [--mib 4096] [--seconds 8] [--dir SCRATCH] [--svg FILE]
+    make bench-adaptive         or: bench/adaptive.py [--mib 4096] [--seconds 8] [--arm US] [--rate RATE] [--dir SCRATCH] [--svg FILE] [--trace FILE]
 
 The same load runs twice on the same volume: alone, and beside the copy. It is fio (4 KiB random reads and writes, its nbd engine): nothing, 1,000
-requests a second, as many as depth 16 allows, nothing. Source and target are files of one directory, so of one disk. Of every tenth
-of a second: the p50 and the p99 of what the requests took, how much was copied, the copy's window. The curves go to --svg, raw samples to
-bench/results/TIME-adaptive.jsonl, and what counts to the table at the end. Nothing absolute is judged: the disk and its neighbours differ.
+requests a second, as many as depth 16 allows, nothing. Source and target are files of one directory, so of one disk. With --arm the source is a disk
+with one arm (tests/tools/nbd-holdback.c), which does one thing after the other and takes so many microseconds for each KiB: 8 is a good hard disk, and
+what others do on the machine's own disks does not count. With --rate the copy has that limit.
+
+Of every tenth of a second: the p50 and the p99 of what the requests took, how much was copied, the copy's window. The curves go to --svg, raw samples to
+bench/results/TIME-adaptive.jsonl, and what counts to the table at the end. --trace keeps the requests of the load that was alone, thinned, for
+tests/unit/test-pacer-trace.c. Nothing absolute is judged: the disk and its neighbours differ.
 """
 import argparse
 import json
@@ -19,7 +23,8 @@ import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../tests/lib"))
+sys.path[:0] = [os.path.join(os.path.dirname(__file__), "../tests/lib"), os.path.dirname(os.path.abspath(__file__))]
+import svg
 from dray import BUILD, MiB, Scratch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -27,7 +32,10 @@ args = argparse.ArgumentParser()
 args.add_argument("--mib", type=int, default=4096)
 args.add_argument("--seconds", type=float, default=8, help="of each phase with work; the others last a quarter of that")
 args.add_argument("--dir", default=os.path.join(BUILD, "bench"))
+args.add_argument("--arm", type=int, default=0)
+args.add_argument("--rate", default=None)
 args.add_argument("--svg", default=None)
+args.add_argument("--trace", default=None)
 args = args.parse_args()
 
 SLOT = 0.1
@@ -113,53 +121,45 @@ def rates(samples, began, end):
     return out
 
 
-def curve(points, color, width=1.2):
-    d, pen = [], False
-    for p in points:
-        if p is None:
-            pen = False
-            continue
-        d.append(f"{'L' if pen else 'M'}{p[0]:.1f} {p[1]:.1f}")
-        pen = True
-    return f'<path d="{" ".join(d)}" fill="none" stroke="{color}" stroke-width="{width}"/>'
+def per_slot(values):
+    return [(i * SLOT, v) for i, v in enumerate(values)]
 
 
 def plot(path, alone, beside, rate, windows, starts):
-    import math
-    began, end = starts[0], starts[-1]
-    w, left, part = 900, 60, 150
+    end = starts[-1] - starts[0]
+    top = max([r for r in rate if r] or [1]) * 1.1
+    svg.write(path, [
+        svg.Panel("what the application's requests take, of each 100 ms: p99, ms", 0.05, 500, [
+            svg.Curve(per_slot(alone), svg.GREY, "without a copy"), svg.Curve(per_slot(beside), svg.RED, "beside the copy")], (0.1, 1, 10, 100), log=True),
+        svg.Panel("copied, MiB/s", 0, top, [svg.Curve(per_slot(rate), svg.BLUE)], [round(top * f / 10) * 10 or round(top * f) for f in (0.25, 0.5, 0.75)]),
+        svg.Panel("window: steps of 256 KiB in flight", 0.2, 9, [svg.Curve(per_slot(windows), svg.GREEN)], (0.25, 0.5, 1, 2, 4, 8), log=True)],
+        (0, end), [(at - starts[0], name) for (name, _), at in zip(PHASES, starts)],
+        f"bench/adaptive.py --mib {args.mib} --seconds {args.seconds:g}{f' --arm {args.arm}' if args.arm else ''}"
+        f"{f' --rate {args.rate}' if args.rate else ''}; load average {os.getloadavg()[0]:.1f}")
 
-    def x(at):
-        return left + (at - began) / (end - began) * (w - left - 20)
 
-    rows, top = [], 30
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{3 * part + 120}" font-family="sans-serif" font-size="11">'
-           f'<rect width="100%" height="100%" fill="white"/>']
-    for k, (title, low, high, log, curves, ticks) in enumerate((
-            ("p99 of the application's requests, ms", 0.05, 500, True, [(alone, "#999999"), (beside, "#c03028")], (0.1, 1, 10, 100)),
-            ("copied, MiB/s", 0, max([r for r in rate if r] or [1]) * 1.1, False, [(rate, "#2860a8")], None),
-            ("window, steps in flight", 0, 9, False, [(windows, "#308040")], (1, 2, 4, 8)))):
-        y0 = top + k * (part + 25)
+def keep_trace(path, requests, began):
+    """Lines of "milliseconds microseconds": at most one request in half a millisecond, as they come."""
+    last, lines = -1.0, []
+    for at, us in sorted(requests):
+        if at - last >= 0.0005:
+            lines.append(f"{(at - began) * 1000:.0f} {us:.0f}")
+            last = at
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("\n".join(lines) + "\n")
 
-        def y(value, y0=y0, low=low, high=high, log=log):
-            f = (math.log(max(value, low) / low) / math.log(high / low)) if log else (value - low) / (high - low)
-            return y0 + part - min(max(f, 0), 1) * part
 
-        out.append(f'<text x="{left}" y="{y0 - 6}" font-weight="bold">{title}</text><rect x="{left}" y="{y0}" width="{w - left - 20}" '
-                   f'height="{part}" fill="none" stroke="#cccccc"/>')
-        for t in ticks or [round(high * f / 50) * 50 or round(high * f) for f in (0.25, 0.5, 0.75)]:
-            out.append(f'<line x1="{left}" x2="{w - 20}" y1="{y(t):.1f}" y2="{y(t):.1f}" stroke="#eeeeee"/>'
-                       f'<text x="{left - 5}" y="{y(t) + 4:.1f}" text-anchor="end">{t:g}</text>')
-        for values, color in curves:
-            out.append(curve([None if v is None else (x(began + i * SLOT), y(v)) for i, v in enumerate(values)], color))
-        rows.append(y0)
-    for (name, _), at in zip(PHASES, starts):
-        out.append(f'<line x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{top}" y2="{rows[-1] + part}" stroke="#888888" stroke-dasharray="3 3"/>'
-                   f'<text x="{x(at) + 4:.1f}" y="{rows[-1] + part + 16}">{name}</text>')
-    out.append(f'<text x="{left}" y="{rows[-1] + part + 34}">grey: the same load without a copy. {args.mib} MiB, source and target on one disk, '
-               f'{SLOT * 1000:.0f} ms a point</text></svg>')
-    with open(path, "w") as f:
-        f.write("\n".join(out) + "\n")
+def source(s, n):
+    if not args.arm:
+        return solid(s.path("source"), n)
+    disk = s.holdback("source", n, "--writeback", "100")
+    with open(disk.file, "r+b") as f:
+        block = os.urandom(MiB)
+        for at in range(0, n, MiB):
+            f.seek(at)
+            f.write(block)
+    disk.faults(f"arm {args.arm}")
+    return disk.uri
 
 
 def main():
@@ -169,19 +169,21 @@ def main():
     os.environ["TMPDIR"] = args.dir
     with Scratch() as s:
         a = s.agent()
-        uri = a.volume("v", solid(s.path("source"), n))
+        uri = a.volume("v", source(s, n))
         target = solid(s.path("target"), n)
         starts0, alone = load(s, uri, "alone")
         sampler = Sampler(a)
         sampler.start()
         time.sleep(1)
-        a.spec({"name": "move", "switch": {"when": "manual"}, "pairs": [{"source": "volume:v", "target": target, "overwrite": True}]})
+        a.spec({"name": "move", "limits": {"rate": args.rate or "none"}, "switch": {"when": "manual"}, "pairs": [{"source": "volume:v", "target": target, "overwrite": True}]})
         starts, beside = load(s, uri, "beside")
         a.wait("move", "synced", 600)
         sampler.over = True
         sampler.join()
         a.run("cancel", "move")
     done = next((t for t, copied, *_ in sampler.samples if copied >= sampler.samples[-1][1]), None)
+    if args.trace:
+        keep_trace(args.trace, alone, starts0[0])
     shift = starts[0] - starts0[0]
     alone = [(at + shift, us) for at, us in alone]
     per0, per1 = slots(alone, starts[0], starts[-1]), slots(beside, starts[0], starts[-1])
