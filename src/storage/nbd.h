@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The NBD driver's own: nbd_connect.c makes a connection and knows the address, nbd.c uses it, nbd_kept.c keeps what may be lost with it.
+ * The NBD driver's own: nbd_connect.c makes a connection and knows the address, nbd.c, nbd_again.c and nbd_conn.c use it (nbd_state.h), nbd_kept.c
+ * keeps what may be lost with it.
  */
 #ifndef DRAY_STORAGE_NBD_H
 #define DRAY_STORAGE_NBD_H
