@@ -73,7 +73,7 @@ static enum dray_legal legal(const struct ask *q, size_t i)
 {
 	/* The split of a generation is a moment, and nobody's decision: what is asked then holds after it. */
 	enum dray_pair_state state = q->job->s->pairs[i].state;
-	if (q->pairs[i] && q->verb == DRAY_VERB_PAUSE && state == DRAY_PAIR_SWITCHING && job_periodic(q->job))
+	if (q->pairs[i] && (q->verb == DRAY_VERB_PAUSE || q->verb == DRAY_VERB_CANCEL) && state == DRAY_PAIR_SWITCHING && job_periodic(q->job))
 		return DRAY_LEGAL;
 	return q->pairs[i] ? dray_verb_legal(q->verb, state) : DRAY_ILLEGAL;
 }
@@ -197,12 +197,12 @@ static void ask_resume(struct ask *q)
 		answer_later(q, NULL);
 }
 
-/* An offline pair that is being split off, or the split for a generation: a moment, and nobody's decision. Of a session with many of them there is always one, and
+/* An offline pair that is being split off: a moment, and nobody's decision. Of a session with many of them there is always one, and
  * what is asked of all must not be refused because of it. */
 static bool ends_by_itself(const struct ask *q, size_t i)
 {
 	const struct dray_pair *p = &q->job->s->pairs[i];
-	return !q->named && q->verb == DRAY_VERB_CANCEL && p->state == DRAY_PAIR_SWITCHING && (pair_offline(p) || job_periodic(q->job));
+	return !q->named && q->verb == DRAY_VERB_CANCEL && p->state == DRAY_PAIR_SWITCHING && pair_offline(p);
 }
 
 /* Gives the pairs for which the verb is legal a goal. `tolerant`: others in final or failed states are passed over. */
