@@ -505,6 +505,8 @@ bool schedule_may_begin(const struct dray_session *s);
 void schedule_missed(struct agent *a);
 /* Inside a change that may set its state: counts the time in which it runs, or not. */
 void schedule_count(struct job *job);
+/* Inside a change: max_duration counts anew. */
+void schedule_count_anew(struct job *job);
 /* The clock on the wall was set by so much (0: the host slept): what is counted by it begins anew, and test periods end by as much later. */
 void schedule_clock_set(struct agent *a, int64_t by_ms);
 /* A person lets it go on: max_duration counts anew. */

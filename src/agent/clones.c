@@ -3,6 +3,7 @@
 
 #include "agent/generation.h"
 #include "agent/queue.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "storage/clone.h"
 
@@ -90,6 +91,8 @@ static void make_all(struct work *w)
 	struct dray_error ignored;
 	for (size_t i = 0; i < o->n && o->rc; i++)
 		dray_clone_discard(o->files[i].part, &ignored);
+	if (!o->rc)
+		dray_crash_point("gen-cloned");
 }
 
 static void place_all(struct work *w)
@@ -102,6 +105,8 @@ static void place_all(struct work *w)
 		dray_clone_remove(o->files[i].path, o->files[i].identity, &ignored);
 		dray_clone_discard(o->files[i].part, &ignored);
 	}
+	if (!o->rc)
+		dray_crash_point("gen-placed");
 }
 
 static void remove_all(struct work *w)
@@ -115,6 +120,7 @@ static void remove_all(struct work *w)
 		if (f->rc)
 			w->order.rc = f->rc;
 	}
+	dray_crash_point("gen-removed");
 }
 
 static void *run(void *arg)

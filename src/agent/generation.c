@@ -30,6 +30,7 @@
 
 #include "agent/clones.h"
 #include "agent/split_hooks.h"
+#include "base/crash.h"
 #include "base/instant.h"
 #include "base/log.h"
 #include "session/periodic.h"
@@ -93,6 +94,8 @@ bool generation_waits(const struct job *job, char *why, size_t size)
 			dray_instant_format(opens, then, sizeof then));
 	else if (job->s->state != DRAY_SESSION_SYNCED)
 		n = (size_t)snprintf(why, size, "the generation that was due at %s is made when all is in sync", at);
+	else if (due <= wall_now() && (job_count(job, DRAY_PAIR_FAILED) || job_count(job, DRAY_PAIR_CANCELED)) && !job->s->partial)
+		n = (size_t)snprintf(why, size, "the generation that was due at %s is not made: some pairs are failed or canceled; switch.partial=true makes those of the others", at);
 	if (g->why && n < size)
 		snprintf(why + n, size - n, "%sthe last one: %s", n ? "; " : "", g->why);
 	return *why;
@@ -248,6 +251,7 @@ static int begin(struct job *job, const bool *pairs, time_t due, const char *act
 		*err = c.err;
 		return err->code;
 	}
+	dray_crash_point("gen-hooks");
 	split_hooks_start(job, HOOKS_BEFORE, false);
 	job_wake(job);
 	return 0;
@@ -343,6 +347,7 @@ static void look_thaw(struct job *job)
 	int rc = split_hooks_step(job, why, sizeof why);
 	if (!rc)
 		return;
+	dray_crash_point("gen-thawed");
 	change_begin(&c, job->agent, job, ACTOR_SELF);
 	if (rc < 0)
 		hooks_failed(&c, why);
@@ -441,6 +446,8 @@ static void look_work(struct job *job, enum clones_kind kind)
 		const struct dray_target *t = target_of(job, f->pair);
 		clones_add(&order, f->pair, 0, t->at.resource, t->made, f->part, f->path, f->identity);
 	}
+	if (kind == CLONES_MAKE)
+		dray_crash_point("gen-split");
 	if (!clones_start(job, &order))
 		job_wake_by(job, job->agent->now + SECOND);
 }
@@ -472,11 +479,13 @@ static bool placed(struct job *job)
 	dray_generations_add(g, &m->g);
 	m->step = DRAY_MAKING_NOTHING;
 	g->made++;
+	schedule_count_anew(job);
 	set_text(&g->why, NULL);
 	mark_old(job);
 	pass(&c, due, time, "the one before was late");
 	if (!recorded(job, &c))
 		return false;
+	dray_crash_point("gen-complete");
 	job_wake_pairs(job);
 	return true;
 }

@@ -188,9 +188,10 @@ static json_t *switch_of(const struct job *job)
 	if (online && s->verify != DRAY_VERIFY_NONE)
 		step(steps, "before that source and target are compared; what differs refuses the switch");
 	if (online)
-		step(steps, "%s: %s%s%s%s, suspended for %llu ms at most; past that all go on where they were", copy ? "the targets are split off" : "switch",
+		step(steps, "%s: %s%s%s%s, suspended for %llu ms at most; past that all go on where they were", job_periodic(job) ? "at each moment the working images are set aside and cloned" : copy ? "the targets are split off" : "switch",
 			online == 1 ? "one volume" : alone ? "each volume alone, when it is ready" : "all volumes at one instant",
-			strcmp(when, "manual") ? ", when: " : "", strcmp(when, "manual") ? when : "", window ? ", in its window" : "",
+			strcmp(when, "manual") && !job_periodic(job) ? ", when: " : "",
+			strcmp(when, "manual") && !job_periodic(job) ? when : "", window ? ", in its window" : "",
 			(unsigned long long)(s->deadline_ns / 1000000));
 	if (online && strcmp(when, "manual"))
 		step(steps, "a switch that fails is tried %u times; then: %s", s->attempts, s->on_failure == DRAY_ON_FAILURE_FAIL ? "fail" : "wait for the operator");

@@ -204,6 +204,14 @@ void schedule_count(struct job *job)
 	job->run_count = (struct run_count){ s->run_since_ms, 0, job->agent->now };
 }
 
+void schedule_count_anew(struct job *job)
+{
+	struct dray_session *s = job->s;
+	s->ran_ms = 0;
+	s->run_since_ms = s->run_since_ms ? wall_ms() : 0;
+	job->run_count = (struct run_count){ s->run_since_ms, 0, job->agent->now };
+}
+
 void schedule_clock_set(struct agent *a, int64_t by_ms)
 {
 	time_t now = wall_now(), by = (time_t)(by_ms / 1000);

@@ -34,6 +34,17 @@
  *   answers-after       it is durable, and not answered yet
  *   record-before       a change of a session is about to be recorded
  *   record-after        it is durable, and nothing that it allows has been done yet
+ * Crash points of drayd that a generation passes, in this order:
+ *   gen-hooks           that the hooks before the split run is on record, and none was begun
+ *   gen-split           the working images are set aside, which is on record; nothing was cloned
+ *   gen-thawed          the hooks after the split have ended, which is not on record
+ *   gen-cloning         the first clone has its bytes, and is not flushed
+ *   gen-cloned          all clones are durable under their own names, which is not on record
+ *   gen-placing         the first one has its name, which is not durable
+ *   gen-placed          all have their names, durably, which is not on record
+ *   gen-complete        it is listed as complete; the working images are not attached again
+ *   gen-removing        a file of one that is too old has its tombstone's name, and is there
+ *   gen-removed         its files are gone, which is not on record
  * Crash points of drayd that a retire passes, in this order (not every way passes all); stall points, too, but for the first and the last:
  *   retire-pending      the intent is durable, nothing was looked at yet
  *   retire-begun        all checks were passed, which is durable; nothing was touched yet

@@ -9,6 +9,7 @@
  */
 #include "storage/clone.h"
 
+#include "base/crash.h"
 #include "storage/identity.h"
 
 #include <errno.h>
@@ -164,6 +165,7 @@ static int make(const struct dray_clone_order *o, int from, int to, char *identi
 	if (fsync(from) || fstat(from, &st))
 		return -errno;
 	int rc = fill(o, from, to, st.st_size, shared);
+	dray_crash_point("gen-cloning");
 	if (!rc && fsync(to))
 		rc = -errno;
 	if (!rc)
@@ -211,6 +213,7 @@ int dray_clone_place(const char *part, const char *path, const char *identity, s
 		if (rc)
 			return dray_error_errno(err, rc, "%s", path);
 	}
+	dray_crash_point("gen-placing");
 	int rc = sync_directory_of(path);
 	return rc ? dray_error_errno(err, rc, "%s: its directory", path) : 0;
 }
@@ -252,6 +255,7 @@ int dray_clone_remove(const char *path, const char *identity, struct dray_error 
 			return dray_error_errno(err, -errno, "%s: remove", path);
 		return unlink(path) ? dray_error_errno(err, -errno, "%s: remove", path) : gone(path, err);
 	}
+	dray_crash_point("gen-removing");
 	if (!is(tomb, identity)) {
 		renameat2(AT_FDCWD, tomb, AT_FDCWD, path, RENAME_NOREPLACE);
 		return dray_error_set(err, -ESTALE, "%s: another file has that name now: it stays", path);
