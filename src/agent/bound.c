@@ -113,6 +113,8 @@ json_t *pair_bound(const struct pair_run *run)
 			json_integer_set(ns, json_integer_value(ns) / 1000);
 		return b;
 	}
+	if (!strcmp(word, "neighbour"))
+		return bound("app_latency", "neighbour", NULL, DRAY_UNKNOWN);
 	return !strcmp(word, "storage") ? json_pack("{s:s}", "limit", "none") : NULL;
 }
 

@@ -63,15 +63,37 @@ void dray_copy_refund(struct dray_vol *v, uint64_t bytes)
 	v->next_step_ns = v->next_step_ns > ns ? v->next_step_ns - ns : 0;
 }
 
-static unsigned window(const struct dray_vol *v)
+unsigned dray_copy_window(const struct dray_vol *v)
 {
-	return dray_pacer_window(&v->pacer, v->now_ns, v->running);
+	unsigned own = dray_pacer_window(&v->pacer, v->now_ns, v->running), others = v->others_window;
+	if (others < DRAY_PACER_LEAST)
+		others = DRAY_PACER_LEAST;
+	return own < others ? own : others;
+}
+
+void dray_vol_neighbours(struct dray_vol *v, bool copying, unsigned allowed)
+{
+	v->others_copy = copying;
+	v->others_window = allowed;
+}
+
+bool dray_vol_copied_lately(struct dray_vol *v)
+{
+	bool lately = v->copied_lately || v->step_bytes_in_flight;
+	v->copied_lately = false;
+	return lately;
+}
+
+bool dray_vol_allows(const struct dray_vol *v, unsigned *allowed)
+{
+	*allowed = dray_pacer_window(&v->pacer, v->now_ns, v->running);
+	return v->running || v->now_ns - v->pacer.last_ns < DRAY_PACER_IDLE_NS;
 }
 
 void dray_copy_step_over(struct dray_vol *v, struct leg *leg, uint64_t took_ns)
 {
-	unsigned w = window(v);
-	v->stepped = true;
+	unsigned w = dray_copy_window(v);
+	v->stepped = v->copied_lately = true;
 	if (w < DRAY_PACER_STEP)
 		leg->pause_until_ns = v->now_ns + min_u64(took_ns * (DRAY_PACER_STEP - w) / w, PAUSE_MOST);
 }
@@ -283,8 +305,9 @@ static enum dray_bound holds_up(const struct dray_vol *v, const struct leg *leg,
 {
 	if (v->limits.rate == DRAY_RATE_STOP)
 		return DRAY_BOUND_RATE;
+	enum dray_bound by_window = w < dray_pacer_window(&v->pacer, v->now_ns, v->running) ? DRAY_BOUND_NEIGHBOUR : DRAY_BOUND_WINDOW;
 	if (leg->n_steps >= steps_of(w) && w < v->pacer.most * DRAY_PACER_STEP)
-		return DRAY_BOUND_WINDOW;
+		return by_window;
 	if (all_steps_taken(v))
 		return DRAY_BOUND_STEPS;
 	if (leg->n_steps >= steps_of(w))
@@ -295,7 +318,7 @@ static enum dray_bound holds_up(const struct dray_vol *v, const struct leg *leg,
 	if (v->next_step_ns > v->now_ns && v->next_step_ns >= pause)
 		return DRAY_BOUND_RATE;
 	if (pause > v->now_ns)
-		return DRAY_BOUND_WINDOW;
+		return by_window;
 	return DRAY_BOUND_STORAGE;
 }
 
@@ -334,7 +357,7 @@ bool dray_copy_pump(struct dray_vol *v)
 		return false;
 	bool moved = look_for_ends(v);
 	/* Each leg has a window of its own, so that a slow target does not hold up another. */
-	unsigned w = window(v);
+	unsigned w = dray_copy_window(v);
 	bool stands = v->suspended || v->takeover.phase >= TK_DRAINING || v->limits.rate == DRAY_RATE_STOP || v->out_of_buffers;
 	while (!stands && start_next(v, w))
 		moved = true;

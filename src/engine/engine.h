@@ -292,12 +292,20 @@ enum dray_bound {
 	DRAY_BOUND_IN_FLIGHT, /* in_flight_bytes */
 	DRAY_BOUND_STEPS,     /* steps, where a number is set */
 	DRAY_BOUND_WINDOW,    /* the window: the application, or app_latency_ns */
+	DRAY_BOUND_NEIGHBOUR, /* ... as the application of another volume on the same disk allows it */
 	DRAY_BOUND_COUNT
 };
 
 /* Live; a step under way ends as it began, and a rate goes on from the step that is due: setting it often makes it no faster. All legs of
  * the volume together, apart from leg_timeout. -EINVAL. */
 int dray_vol_set_limits(struct dray_vol *vol, const struct dray_copy_limits *limits);
+/* What other volumes say that share a disk with this one: whether a copy of theirs had anything under way there lately, and the window that their
+ * applications allow to any copy (1/16 of a step; UINT_MAX: they allow all). It holds until it is said anew. */
+void dray_vol_neighbours(struct dray_vol *vol, bool copying, unsigned window);
+/* What is to be said to them: whether a step of this one's copy is under way, or was since this was asked last; and the window that its application
+ * allows, false: it does not work. */
+bool dray_vol_copied_lately(struct dray_vol *vol);
+bool dray_vol_allows(const struct dray_vol *vol, unsigned *window);
 void dray_vol_get_limits(const struct dray_vol *vol, struct dray_copy_limits *limits);
 
 /* Stops (starts) the leg's copy; what is clean stays mirrored. PAUSED follows. -ENOENT. */

@@ -298,6 +298,9 @@ struct dray_vol {
 	bool out_of_buffers, pumping;
 	struct dray_pacer pacer;
 	bool stepped;                /* a step ended since the last answer */
+	bool copied_lately;          /* ... since it was asked about */
+	bool others_copy;            /* dray_vol_neighbours */
+	unsigned others_window;
 
 	bool suspended;
 	uint64_t suspended_ns;
@@ -518,6 +521,8 @@ void dray_bound_rests(struct dray_vol *v, enum dray_bound waits);
 enum dray_bound dray_bound_get(const struct dray_vol *v);
 
 /* ---- copy.c ---- */
+/* As it is in force. */
+unsigned dray_copy_window(const struct dray_vol *v);
 uint64_t dray_copy_tick(struct dray_vol *v);
 bool dray_copy_pump(struct dray_vol *v);
 void dray_copy_refund(struct dray_vol *v, uint64_t bytes);

@@ -21,6 +21,9 @@
  * seconds one period has the least of a window, and moves the base half way to what is seen then: an application that
  * saturates its disk by itself gets a base that says so, and the copy its share back. What is less than the base moves it down a little at any time.
  *
+ * Volumes that share a disk share this, too: whose requests are slow while any of them is copied counts that as a copy, and the least window that one
+ * of their applications allows is the window of all their copies (iod/disks.h). So they grow and shrink together.
+ *
  * An application that asked nothing for half a second needs no protection: then as much is under way as is allowed at all. When it asks again, the
  * window is at its least for one period, and if that shows less than the base it is the base: what it took to saturate the disk is no
  * measure for a request now and then. Who woke to other work than before is met soon: such periods come again after an eighth

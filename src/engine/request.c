@@ -48,7 +48,7 @@ static void answer(struct dray_vol *v, struct dray_request *req)
 	}
 	/* (What a switch made it wait for is not the copy's doing.) */
 	if ((req->op == DRAY_OP_READ || is_write(req->op)) && v->takeover.phase == TK_NONE)
-		dray_pacer_answered(&v->pacer, v->now_ns, took, v->stepped || v->step_bytes_in_flight);
+		dray_pacer_answered(&v->pacer, v->now_ns, took, v->stepped || v->step_bytes_in_flight || v->others_copy);
 	v->stepped = false;
 	v->n_errors += req->error != 0;
 	v->running--;

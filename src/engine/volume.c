@@ -18,6 +18,8 @@
  */
 #include "engine/internal.h"
 
+#include <limits.h>
+
 #include <stdlib.h>
 
 #define NS_MS UINT64_C(1000000)
@@ -96,6 +98,7 @@ int dray_vol_new(struct dray_vol **vol, const struct dray_vol_config *config, co
 		dray_list_init(&v->steps[i].io[1].node);
 	}
 	dray_pacer_init(&v->pacer);
+	v->others_window = UINT_MAX;
 	dray_vol_set_limits(v, &(struct dray_copy_limits){ 0 });
 	*vol = v;
 	return 0;
@@ -434,7 +437,7 @@ void dray_vol_info(const struct dray_vol *v, struct dray_vol_info *info)
 		.switching = v->takeover.phase != TK_NONE,
 		.in_doubt = v->takeover.phase == TK_DOUBT,
 		.requests_in_flight = v->running,
-		.window = dray_pacer_window(&v->pacer, v->now_ns, v->running),
+		.window = v->links ? dray_copy_window(v) : dray_pacer_window(&v->pacer, v->now_ns, v->running),
 		.app_ns = v->pacer.seen_ns,
 		.app_base_ns = v->pacer.base_ns,
 		.app_allowed_ns = v->pacer.allowed_ns,

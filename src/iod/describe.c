@@ -163,7 +163,7 @@ static json_t *rate_json(uint64_t rate)
 static const char *bound_word(const struct snapshot *s)
 {
 	static const char *const words[] = { [DRAY_BOUND_STORAGE] = "storage", [DRAY_BOUND_RATE] = "rate", [DRAY_BOUND_IN_FLIGHT] = "in_flight",
-		[DRAY_BOUND_STEPS] = "steps", [DRAY_BOUND_WINDOW] = "window" };
+		[DRAY_BOUND_STEPS] = "steps", [DRAY_BOUND_WINDOW] = "window", [DRAY_BOUND_NEIGHBOUR] = "neighbour" };
 	return s->live ? words[s->vol.bound] : NULL;
 }
 

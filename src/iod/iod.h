@@ -21,6 +21,7 @@
 #include "base/list.h"
 #include "base/table.h"
 #include "iod/attempts.h"
+#include "iod/disks.h"
 #include "iod/epochs.h"
 #include "iod/job.h"
 #include "iod/news.h"
@@ -57,6 +58,7 @@ struct iod {
 	char nbd_socket[108], control_socket[108];
 	char incarnation[33];
 	uint64_t started_ns;
+	struct iod_disks disks; /* their contents: any thread */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* something under the lock changed that a job may wait for */

@@ -197,6 +197,8 @@ void iod_leg_record(struct iod_leg *leg, const struct dray_storage_info *info)
 struct install {
 	struct iod_leg *leg;
 	struct dray_storage *st;
+	struct iod_disk *disks[IOD_DISKS_OF_LEG];
+	unsigned n_disks;
 };
 
 static void install(void *arg)
@@ -204,13 +206,21 @@ static void install(void *arg)
 	struct install *in = arg;
 	dray_storage_attach(in->st, in->leg->volume->thread->loop);
 	in->leg->io = in->st;
+	memcpy(in->leg->disks, in->disks, sizeof in->disks);
+	in->leg->n_disks = in->n_disks;
 	if (in->leg->volume->vio.vol)
 		iod_vio_refresh(in->leg->volume);
 }
 
 void iod_leg_install(struct iod_leg *leg, struct dray_storage *st)
 {
-	struct install in = { leg, st };
+	struct install in = { .leg = leg, .st = st };
+	pthread_mutex_lock(&leg->volume->iod->lock);
+	char *name = strdup(leg->path[0] ? leg->path : leg->def->resource);
+	pthread_mutex_unlock(&leg->volume->iod->lock);
+	if (name) /* else it shares nothing */
+		in.n_disks = iod_disks_below(&leg->volume->iod->disks, name, &st->info, in.disks);
+	free(name);
 	iod_thread_call(leg->volume->thread, install, &in);
 	pthread_mutex_lock(&leg->volume->iod->lock);
 	leg->storage = st;

@@ -52,13 +52,43 @@ static void note_news(struct iod_volume *v)
 		dray_list_add_tail(&v->thread->news, &v->vio.news_node);
 }
 
+/* What those say that share a disk with the volume, before its engine runs. */
+static void ask_neighbours(struct iod_volume *v, uint64_t now_ms)
+{
+	bool copied = false;
+	uint32_t allowed = IOD_WINDOW_ANY;
+	for (unsigned i = 0; i < v->vio.n_disks; i++) {
+		uint32_t w = iod_disk_allowed(v->vio.disks[i], v->vio.number, now_ms);
+		copied |= iod_disk_is_copied(v->vio.disks[i], now_ms);
+		allowed = w < allowed ? w : allowed;
+	}
+	dray_vol_neighbours(v->vio.vol, copied, allowed);
+}
+
+/* And what is said to them, after it. */
+static void tell_neighbours(struct iod_volume *v, uint64_t now_ms)
+{
+	unsigned window;
+	bool copies = dray_vol_copied_lately(v->vio.vol), works = dray_vol_allows(v->vio.vol, &window);
+	for (unsigned i = 0; i < v->vio.n_disks; i++) {
+		struct iod_disk *d = v->vio.disks[i];
+		if (copies)
+			iod_disk_copied(d, now_ms);
+		if (works && iod_disk_is_copied(d, now_ms))
+			iod_disk_allow(d, v->vio.number, window, now_ms);
+	}
+}
+
 /* When it wants the next one is wake_ns: whoever calls this has the volume entered, and tick_run says so (ticks.h). */
 static void tick(struct iod_volume *v, uint64_t now_ns)
 {
 	note_news(v);
 	v->vio.ticked_ns = now_ns;
 	v->vio.touched = false;
+	uint64_t now_ms = (now_ns - v->vio.ahead_ns) / 1000000;
+	ask_neighbours(v, now_ms);
 	v->vio.wake_ns = dray_vol_tick(v->vio.vol, now_ns);
+	tell_neighbours(v, now_ms);
 }
 
 void iod_vio_enter(struct iod_volume *v)
@@ -276,9 +306,24 @@ int iod_vio_attach(struct iod_volume *v, struct iod_leg *leg, const struct dray_
 	return 0;
 }
 
+static void add_disks(struct iod_vio *vio, const struct iod_leg *leg)
+{
+	for (unsigned i = 0; i < leg->n_disks; i++) {
+		bool there = vio->n_disks == sizeof vio->disks / sizeof vio->disks[0];
+		for (unsigned k = 0; k < vio->n_disks && !there; k++)
+			there = vio->disks[k] == leg->disks[i];
+		if (!there)
+			vio->disks[vio->n_disks++] = leg->disks[i];
+	}
+}
+
 void iod_vio_refresh(struct iod_volume *v)
 {
 	bool fast = true;
+	v->vio.n_disks = 0;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++)
+		if (v->vio.legs[i] && v->vio.legs[i]->io)
+			add_disks(&v->vio, v->vio.legs[i]);
 	for (int i = 0; i < DRAY_MAX_LEGS; i++)
 		if (v->vio.legs[i] && v->vio.legs[i]->io)
 			fast &= v->vio.legs[i]->io->info.can_fast_zero;
@@ -318,6 +363,8 @@ void iod_vio_init(struct iod_volume *v)
 	dray_list_init(&v->vio.tick.node);
 	v->vio.tick.run = tick_run;
 	v->vio.bad_fd = -1;
+	static atomic_uint numbers;
+	v->vio.number = atomic_fetch_add(&numbers, 1) % 0xffffeU + 1;
 }
 
 void iod_vio_swap_link(struct iod_volume *v, int old_primary, int new_primary)

@@ -38,6 +38,8 @@ struct iod_leg {
 	/* its I/O thread */
 	int index;                 /* the engine's, or DRAY_NO_LEG */
 	struct dray_storage *io;   /* where its operations go; NULL: they fail */
+	struct iod_disk *disks[IOD_DISKS_OF_LEG]; /* that `io` is on */
+	unsigned n_disks;
 	int map_fd;                /* of its link with the present primary, or -1 */
 	uint64_t look_after_ns;    /* whether it is dead is not looked at before this */
 };
@@ -59,6 +61,9 @@ struct iod_vio {
 	bool eventful;             /* the engine told something since this was cleared */
 	struct dray_list news_node; /* in thread->news */
 	bool fast_zero;            /* every leg has it */
+	struct iod_disk *disks[2 * IOD_DISKS_OF_LEG]; /* of all legs that are open */
+	unsigned n_disks;
+	uint32_t number;           /* by which the disks know the volume; not 0 */
 	uint64_t switch_token;     /* of the switch under way */
 	struct iod_inbox *inbox;   /* that is told its answers; NULL: none */
 	unsigned inbox_number;

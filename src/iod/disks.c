@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "iod/disks.h"
+
+#include "storage/below.h"
+
+#include <string.h>
+
+#define COPIED_MS  100 /* a copy with pauses between its steps is one all the same */
+#define ALLOWED_MS 500
+
+/* `tightest`: 12 bits of a window, 20 of who, 32 of when. */
+#define WINDOW_MOST 0xfffU
+#define WHO_MASK    0xfffffU
+
+static uint64_t word(uint32_t who, uint32_t window, uint64_t now_ms)
+{
+	return (uint64_t)(window < WINDOW_MOST ? window : WINDOW_MOST) << 52 | (uint64_t)(who & WHO_MASK) << 32 | (uint32_t)now_ms;
+}
+
+static uint32_t age_ms(uint64_t w, uint64_t now_ms)
+{
+	uint32_t age = (uint32_t)now_ms - (uint32_t)w;
+	return age >> 31 ? 0 : age; /* said by a thread whose clock was read a moment later */
+}
+
+static bool holds(uint64_t w, uint64_t now_ms)
+{
+	return w && age_ms(w, now_ms) < ALLOWED_MS;
+}
+
+void iod_disk_copied(struct iod_disk *d, uint64_t now_ms)
+{
+	if (atomic_load_explicit(&d->copied_ms, memory_order_relaxed) != now_ms)
+		atomic_store_explicit(&d->copied_ms, now_ms, memory_order_relaxed);
+}
+
+bool iod_disk_is_copied(const struct iod_disk *d, uint64_t now_ms)
+{
+	uint64_t at = atomic_load_explicit(&d->copied_ms, memory_order_relaxed);
+	return at && (at >= now_ms || now_ms - at < COPIED_MS);
+}
+
+void iod_disk_allow(struct iod_disk *d, uint32_t who, uint32_t window, uint64_t now_ms)
+{
+	uint64_t was = atomic_load_explicit(&d->tightest, memory_order_relaxed), is = word(who, window, now_ms);
+	uint32_t whose = (uint32_t)(was >> 32) & WHO_MASK;
+	if (holds(was, now_ms) && whose != (who & WHO_MASK) && is >> 52 >= was >> 52)
+		return;
+	/* The same again is worth a write only now and then: all threads read it. */
+	if (was >> 32 == is >> 32 && age_ms(was, now_ms) < ALLOWED_MS / 10)
+		return;
+	/* Somebody else was faster: it is said again in a moment. */
+	atomic_compare_exchange_strong_explicit(&d->tightest, &was, is, memory_order_relaxed, memory_order_relaxed);
+}
+
+uint32_t iod_disk_allowed(const struct iod_disk *d, uint32_t who, uint64_t now_ms)
+{
+	uint64_t w = atomic_load_explicit(&d->tightest, memory_order_relaxed);
+	if (!holds(w, now_ms) || ((uint32_t)(w >> 32) & WHO_MASK) == (who & WHO_MASK))
+		return IOD_WINDOW_ANY;
+	return (uint32_t)(w >> 52);
+}
+
+/* ---- which they are ---- */
+
+static struct iod_disk *place(struct iod_disks *disks, uint64_t key)
+{
+	for (unsigned i = 0; i < IOD_DISKS; i++) {
+		struct iod_disk *d = &disks->disk[(key * UINT64_C(0x9e3779b97f4a7c15) + i) % IOD_DISKS];
+		uint64_t was = 0;
+		if (atomic_compare_exchange_strong(&d->key, &was, key) || was == key)
+			return d;
+	}
+	return NULL;
+}
+
+struct found {
+	struct iod_disks *disks;
+	struct iod_disk **out;
+	unsigned n;
+};
+
+static void add(struct found *f, uint64_t key)
+{
+	struct iod_disk *d = key && f->n < IOD_DISKS_OF_LEG ? place(f->disks, key) : NULL;
+	for (unsigned i = 0; d && i < f->n; i++)
+		if (f->out[i] == d)
+			return;
+	if (d)
+		f->out[f->n++] = d;
+}
+
+static bool add_device(void *arg, dev_t dev)
+{
+	/* A device of major 0 is none: the file system's own number (tmpfs, btrfs, NFS), which its files share all the same. */
+	add(arg, (uint64_t)dev + 1);
+	return false;
+}
+
+unsigned iod_disks_below(struct iod_disks *disks, const char *resource, const struct dray_storage_info *info,
+	struct iod_disk *out[IOD_DISKS_OF_LEG])
+{
+	struct found f = { .disks = disks, .out = out };
+	if (!strncmp(resource, "fault:", 6) && strchr(resource + 6, ':'))
+		resource = strchr(resource + 6, ':') + 1;
+	dray_storage_below(resource, add_device, &f);
+	if (!f.n && !strncmp(info->identity, "nbd:", 4)) {
+		/* Without the slice. */
+		size_t n = strlen(info->identity);
+		for (size_t i = n; i-- > 0 && strchr("0123456789,", info->identity[i]);)
+			n = i;
+		if (!n || info->identity[n - 1] != '+')
+			n = strlen(info->identity) + 1;
+		uint64_t hash = UINT64_C(14695981039346656037);
+		for (size_t i = 0; i + 1 < n; i++)
+			hash = (hash ^ (uint8_t)info->identity[i]) * UINT64_C(1099511628211);
+		add(&f, hash | UINT64_C(1) << 63);
+	}
+	return f.n;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the volumes of this process know of each other where they share a disk.
+ *
+ * A volume's copy follows what its own application feels (engine/pacer.h). Another volume on the same disk feels it just as much, and may live on
+ * another thread. So for each disk there is one place with two words, read and written by all threads without a lock:
+ *
+ *   copied    when a copy had anything under way on it, last: whose requests take long meanwhile has the copy to blame, whosever it is
+ *   tightest  the least window that the application of any volume allows to copies, whose that is, and when it was said. It holds for half a
+ *             second, as long as an application counts as one that works; whoever said it may say more, others only less
+ *
+ * A disk is known by the kernel's numbers of all that lies below a storage (storage/below.h), so that partitions, logical volumes and files meet on
+ * the disk that they are on; an NBD export, with all its slices, counts as one. What can't be looked at shares nothing. Disks are never
+ * forgotten: there are few, and when the places are taken the rest share nothing.
+ */
+#ifndef DRAY_IOD_DISKS_H
+#define DRAY_IOD_DISKS_H
+
+#include "storage/storage.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define IOD_DISKS         1024
+#define IOD_DISKS_OF_LEG  8
+#define IOD_WINDOW_ANY    UINT32_MAX
+
+struct iod_disk {
+	atomic_uint_fast64_t key; /* 0: free */
+	atomic_uint_fast64_t copied_ms, tightest;
+};
+
+struct iod_disks {
+	struct iod_disk disk[IOD_DISKS];
+};
+
+/* The disks below an open storage, `resource` being its name now; how many. May block for a moment; any thread. */
+unsigned iod_disks_below(struct iod_disks *disks, const char *resource, const struct dray_storage_info *info,
+	struct iod_disk *out[IOD_DISKS_OF_LEG]);
+
+/* Any thread, at once. `who` is not 0 and of one volume alone; times are of one clock. */
+void iod_disk_copied(struct iod_disk *disk, uint64_t now_ms);
+bool iod_disk_is_copied(const struct iod_disk *disk, uint64_t now_ms);
+/* `window`: in 1/16 of a step. */
+void iod_disk_allow(struct iod_disk *disk, uint32_t who, uint32_t window, uint64_t now_ms);
+/* What others allow; IOD_WINDOW_ANY: there is nobody. */
+uint32_t iod_disk_allowed(const struct iod_disk *disk, uint32_t who, uint64_t now_ms);
+
+#endif
