@@ -241,6 +241,20 @@ static void put_bound(json_t *doc, json_t *bound)
 		json_object_set_new(doc, "bound_by", bound);
 }
 
+/* What applications feel of it: dray-iod's words, of the volume that they use. */
+static void put_latency(json_t *doc, const struct pair_run *run)
+{
+	static const char *const keys[] = { "latency_us", "copy_window" };
+	const struct dray_pair *p = &run->job->s->pairs[run->index];
+	if (pair_offline(p) || dray_state_final(p->state) || !run->view_valid || !run->view.served)
+		return;
+	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+		json_t *value = json_object_get(run->view.volume, keys[i]);
+		if (value)
+			json_object_set_new(doc, keys[i], json_deep_copy(value));
+	}
+}
+
 static void add_reason(json_t *doc, const char *why)
 {
 	const char *reason = json_string_value(json_object_get(doc, "reason"));
@@ -295,6 +309,7 @@ json_t *job_document(const struct job *job, bool details)
 			json_object_set_new(p, "reason", json_string(waits));
 		put_phase(p, pair_phase(run));
 		put_bound(p, pair_bound(run));
+		put_latency(p, run);
 		if (run->verifying)
 			json_object_set_new(json_object_get(p, "progress"), "bytes_verified",
 				json_integer((json_int_t)verified_bytes(run)));

@@ -113,7 +113,7 @@ const size_t dray_keys_n = sizeof dray_keys / sizeof dray_keys[0];
 static const char *const output_keys[] = { "id", "state", "created", "started", "finished", "reason", "progress",
 	"pause_reasons", "blackout_us", "predicted_blackout_us", "verified", "dirty_bytes", "undo_dirty_bytes", "phase",
 	"targets", "bad_ranges", "bad_bytes", "not_paused", "generations", "errors", "warnings", "plan", "commit_due",
-	"retired", "verification", "undo_lost", "start_due", "bound_by" };
+	"retired", "verification", "undo_lost", "start_due", "bound_by", "latency_us", "copy_window" };
 
 /* The part of a row's name behind its map, or NULL if the row is not of the map. */
 static const char *own_name(const struct dray_key *key, const char *map)

@@ -34,6 +34,8 @@ with Scratch() as s:
         time.sleep(0.1)
     print("window beside an application:", sorted(seen)[::6])
     assert statistics.median(seen) <= 4 and min(seen) >= 0.25, seen
+    shown = a.pair("move")  # the document has it, too
+    assert 0 < shown["copy_window"]["steps"] <= 8 and shown["copy_window"]["base_us"] > 100 and shown["latency_us"]["write_p99"] > 100, shown
     w = window()
     assert 100 < w["base_us"] < w["allowed_us"], w
 

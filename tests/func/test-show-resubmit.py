@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from dray import MiB, Scratch
 
 OUTPUT = {"id", "state", "created", "started", "finished", "reason", "progress", "blackout_us", "predicted_blackout_us", "verified",
-          "dirty_bytes", "phase", "targets", "not_paused", "pause_reasons", "generations", "bound_by"}
+          "dirty_bytes", "phase", "targets", "not_paused", "pause_reasons", "generations", "bound_by", "latency_us", "copy_window"}
 DOCUMENT = """
 name: again
 priority: high
