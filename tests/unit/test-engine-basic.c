@@ -344,9 +344,64 @@ static void targets_take_turns(void **state)
 	}
 }
 
+/* A split that keeps its legs: one is an image of that instant, whatever is written, until it is gone on with, and then only what changed since comes. When the deadline
+ * passed between the seal and the apply, the volume has gone on, and it is none. */
+static void split_that_keeps(void **state)
+{
+	for (int late = 0; late < 2; late++) {
+		struct mock *m = mock_new();
+		struct dray_leg_info before, info;
+		attach(m, true);
+		run(m, 1000);
+		dray_vol_split_keep(m->vol, true);
+		dray_vol_switch_prepare(m->vol, DRAY_NO_LEG, 9);
+		run(m, 5);
+		assert_int_equal(m->prepared.error, 0);
+		dray_vol_switch_suspend(m->vol, 9, m->now + 50000000);
+		run(m, 5);
+		assert_int_equal(dray_vol_switch_seal(m->vol, 9), 0);
+		if (late)
+			run(m, 60);
+		assert_int_equal(dray_vol_switch_apply(m->vol, 9), 0);
+		dray_vol_leg_info(m->vol, 1, &info);
+		assert_int_equal(info.image_error, late ? -ETIMEDOUT : 0);
+		assert_int_equal(info.state, DRAY_LEG_DEGRADED);
+		assert_true(info.held && info.paused && !info.synced);
+		uint8_t *image = malloc(SIZE);
+		memcpy(image, m->disk[1], SIZE);
+		assert_memory_equal(image, m->disk[0], SIZE);
+		do_write(m, DRAY_OP_WRITE, 3 * REGION, 4096, 0x11);
+		do_write(m, DRAY_OP_ZERO, 7 * REGION + 512, 512, 0);
+		run(m, 3000);
+		assert_memory_equal(image, m->disk[1], SIZE);
+		dray_vol_leg_info(m->vol, 1, &before);
+		assert_int_equal(before.dirty_bytes, 2 * REGION);
+		assert_int_equal(dray_vol_leg_pause(m->vol, 1, false), 0);
+		assert_int_equal(dray_vol_leg_retry(m->vol, 1), 0);
+		run(m, 3000);
+		dray_vol_leg_info(m->vol, 1, &info);
+		assert_true(info.synced && !info.held && !info.paused);
+		assert_int_equal(info.copied_bytes + info.zeroed_bytes + info.skipped_bytes,
+			before.copied_bytes + before.zeroed_bytes + before.skipped_bytes + 2 * REGION);
+		assert_memory_equal(m->disk[0], m->disk[1], SIZE);
+		/* The next one lets go, if it is not told otherwise. */
+		dray_vol_split_keep(m->vol, false);
+		dray_vol_switch_prepare(m->vol, DRAY_NO_LEG, 10);
+		run(m, 5);
+		dray_vol_switch_suspend(m->vol, 10, m->now + 50000000);
+		run(m, 5);
+		assert_int_equal(dray_vol_switch_apply(m->vol, 10), 0);
+		run(m, 5);
+		assert_int_equal(dray_vol_leg_info(m->vol, 1, &info), -ENOENT);
+		free(image);
+		mock_free(m);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(split_that_keeps),
 		cmocka_unit_test(copies_and_switches),
 		cmocka_unit_test(goes_on_from_the_map),
 		cmocka_unit_test(stalled_target),
