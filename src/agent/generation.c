@@ -240,9 +240,10 @@ static int begin(struct job *job, const bool *pairs, time_t due, const char *act
 	struct dray_making *m = &of(job)->making;
 	dray_making_clear(m);
 	m->due = due;
-	m->g.quiesced = -1;
 	set_text(&m->actor, "%s", actor);
-	if (!split_hooks_any(job->agent))
+	bool before, any = split_hooks_any(job->agent, &before);
+	m->g.quiesced = before ? 0 : -1;
+	if (!any)
 		return split(job, pairs, err);
 	change_begin(&c, job->agent, job, actor);
 	m->step = DRAY_MAKING_HOOKS;
@@ -312,7 +313,8 @@ static void look_hooks(struct job *job)
 	int rc = split_hooks_run(job) ? split_hooks_step(job, why, sizeof why) : -2;
 	if (!rc)
 		return;
-	m->g.quiesced = rc > 0;
+	if (m->g.quiesced >= 0)
+		m->g.quiesced = rc > 0;
 	if (rc != 1) {
 		change_begin(&c, job->agent, job, ACTOR_SELF);
 		if (rc == -1)

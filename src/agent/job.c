@@ -293,7 +293,7 @@ json_t *job_document(const struct job *job, bool details)
 		json_object_set_new(doc, "reason", json_string(waits));
 	else
 		waits[0] = 0;
-	put_due(doc, job_periodic(job) ? generation_due(job) : schedule_due(job));
+	put_due(doc, job_periodic(job) && !job_count(job, DRAY_PAIR_SCHEDULED) ? generation_due(job) : schedule_due(job));
 	put_phase(doc, job_phase(job));
 	put_bound(doc, job_bound(job));
 	json_t *pairs = json_object_get(doc, "pairs");

@@ -36,12 +36,13 @@ static json_t *programs_of(struct agent *a, const char *kind)
 	return some;
 }
 
-bool split_hooks_any(struct agent *a)
+bool split_hooks_any(struct agent *a, bool *before)
 {
-	json_t *before = programs_of(a, HOOKS_BEFORE), *after = programs_of(a, HOOKS_AFTER);
-	bool any = json_array_size(before) || json_array_size(after);
-	json_decref(before);
-	json_decref(after);
+	json_t *first = programs_of(a, HOOKS_BEFORE), *then = programs_of(a, HOOKS_AFTER);
+	*before = json_array_size(first);
+	bool any = *before || json_array_size(then);
+	json_decref(first);
+	json_decref(then);
 	return any;
 }
 

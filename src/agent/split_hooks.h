@@ -14,8 +14,8 @@
 #define HOOKS_BEFORE "before-split"
 #define HOOKS_AFTER  "after-split"
 
-/* Whether there is a program of either kind. */
-bool split_hooks_any(struct agent *a);
+/* Whether there is a program of either kind; `*before`: of those before the split. */
+bool split_hooks_any(struct agent *a, bool *before);
 /* Begins with those of that kind. `split`: told to those after it: whether there was one. None is there: they are done at once. */
 void split_hooks_start(struct job *job, const char *kind, bool split);
 /* 0: they run. 1: all ended well. -1: the one that is named in `why` did not; those after-split are run all the same, one after the other. */

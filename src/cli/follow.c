@@ -189,6 +189,17 @@ static bool any_retired(const json_t *doc, const char *state)
 	return false;
 }
 
+/* A session that ends by nothing but a cancel: it is waited for its first generation. */
+static bool first_generation(const json_t *doc)
+{
+	size_t i;
+	json_t *g;
+	json_array_foreach(json_object_get(doc, "generations"), i, g)
+		if (json_is_true(json_object_get(g, "complete")))
+			return true;
+	return false;
+}
+
 enum follow_end look_moved(const json_t *doc, void *arg)
 {
 	const char *state = text_of(doc, "state");
@@ -204,6 +215,8 @@ enum follow_end look_moved(const json_t *doc, void *arg)
 		return over;
 	if (is(state, "failed") || is(state, "canceled"))
 		return FOLLOW_BAD;
+	if (first_generation(doc))
+		return over;
 	/* The rest waits for what failed, and will not switch by itself. */
 	if (is(state, "synced") && over == FOLLOW_BAD && !json_is_true(json_object_get(sw, "partial")))
 		return FOLLOW_BAD;

@@ -88,4 +88,9 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
     settled("2026-11-30")
     assert len([f for f in os.listdir(backup) if not f.startswith(".")]) == 1, os.listdir(backup)
     assert t.verb("night", "cancel")["state"] == "canceled"
+    # Outside its window one has not begun; it says when it will.
+    doc = t.submit({"name": "later", "mode": "copy", "start": {"every": "24h", "at": "02:00"}, "window": ["20:00-21:00"],
+                    "pairs": [{"source": "volume:orders", "target": t.dir}]})
+    assert doc["state"] == "scheduled" and doc["start_due"] == "2026-11-30T20:00:00Z" and "waits for its window" in doc["reason"], doc
+    t.verb("later", "cancel")
     assert len(os.listdir(backup)) == 1 and t.show("night")["generations"][0]["complete"]

@@ -91,6 +91,12 @@ with Scratch() as s:
     os.chmod(os.path.join(hooks, "before-split", "20-open"), 0o777)
     made, failures = by_hand()
     assert made == 1 and not failures and night.complete()[-1]["quiesced"] is True
+    # Where there are none before it, nobody can say that it was at rest.
+    os.unlink(os.path.join(hooks, "before-split", "20-open"))
+    os.rename(os.path.join(hooks, "before-split"), s.path("no-hooks"))
+    made, failures = by_hand()
+    assert made == 1 and not failures and night.complete()[-1]["quiesced"] is None
+    os.rename(s.path("no-hooks"), os.path.join(hooks, "before-split"))
     # While they are under way the session can be ended, and what was brought to rest is let go.
     hook("before-split", "20-slow", "sleep 3\n")
     ready()

@@ -88,8 +88,9 @@ with Scratch() as s:
     assert night.files() == night.expected(doc["generations"], bases=False), (night.files(), doc["generations"])
     assert not a.json("locks")
     # The name and the places are free again.
-    night.submit({"every": "1h", "keep": 5})
-    wait_for("a generation of the new one", night.complete)
+    # And it can be waited for the first generation.
+    doc = night.submit({"every": "1h", "keep": 5}, "--wait")
+    assert [g["complete"] for g in doc["generations"]] == [True] and doc["state"] in ("copying", "synced"), doc
     a.run("cancel", "night")
     for c in clients:
         c.close()

@@ -21,9 +21,9 @@ class Night:
                                      scratch.path("status"), "--reconnect-wait", "60", log="pair.log")
             wait_for("the application writes", lambda: os.path.exists(scratch.path("status")))
 
-    def submit(self, start, **kw):
-        return self.a.spec(dict({"name": "night", "mode": "copy", "start": start,
-                                 "pairs": [{"source": f"volume:{v}", "target": f"{self.backup}/{v}-{{time}}.img"} for v in NAMES]}, **kw))
+    def submit(self, start, *options):
+        return self.a.spec({"name": "night", "mode": "copy", "start": start,
+                            "pairs": [{"source": f"volume:{v}", "target": f"{self.backup}/{v}-{{time}}.img"} for v in NAMES]}, *options)
 
     def doc(self):
         return self.a.show("night")
