@@ -592,8 +592,8 @@ static void note_made(struct job *job)
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
 		struct pair_run *run = &job->runs[i];
 		struct dray_target *t = &job->s->pairs[i].targets[0];
-		if (t->made || !run->view_valid || !run->view.n_targets || !run->view.targets[0].found || !*run->view.targets[0].identity ||
-			run->touched || dray_state_final(job->s->pairs[i].state))
+		if (!run->view_valid || !run->view.n_targets || !run->view.targets[0].found || !*run->view.targets[0].identity || run->touched ||
+			dray_state_final(job->s->pairs[i].state) || (t->made && !strcmp(t->made, run->view.targets[0].identity)))
 			continue;
 		struct change c;
 		change_begin(&c, job->agent, job, ACTOR_SELF);

@@ -193,7 +193,9 @@ static json_t *switch_of(const struct job *job)
 			strcmp(when, "manual") && !job_periodic(job) ? ", when: " : "",
 			strcmp(when, "manual") && !job_periodic(job) ? when : "", window ? ", in its window" : "",
 			(unsigned long long)(s->deadline_ns / 1000000));
-	if (online && strcmp(when, "manual"))
+	if (online && job_periodic(job))
+		step(steps, "a split that fails is tried %u times; then: %s", s->attempts, s->on_failure == DRAY_ON_FAILURE_FAIL ? "fail" : "the next moment");
+	else if (online && strcmp(when, "manual"))
 		step(steps, "a switch that fails is tried %u times; then: %s", s->attempts, s->on_failure == DRAY_ON_FAILURE_FAIL ? "fail" : "wait for the operator");
 	if (online && !copy && s->commit == DRAY_COMMIT_SWITCHED)
 		step(steps, "commit: with the switch; there is no way back");

@@ -154,8 +154,10 @@ static void check_start_map(struct dray_check *c, const struct dray_key *key, co
 	else if (c->problems->n == problems && !every && json_object_size(v) != 1)
 		dray_check_fail(c, line, "bad_value", v, key->legal, "the other keys of \"start\" go with every");
 	if (c->problems->n > problems || (every && !dray_periodic_start(c, key, v, line, &found))) {
-		/* The rest is judged by what was meant. */
 		free(found.start_event);
+		if (s->doc)
+			return; /* it is set, or not */
+		/* The rest of the document is judged by what was meant. */
 		s->start = every ? DRAY_START_EVERY : DRAY_START_NOW;
 		s->every_ns = 0;
 		return;

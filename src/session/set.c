@@ -155,15 +155,16 @@ int dray_session_set(struct dray_session *session, const char *key, const char *
 	point(&c, key);
 	if (!t.row || t.row->type == DRAY_T_LATER || !t.settable) {
 		say_no(&c, session, &t, key, given);
-	} else if (!strcmp(key, "start") && (strstr(value, "every") != NULL) != (session->start == DRAY_START_EVERY)) {
-		dray_check_fail(&c, 0, "not_settable", given, session->start == DRAY_START_EVERY ? "{every: ...}" : "now, a time, {after: 2h}, or {event: NAME}",
-			"whether a session is periodic can't be changed once it is submitted");
 	} else if (!value[strspn(value, " \t\n")]) {
 		dray_check_fail(&c, 0, "bad_value", NULL, t.row->legal, "\"%s\" is given no value", key);
 	} else if (!dray_read(value, strlen(value), &v, &lines, problems) && problems->n == before) {
 		void *base = t.pair ? (void *)&t.pair->limits : strncmp(key, "limits.", 7) ? (void *)session : &session->limits;
 		lines->line = 0;
-		dray_check_value(&c, t.row, v, NULL, base);
+		if (!strcmp(key, "start") && (json_object_get(v, "every") != NULL) != (session->start == DRAY_START_EVERY))
+			dray_check_fail(&c, 0, "not_settable", v, session->start == DRAY_START_EVERY ? "{every: ...}" : "now, a time, {after: 2h}, or {event: NAME}",
+				"whether a session makes copies at intervals can't be changed once it is submitted");
+		else
+			dray_check_value(&c, t.row, v, NULL, base);
 	}
 	if (problems->n == before)
 		keep(session, &t, v);

@@ -69,6 +69,23 @@ static void fields(void **state)
 	dray_session_free(s);
 }
 
+static void changes(void **state)
+{
+	static const char *const bad[] = { "now", "{event: every}", "{every: 5h, at: '02:00'}", "{every: 1h, keep: 0}" };
+	struct dray_session *s = with("{every: 6h, at: '02:30', keep: 3}", "/backup");
+	struct dray_problems p = DRAY_PROBLEMS_INIT;
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		assert_true(dray_session_set(s, "start", bad[i], &p));
+		assert_true(s->start == DRAY_START_EVERY && s->every_ns == UINT64_C(21600000000000) && s->at == 150 && s->keep == 3);
+	}
+	assert_int_equal(p.n, 4);
+	dray_problems_free(&p);
+	p = (struct dray_problems)DRAY_PROBLEMS_INIT;
+	assert_int_equal(dray_session_set(s, "start", "{every: 2h}", &p), 0);
+	assert_true(s->every_ns == UINT64_C(7200000000000) && s->at == -1 && s->keep == 7);
+	dray_session_free(s);
+}
+
 static void refusals(void **state)
 {
 	static const struct {
@@ -154,6 +171,6 @@ static void record(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(templates), cmocka_unit_test(fields), cmocka_unit_test(refusals), cmocka_unit_test(record) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(templates), cmocka_unit_test(fields), cmocka_unit_test(changes), cmocka_unit_test(refusals), cmocka_unit_test(record) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,6 +134,7 @@ static void none_lifts(void **state)
 	assert_true(s->max_duration_ns == DRAY_UNKNOWN);
 	set(s, "start", "2027-01-01T00:00:00Z");
 	assert_true(s->start == DRAY_START_TIME && s->start_time == 1798761600);
+	set(s, "start", "{event: every-night}");
 	set(s, "start", "{event: go}");
 	assert_int_equal(s->start, DRAY_START_EVENT);
 	set(s, "start", "now");
