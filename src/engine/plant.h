@@ -51,6 +51,7 @@
 	X(H19_FORCED_TO_UNSETTLED, "a forced undo goes to a leg on which an old write may still land") \
 	X(H19_FORCED_CALLED_EQUAL, "after a forced undo the old primary counts as equal") \
 	X(H19_FORCED_ANSWERS_ERRORS, "a forced undo answers with the errors of the dying primary while it is drained") \
+	X(H21_KEPT_STILL_WRITTEN, "a leg that a split keeps is paused, and mirrored on") \
 	X(INTENT_AFTER_WRITE, "the intent is written after the mirrored write was sent") \
 	X(OVERLAP_NOT_ORDERED, "two overlapping mirrored writes are in flight together") \
 	X(SWITCH_WITHOUT_RECOUNT, "the switch does not recount what is dirty after the drain") \

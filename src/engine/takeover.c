@@ -403,7 +403,10 @@ int dray_vol_switch_apply(struct dray_vol *v, uint64_t token)
 			continue;
 		leg->image_error = late ? -ETIMEDOUT : dray_leg_ready(v, leg) && !leg->flush_poisoned ? 0 : -EAGAIN;
 		if (split && v->split_keep) {
-			keep_image(v, leg);
+			if (PLANT(H21_KEPT_STILL_WRITTEN))
+				leg->paused = true;
+			else
+				keep_image(v, leg);
 			kept[i] = true;
 			continue;
 		}

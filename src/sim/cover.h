@@ -45,6 +45,8 @@
 	X(H19_FORCED, "H19: a switch was forced, and something was lost") \
 	X(H19_FORCED_KEPT, "H19: a request that the given-up primary had failed was carried out by the other") \
 	X(H19_FORCED_CRASH, "H19: a recovery found a forced switch done") \
+	X(H21_KEPT, "H21: a split kept its legs as images") \
+	X(H21_WRITTEN, "H21: a write came while a leg was a kept image") \
 	X(H22_SWITCH_ONE_OF_MANY, "H22: a switch with another target beside the successor") \
 	X(SPLIT_DONE, "a split was done") \
 	X(COMMITTED, "the reverse leg was let go after a switch") \

@@ -164,6 +164,7 @@ void group_start(struct sim *s, struct sim_vol **vols, struct sim_disk **targets
 	g->s = s;
 	g->n = n;
 	g->split = split;
+	g->keep = split && (s->next_token & 1); /* half of them */
 	g->deadline_in = deadline_in;
 	g->started_ns = s->now;
 	for (unsigned i = 0; i < n; i++) {
@@ -218,8 +219,13 @@ static void note_images(struct sim_group *g, struct sim_vol *v)
 		struct dray_leg_info info;
 		if (dray_vol_leg_info(v->eng, l, &info) || (g->split && info.held))
 			continue; /* a split leaves alone what was held */
-		leg->is_image = true;
 		leg->bad_image = check_image(v, leg->disk);
+		if (g->keep) {
+			leg->kept = leg->held = leg->paused = true;
+			sim_cover(v->s, COVER_H21_KEPT);
+			continue;
+		}
+		leg->is_image = true;
 		v->members &= ~(1u << leg->disk->no);
 		leg->detaching = true;
 	}
@@ -241,6 +247,19 @@ static void give_up(struct sim_vol *v)
 	if (any)
 		sim_cover(v->s, COVER_H19_FORCED);
 	v->force = false;
+}
+
+/* What a split that keeps its legs says of them. */
+static void check_kept(struct sim_vol *v)
+{
+	for (int l = 0; l < DRAY_MAX_LEGS; l++) {
+		struct dray_leg_info info;
+		if (!v->legs[l].used || !v->legs[l].kept || dray_vol_leg_info(v->eng, l, &info))
+			continue;
+		if (!info.image_error && v->legs[l].bad_image >= 0)
+			sim_fail(v->s, "image-content", "volume %u: disk %u is kept as an image of the split, and its block %d is not of that instant; its history by now: %s",
+				v->no, v->legs[l].disk->no, v->legs[l].bad_image, oracle_history(v, (unsigned)v->legs[l].bad_image));
+	}
 }
 
 static void apply(struct sim_group *g, unsigned i)
@@ -279,6 +298,8 @@ static void apply(struct sim_group *g, unsigned i)
 		v->undo_to = old;
 	} else {
 		sim_cover(s, COVER_SPLIT_DONE);
+		if (g->keep)
+			check_kept(v);
 	}
 	for (int l = 0; l < DRAY_MAX_LEGS; l++)
 		v->legs[l].excuse = true;
@@ -322,6 +343,7 @@ static void to_volume(struct sim_group *g, const struct letter *l)
 	switch (l->what) {
 	case TO_PREPARE:
 		vol_enter(v);
+		dray_vol_split_keep(v->eng, g->keep);
 		dray_vol_switch_accept_bad(v->eng, v->accept_bad ? UINT64_MAX : 0);
 		dray_vol_switch_force(v->eng, v->force);
 		dray_vol_switch_prepare(v->eng, target_leg(g, l->i), v->token);

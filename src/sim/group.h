@@ -10,7 +10,7 @@
 struct sim_group {
 	struct sim *s;
 	struct dray_switch *sw;
-	bool split, done, recording;
+	bool split, keep, done, recording; /* keep: a split that keeps its legs */
 	unsigned n, applied, aborted, pending;
 	struct sim_vol *vols[SIM_VOLS];
 	struct sim_disk *target[SIM_VOLS];

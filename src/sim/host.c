@@ -44,6 +44,13 @@ static void host_submit(void *host, struct dray_io *io)
 		sim_fail(s, "bad-operation", "volume %u: operation %d on leg %d, which is not attached", v->no, io->op, io->leg);
 	if (!v->inside)
 		sim_fail(s, "bad-operation", "volume %u: an operation from outside the engine", v->no);
+	bool writes = io->op == DRAY_OP_WRITE || io->op == DRAY_OP_ZERO || io->op == DRAY_OP_DISCARD;
+	if (v->legs[io->leg].kept && writes)
+		sim_fail(s, "kept-image-written", "volume %u: operation %d on disk %u, which is kept as an image of a split", v->no, io->op,
+			v->legs[io->leg].disk->no);
+	for (int l = 0; writes && v->legs[io->leg].disk == v->primary && l < DRAY_MAX_LEGS; l++)
+		if (v->legs[l].used && v->legs[l].kept)
+			sim_cover(s, COVER_H21_WRITTEN);
 	disk_submit(v->legs[io->leg].disk, io);
 }
 
@@ -426,7 +433,7 @@ static void handle(struct sim_vol *v, const struct dray_event *ev)
 			leg->excuse = true;
 		break;
 	case DRAY_EV_LEG_SETTLED:
-		if (leg && s->mix.reopens)
+		if (leg && s->mix.reopens && !leg->kept) /* the host has no reason to */
 			sched_at(s, s->now + rng_below(&s->rng, MS), true, on_reopen, leg->disk, 0);
 		break;
 	case DRAY_EV_LEG_HELD:

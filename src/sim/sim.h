@@ -67,6 +67,7 @@ struct sim_leg {
 	uint64_t copied_at_attach;
 	int bad_image;               /* detached by a switch: the first block that is not of that instant, or -1 */
 	bool excuse, is_image;
+	bool kept;                   /* set aside by a split: nothing may be written to it until it is retried */
 	/* A verify under way. */
 	bool verifying, verify_repair, verify_all, verify_excused;
 };

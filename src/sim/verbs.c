@@ -121,6 +121,7 @@ static void retry(struct sim_vol *v, struct sim_leg *leg)
 {
 	check_excuse_all(v);
 	vol_enter(v);
+	leg->kept = false; /* from inside the call on it is written */
 	int rc = dray_vol_leg_retry(v->eng, leg_index(v, leg));
 	sim_trace(v->s, "volume %u: leg %d retried -> %d", v->no, leg_index(v, leg), rc);
 	if (rc && rc != -EBUSY)
