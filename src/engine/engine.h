@@ -320,6 +320,9 @@ int dray_vol_leg_retry(struct dray_vol *vol, int leg);
  * primary, on all others, and then the application's next flush fails, unless there was nothing to lose. No operation may reach the
  * new storage before this. -ENOENT, -EBUSY (the primary, and something is under way on it, or a switch). */
 int dray_vol_leg_closed(struct dray_vol *vol, int leg);
+/* The host knows that a leg's storage is dead, though nothing failed on it yet: it is set aside as after an error. 0 (also if it was aside
+ * already), -ENOENT, -EINVAL (primary), -EBUSY (a switch is under way). */
+int dray_vol_leg_fail(struct dray_vol *vol, int leg, int error);
 /* The successor among several targets: `copy` legs are detached at the switch. -ENOENT. */
 int dray_vol_leg_set_role(struct dray_vol *vol, int leg, bool copy_role);
 

@@ -329,6 +329,19 @@ int dray_vol_leg_set_aside(struct dray_vol *v, int leg_no)
 	return 0;
 }
 
+int dray_vol_leg_fail(struct dray_vol *v, int leg_no, int error)
+{
+	int rc;
+	if (!secondary(v, leg_no, &rc))
+		return rc;
+	if (v->takeover.phase != TK_NONE)
+		return -EBUSY;
+	dray_leg_failed(v, leg_no, error, "its storage is dead");
+	dray_leg_io_settled(v, leg_no);
+	dray_pump(v);
+	return 0;
+}
+
 int dray_vol_leg_retry(struct dray_vol *v, int leg_no)
 {
 	int rc;

@@ -14,8 +14,7 @@
  * an error at its next flush (H13). A file is closed as soon as it is known to be dead, a device only when another was found: it is in
  * nobody's way, and until then a switch to a leg that has everything is still one without a loss.
  *
- * Volumes that nobody uses notice nothing; so where one is found dead, the others on the same device or file system are looked at, too: an
- * idle one would keep a dead file system from being mounted again.
+ * The others that lie on it are looked at, too (neighbours.c).
  *
  * Not for NBD, whose driver makes connections by itself; and not where no identity lasts over a change of names: the number may be another
  * disk's by now, and somebody has to vouch for it.
@@ -27,12 +26,9 @@
 #include "iod/volume.h"
 
 #include "base/log.h"
-#include "storage/dead.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define SECOND UINT64_C(1000000000)
 
@@ -58,35 +54,6 @@ static bool wanted(struct iod_leg *leg)
 	bool lives = !leg->forgotten && !v->removed && v->served;
 	pthread_mutex_unlock(&v->iod->lock);
 	return lives;
-}
-
-enum looked { ALIVE, DEAD_FILE, DEAD_DEVICE, CLOSED, UNWANTED };
-
-/* Whether it is dead; the right is held only to take a descriptor. */
-static enum looked look(struct iod_leg *leg)
-{
-	struct iod_volume *v = leg->volume;
-	struct dray_error err = DRAY_ERROR_INIT;
-	struct dray_storage_info info;
-	int rc = iod_volume_take(v, 10 * SECOND, &err);
-	if (rc)
-		return rc == -ENOENT ? UNWANTED : ALIVE; /* the next error asks again */
-	bool lives = wanted(leg), open = leg->storage;
-	int fd = -1;
-	uint64_t start = 0;
-	if (lives && open) {
-		fd = dray_storage_dup(leg->storage);
-		info = leg->storage->info;
-		start = leg->storage->slice_offset;
-	}
-	iod_volume_give(v);
-	if (!lives || !open)
-		return lives ? CLOSED : UNWANTED;
-	if (fd < 0)
-		return ALIVE;
-	bool dead = dray_storage_dead(fd, &info, start);
-	close(fd);
-	return !dead ? ALIVE : info.is_block_device ? DEAD_DEVICE : DEAD_FILE;
 }
 
 struct ending {
@@ -160,76 +127,24 @@ static bool replace(struct iod_leg *leg, struct dray_storage *st)
 	return true;
 }
 
-/* iod->lock is held. */
-static bool may_be_looked_for(const struct iod_leg *leg)
-{
-	return leg->storage && leg->storage->driver->dup && leg->def->stable && !leg->opening && !leg->volume->iod->stopping;
-}
-
-/* The primaries of other volumes on that device, referenced. The caller frees the array. */
-static unsigned neighbours(struct iod_leg *dead, uint64_t device, struct iod_leg ***out)
-{
-	struct iod *iod = dead->volume->iod;
-	unsigned n = 0, most = 0;
-	pthread_mutex_lock(&iod->lock);
-	dray_list_for_each(at, &iod->volumes) most++;
-	*out = calloc(most, sizeof **out);
-	dray_list_for_each(at, &iod->volumes)
-	{
-		struct iod_volume *v = dray_container(at, struct iod_volume, node);
-		for (unsigned i = 0; *out && i < v->n_legs; i++) {
-			struct iod_leg *leg = v->legs[i];
-			if (leg == dead || leg->def->id != v->primary || leg->info.device != device || !may_be_looked_for(leg))
-				continue;
-			leg->refs++;
-			v->refs++;
-			(*out)[n++] = leg;
-		}
-	}
-	pthread_mutex_unlock(&iod->lock);
-	return n;
-}
-
-static bool reopen(struct iod_leg *leg, bool first);
-
-static bool reopen_neighbour(struct iod_attempt *at)
-{
-	return reopen(dray_container(at, struct iod_leg, attempt), false);
-}
-
-/* Those that nobody uses would hold what is dead until somebody does. */
-static void look_at_neighbours(struct iod_leg *dead, uint64_t device)
-{
-	struct iod_leg **legs;
-	unsigned n = device ? neighbours(dead, device, &legs) : 0;
-	for (unsigned i = 0; i < n; i++) {
-		struct iod_volume *v = legs[i]->volume;
-		iod_leg_try(legs[i], reopen_neighbour, SECOND / 4, 2 * SECOND);
-		iod_leg_put(legs[i]);
-		iod_volume_put(v);
-	}
-	if (device)
-		free(legs);
-}
-
 static bool reopen(struct iod_leg *leg, bool first)
 {
 	struct iod_volume *v = leg->volume;
 	struct dray_error err = DRAY_ERROR_INIT;
 	struct dray_storage *st;
-	enum looked is = look(leg);
-	if (is == ALIVE || is == UNWANTED)
-		return true;
+	uint64_t device = 0;
+	enum iod_looked is = iod_leg_look(leg, &device);
+	if (is == IOD_ALIVE || is == IOD_UNWANTED)
+		return true; /* where it is alive, the next error asks again */
 	if (!leg->dead) {
 		pthread_mutex_lock(&v->iod->lock);
 		leg->dead = true;
-		uint64_t device = leg->info.device;
 		pthread_mutex_unlock(&v->iod->lock);
-		tell_lost(leg, is == DEAD_DEVICE ? "the device was taken away" : "its file system is dead");
+		tell_lost(leg, is == IOD_DEAD_DEVICE ? "the device was taken away" : "its file system is dead");
 		if (first)
-			look_at_neighbours(leg, device);
+			iod_neighbours_suspect(leg, device);
 	}
-	if (is == DEAD_FILE && !end_file(leg))
+	if (is == IOD_DEAD_FILE && !end_file(leg))
 		return false;
 	int rc = iod_leg_open(leg, true, 0, true, &st, &err);
 	if (rc) {
@@ -250,6 +165,16 @@ static bool reopen_once(struct iod_attempt *at)
 	return reopen(dray_container(at, struct iod_leg, attempt), true);
 }
 
+static bool reopen_neighbour(struct iod_attempt *at)
+{
+	return reopen(dray_container(at, struct iod_leg, attempt), false);
+}
+
+void iod_primary_suspect(struct iod_leg *leg)
+{
+	iod_leg_try(leg, reopen_neighbour, SECOND / 4, 2 * SECOND);
+}
+
 void iod_primary_failed(struct iod_leg *leg, int error)
 {
 	struct iod_volume *v = leg->volume;
@@ -262,7 +187,7 @@ void iod_primary_failed(struct iod_leg *leg, int error)
 	if (dray_vol_leg_info(v->vio.vol, leg->index, &info) || info.state != DRAY_LEG_PRIMARY)
 		return;
 	pthread_mutex_lock(&iod->lock);
-	bool start = may_be_looked_for(leg);
+	bool start = iod_leg_may_be_looked_for(leg);
 	pthread_mutex_unlock(&iod->lock);
 	if (start)
 		iod_leg_try(leg, reopen_once, SECOND / 4, 2 * SECOND);

@@ -136,6 +136,51 @@ static bool reopen_once(struct iod_attempt *at)
 	return mine;
 }
 
+/* The first time: those that lie on the same device can't be better off. */
+static bool reopen_first(struct iod_attempt *at)
+{
+	struct iod_leg *leg = dray_container(at, struct iod_leg, attempt);
+	uint64_t device = 0;
+	enum iod_looked is = iod_leg_look(leg, &device);
+	if (is == IOD_DEAD_FILE || is == IOD_DEAD_DEVICE)
+		iod_neighbours_suspect(leg, device);
+	at->run = reopen_once;
+	return reopen_once(at);
+}
+
+static void fail_on_thread(void *arg)
+{
+	struct iod_leg *leg = arg;
+	if (leg->index == DRAY_NO_LEG)
+		return;
+	iod_vio_enter(leg->volume);
+	/* During a switch it is left alone: what is wrong with it will show. */
+	dray_vol_leg_fail(leg->volume->vio.vol, leg->index, -ENODEV);
+}
+
+static bool suspect_once(struct iod_attempt *at)
+{
+	struct iod_leg *leg = dray_container(at, struct iod_leg, attempt);
+	struct dray_error err = DRAY_ERROR_INIT;
+	uint64_t device = 0;
+	enum iod_looked is = iod_leg_look(leg, &device);
+	if (is == IOD_ALIVE || is == IOD_UNWANTED)
+		return true;
+	if (is != IOD_CLOSED) {
+		if (iod_volume_take(leg->volume, 10 * SECOND, &err))
+			return false;
+		iod_thread_call(leg->volume->thread, fail_on_thread, leg);
+		iod_volume_give(leg->volume);
+	}
+	at->run = reopen_once;
+	return reopen_once(at);
+}
+
+void iod_leg_suspect(struct iod_leg *leg)
+{
+	iod_leg_try(leg, suspect_once, SECOND / 4, 2 * SECOND);
+}
+
 void iod_leg_settled(struct iod_leg *leg)
 {
 	struct iod *iod = leg->volume->iod;
@@ -144,5 +189,5 @@ void iod_leg_settled(struct iod_leg *leg)
 		!leg->opening && !leg->forgotten && !iod->stopping;
 	pthread_mutex_unlock(&iod->lock);
 	if (start)
-		iod_leg_try(leg, reopen_once, SECOND / 4, 2 * SECOND);
+		iod_leg_try(leg, reopen_first, SECOND / 4, 2 * SECOND);
 }

@@ -198,7 +198,22 @@ void iod_leg_settled(struct iod_leg *leg);
  * is dirty then. */
 bool iod_leg_close_degraded(struct iod_leg *leg);
 
+/* A job's thread. It may be dead, though nothing failed on it: if it is, it is set aside, and looked for. */
+void iod_leg_suspect(struct iod_leg *leg);
+
+/* ---- neighbours.c ---- */
+enum iod_looked { IOD_ALIVE, IOD_DEAD_FILE, IOD_DEAD_DEVICE, IOD_CLOSED, IOD_UNWANTED };
+/* A job's thread, without the verb right, which is taken for a moment. Whether the leg's storage is dead (storage/dead.h), and *device: what it is on,
+ * where it is. IOD_ALIVE also where that can't be told; IOD_CLOSED: it is not open; IOD_UNWANTED: nobody wants it any more. Blocks. */
+enum iod_looked iod_leg_look(struct iod_leg *leg, uint64_t *device);
+/* iod->lock is held. It is open, and if it were dead, it could be found again. */
+bool iod_leg_may_be_looked_for(const struct iod_leg *leg);
+/* A job's thread. A leg on that device was found dead: the others on it are suspected. */
+void iod_neighbours_suspect(struct iod_leg *dead, uint64_t device);
+
 /* ---- reopen-primary.c ---- */
+/* A job's thread. As iod_leg_suspect, of a primary. */
+void iod_primary_suspect(struct iod_leg *leg);
 /* Its I/O thread, outside of the engine's calls: an operation failed on the leg. If it is the primary, it is looked at whether it is dead. */
 void iod_primary_failed(struct iod_leg *leg, int error);
 

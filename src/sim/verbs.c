@@ -130,6 +130,17 @@ static void retry(struct sim_vol *v, struct sim_leg *leg)
 	vol_leave(v);
 }
 
+static void fail_leg(struct sim_vol *v, struct sim_leg *leg)
+{
+	check_excuse_all(v);
+	vol_enter(v);
+	int rc = dray_vol_leg_fail(v->eng, leg_index(v, leg), -ENODEV);
+	sim_trace(v->s, "volume %u: leg %d found dead -> %d", v->no, leg_index(v, leg), rc);
+	if (rc && rc != -EBUSY)
+		sim_fail(v->s, "fail", "volume %u: failing leg %d gave %d", v->no, leg_index(v, leg), rc);
+	vol_leave(v);
+}
+
 static void set_role(struct sim_vol *v, struct sim_leg *leg, bool copy)
 {
 	vol_enter(v);
@@ -389,7 +400,10 @@ static void break_something(struct sim *s)
 		return;
 	}
 	if (m->reopens && rng_one_in(&s->rng, 12)) {
-		vol_reopen_primary(v);
+		if (leg && v->eng && !leg->detaching && leg->disk != v->primary && rng_one_in(&s->rng, 3))
+			fail_leg(v, leg);
+		else
+			vol_reopen_primary(v);
 		return;
 	}
 	switch (rng_below(&s->rng, 11)) {

@@ -51,6 +51,11 @@ with Loops() as loops, Scratch() as s:
     a.spec({"name": "move", "limits": {"rate": "4MiB"}, "switch": {"when": "manual"},
             "pairs": [{"source": "volume:v", "target": f"{mnt}/new", "create": "full"}]})
     wait_for("it moves", lambda: a.moved("move") > 2 * MiB)
+    # One that nobody writes to, beside it: it notices nothing by itself, and would keep the file system from being unmounted.
+    a.volume("idle", s.file("idle", MiB, True))
+    a.spec({"name": "idle", "switch": {"when": "manual"}, "pairs": [{"source": "volume:idle", "target": f"{mnt}/idle", "create": "full"}]})
+    a.wait("idle", "synced")
+    os.sync()
     for _ in range(2):
         die()
         wait_for("the target is set aside", lambda: a.pair("move")["targets"][0]["state"] == "degraded")
@@ -62,6 +67,7 @@ with Loops() as loops, Scratch() as s:
         loops.mount(dev, mnt)
         wait_for("it goes on by itself", lambda: a.moved("move") > moved, 40)
         assert a.show("move")["state"] == "copying"
+        a.wait("idle", "synced")
     events = [e["event"] for e in a.json("events", "move")]
     assert {"target-degraded", "target-retried", "target-recovered"} <= set(events), events
 
