@@ -110,6 +110,7 @@ struct pair_run {
 	bool record_failed;    /* its start could not be recorded: to be halted */
 	char op_error[240];    /* why the last call failed, for a waiting verb */
 	struct rate_window window, dirtied_window;
+	uint64_t speed;        /* bytes a second, as far as limits let it be seen (eta.c); 0: it was not */
 	uint64_t dirtied, seen_dirty, seen_moved; /* written by applications to what is not mirrored; of the last look */
 	/* of the session's and the agent's limits, while it transfers (limits.c): its share of a rate, and what it has while others can't use theirs */
 	uint64_t share_rate, share_rate_now, share_in_flight;
@@ -511,6 +512,8 @@ void schedule_count_anew(struct job *job);
 void schedule_clock_set(struct agent *a, int64_t by_ms);
 /* A person lets it go on: max_duration counts anew. */
 void schedule_resumed(struct dray_session *s);
+/* In how many seconds of transfer max_duration will be used up; 0: there is none; below: it is. */
+double schedule_left(const struct job *job);
 /* What it waits for before it begins. false: for nothing. */
 bool schedule_waits(const struct job *job, char *why, size_t size);
 /* When one that has not begun will do so: now, if it may; 0: that is not known. */

@@ -168,7 +168,7 @@ double estimate_play(const struct estimate_rules *r, struct estimate_pair *pairs
 	size_t done = 0, first = 0, most = r->active_pairs < n ? (size_t)r->active_pairs : n;
 	double from = (double)r->from, closes = 0, ran = 0, ran_most = r->run_most > 0 ? r->run_most : INFINITY;
 	begin(&p);
-	while (done < n && p.now < from + HORIZON && ran < ran_most) {
+	while (done < n && p.now < from + HORIZON && ran + AT_ONCE < ran_most) {
 		if ((p.now >= closes || !closes) && !through_window(&p, &closes))
 			break;
 		size_t k = 0;
@@ -197,7 +197,7 @@ double estimate_play(const struct estimate_rules *r, struct estimate_pair *pairs
 			}
 		}
 		ran += next - p.now;
-		p.now = next;
+		p.now = next > p.now ? next : p.now + AT_ONCE; /* never in one place, whatever numbers are rounded to */
 	}
 	double took = p.now - from;
 	end(&p);

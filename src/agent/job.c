@@ -4,6 +4,7 @@
 #include "agent/generation.h"
 #include "agent/split_hooks.h"
 
+#include "agent/eta.h"
 #include "base/instant.h"
 
 #include <errno.h>
@@ -294,6 +295,7 @@ json_t *job_document(const struct job *job, bool details)
 	else
 		waits[0] = 0;
 	put_due(doc, job_periodic(job) && !job_count(job, DRAY_PAIR_SCHEDULED) ? generation_due(job) : schedule_due(job));
+	eta_put(job, doc, details);
 	put_phase(doc, job_phase(job));
 	put_bound(doc, job_bound(job));
 	json_t *pairs = json_object_get(doc, "pairs");

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #define RECORD_EVERY (3 * SECOND)
+#define SPEED_LEAST  (2 * SECOND)
 
 bool run_settled(const struct pair_run *run)
 {
@@ -124,6 +125,17 @@ static void dirty_rate(struct pair_run *run, uint64_t dirty, uint64_t moved)
 	g->dirty_rate = rate_get(&run->dirtied_window, run->job->agent->now);
 }
 
+/* For the ETA in other hours (eta.c). What is well below its limit is not held by it, and as fast as it is; what is held is at least as fast as it ever
+ * was. A moment says little: it may be one step. */
+static void note_rate(struct pair_run *run, uint64_t rate)
+{
+	if (rate == DRAY_UNKNOWN || !rate || (run->speed && rate_span_ns(&run->window) < SPEED_LEAST))
+		return;
+	uint64_t limit = run->pushed_valid ? run->pushed.rate : DRAY_UNKNOWN;
+	if (limit && (limit == DRAY_UNKNOWN || rate < limit / 2 || rate > run->speed))
+		run->speed = rate;
+}
+
 static void progress(struct pair_run *run)
 {
 	struct dray_pair *p = run_pair(run);
@@ -169,6 +181,7 @@ static void progress(struct pair_run *run)
 	if (p->state == DRAY_PAIR_COPYING && done != UINT64_MAX) {
 		rate_sample(&run->window, run->job->agent->now, done);
 		g->rate = rate_get(&run->window, run->job->agent->now);
+		note_rate(run, g->rate);
 		g->eta_seconds = g->rate == DRAY_UNKNOWN || !g->rate ? DRAY_UNKNOWN
 								    : (g->bytes_total - g->bytes_done + g->rate - 1) / g->rate;
 	} else {

@@ -22,17 +22,29 @@ void rate_sample(struct rate_window *w, uint64_t now_ns, uint64_t bytes)
 		w->n++;
 }
 
-uint64_t rate_get(const struct rate_window *w, uint64_t now_ns)
+static unsigned first_of(const struct rate_window *w, uint64_t now_ns, unsigned last)
 {
-	if (w->n < 2)
-		return UINT64_MAX;
-	unsigned last = (w->next + RATE_SAMPLES - 1) % RATE_SAMPLES, first = last;
+	unsigned first = last;
 	for (unsigned i = 1; i < w->n; i++) {
 		unsigned at = (last + RATE_SAMPLES - i) % RATE_SAMPLES;
 		if (w->samples[at].at_ns + WINDOW_NS < now_ns)
 			break;
 		first = at;
 	}
+	return first;
+}
+
+uint64_t rate_span_ns(const struct rate_window *w)
+{
+	unsigned last = (w->next + RATE_SAMPLES - 1) % RATE_SAMPLES;
+	return w->n < 2 ? 0 : w->samples[last].at_ns - w->samples[first_of(w, w->samples[last].at_ns, last)].at_ns;
+}
+
+uint64_t rate_get(const struct rate_window *w, uint64_t now_ns)
+{
+	if (w->n < 2)
+		return UINT64_MAX;
+	unsigned last = (w->next + RATE_SAMPLES - 1) % RATE_SAMPLES, first = first_of(w, now_ns, last);
 	uint64_t ns = w->samples[last].at_ns - w->samples[first].at_ns;
 	if (ns < LEAST_NS)
 		return UINT64_MAX;

@@ -244,6 +244,21 @@ void schedule_resumed(struct dray_session *s)
 	s->ran_ms = 0; /* paused as it is, it does not count just now */
 }
 
+double schedule_left(const struct job *job)
+{
+	const struct dray_session *s = job->s;
+	const struct run_count *c = &job->run_count;
+	double ran_ms = (double)s->ran_ms;
+	if (s->max_duration_ns == DRAY_UNKNOWN)
+		return 0;
+	if (s->run_since_ms && c->since_ms == s->run_since_ms)
+		ran_ms += (double)c->before_ms + (double)(job->agent->now - c->from) / (double)MS;
+	else if (s->run_since_ms)
+		ran_ms += (double)(wall_ms() - s->run_since_ms);
+	double left = (double)s->max_duration_ns / 1e9 - ran_ms / 1e3;
+	return left > 0 ? left : -1;
+}
+
 /* max_duration is used up; if not, it is looked at again when it will be. */
 static bool used_up(struct job *job)
 {

@@ -183,6 +183,11 @@ static void max_duration(void **state)
 	about(estimate_play(&r, &p, 1), 31 * 3600 + 1800);
 	p = pair(5401, 1, 0);
 	about(estimate_play(&r, &p, 1), -1);
+	/* So many that a double of seconds since 1970 can't tell what is left from nothing. */
+	r.window = &always;
+	r.from = 1798786802;
+	r.run_most = 118.87315893500001;
+	about(estimate_play(&r, &p, 1), -1);
 }
 
 int main(void)
