@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""A fortnight of three sessions by a clock that is set, each hour of it compared with what dray-session(5) says of time (lib/timemodel.py): windows
-with weekdays, a timetable, events, a max_duration, a switch at a time and in its window, a commit after a test period; on the way the clock
+"""A fortnight of four sessions by a clock that is set, each hour of it compared with what dray-session(5) says of time (lib/timemodel.py): windows
+with weekdays, a generation a night, a timetable, events, a max_duration, a switch at a time and in its window, a commit after a test period; on the way the clock
 is put forward by a day and back, the agent is away for a day, the night in which an hour is left out in Berlin, and, the host having
 moved to Sydney, the one in which an hour comes twice there. drayd and dray-iod are real, the volumes small and held up by their rates."""
 import os
@@ -12,7 +12,7 @@ from agent import AgentTest  # noqa: E402
 from clock import Clock, rfc, seconds  # noqa: E402
 from dray import MiB, SLOW  # noqa: E402
 from iod import Rpc  # noqa: E402
-from timemodel import ENDS, Model  # noqa: E402
+from timemodel import ENDS, Generations, Model  # noqa: E402
 
 HOUR = 3600
 BEGIN, END = seconds("2027-03-21T23:00:07Z"), seconds("2027-04-04T14:00:07Z")  # a Monday, midnight in Berlin; a Monday, midnight in Sydney
@@ -25,10 +25,11 @@ EVENTED = {"name": "evented", "start": {"event": "loaded"}, "window": ["Mon-Fri 
            "limits": {"step": "16K", "rate": "4K"}, "switch": {"when": {"event": "go"}, "window": ["Sun 02:15-02:45"], "commit": "switched"}}
 LATE = {"name": "late", "mode": "copy", "start": "2027-03-25T12:00:00Z", "limits": {"step": "16K", "rate": "4K"},
         "window": ["Thu-Fri 08:00-18:00", "Sat 22:00-02:20", "Sun 02:10-02:50"]}
+NIGHTLY = {"name": "nightly", "mode": "copy", "start": {"every": "24h", "at": "02:30", "keep": 3}}
 
 os.environ["TZ"] = zone = "Europe/Berlin"
 with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
-    clock, models = Clock(t.dir, BEGIN - HOUR), {}
+    clock, models, nightly = Clock(t.dir, BEGIN - HOUR), {}, []
     t.start()
 
     def submit(doc, *volumes, **pair):
@@ -38,6 +39,25 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
         models[doc["name"]] = m = Model(doc, clock.now(), zone)
         m.volumes = volumes
         look()
+
+    def submit_nightly():
+        """Its volume is in sync before the first night."""
+        os.mkdir(t.dir + "/backup")
+        t.call("POST", "/volumes", {"name": "e", "resource": t.file("old-e", MiB, os.urandom(MiB))})
+        t.submit(NIGHTLY | {"pairs": [{"source": "volume:e", "target": t.dir + "/backup"}]})
+        nightly.append(Generations(NIGHTLY, clock.now(), zone))
+        look()
+
+    def generations():
+        """Those that there are, as the document says and as files; None: something is not through."""
+        doc = t.show("nightly")
+        if doc["state"] != "synced" or doc["phase"] != "mirroring" or not all(g["complete"] for g in doc["generations"]):
+            return None
+        assert sorted(os.path.basename(g["paths"][0]) for g in doc["generations"]) == sorted(x for x in os.listdir(t.dir + "/backup") if x[0] != ".")
+        return [seconds(g["time"][:19].rstrip("Z") + "Z") for g in doc["generations"]]
+
+    def near(is_, should):
+        return is_ is not None and len(is_) == len(should) and all(-2 <= a - b <= 60 * SLOW for a, b in zip(is_, should))
 
     def rates(names):
         iod = Rpc(os.path.join(t.run_dir, "iod.sock"))
@@ -74,6 +94,15 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
                 t.wait(m.name, lambda: not last.__setitem__(slice(None), [wrong(m, now)]) and not last[0])
             except AssertionError:
                 raise AssertionError(f"at {rfc(now)} ({zone}) {m.name} is {last[0]}") from None
+        for m in nightly:
+            m.look(now, zone)
+            try:
+                t.wait(m.name, lambda: near(generations(), m.times))
+            except AssertionError:
+                raise AssertionError(f"at {rfc(now)} ({zone}) the generations are of {[rfc(x) for x in generations() or []]}, not of "
+                                     f"{[rfc(x) for x in m.times]}: {t.show('nightly')}") from None
+            due = t.show("nightly")["start_due"]
+            assert due == rfc(m.next(zone)), (rfc(now), zone, due, rfc(m.next(zone)))
 
     def sweeps():
         return t.call("GET", "/status")["agent"]["work"]["sweeps"]
@@ -90,7 +119,7 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
         was, by = sweeps(), clock.by(when)
         clock.set(when)
         t.wait("the agent to see the clock", lambda: sweeps() > was)
-        for m in models.values():
+        for m in [*models.values(), *nightly]:
             m.clock_set(by, clock.now())
         look()
 
@@ -163,6 +192,7 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
         "2027-03-22T04": lambda: event("loaded"),  # nobody waits for it yet: nothing is kept of it
         "2027-03-22T05": lambda: submit(EVENTED, "c"),
         "2027-03-22T06": lambda: submit(LATE, "d"),
+        "2027-03-22T08": submit_nightly,
         "2027-03-22T10": weekly_set_back,
         "2027-03-22T15": lambda: event("loaded"),
         "2027-03-27T11": resume,  # lifts max_duration, not the window
@@ -192,6 +222,14 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
             done.add(rfc(now)[:13])
         now += HOUR
     assert done == set(script), set(script) - done
+
+    # A generation a night, over all of that; the last three are kept, and stay when it is canceled.
+    assert len(nightly[0].times) == 3 and nightly[0].made >= 13, nightly[0].made
+    t.verb("nightly", "cancel")
+    assert sorted(x for x in os.listdir(t.dir + "/backup")) == sorted(os.path.basename(g["paths"][0]) for g in t.show("nightly")["generations"])
+    for g in t.show("nightly")["generations"]:
+        with open(g["paths"][0], "rb") as x, open(os.path.join(t.dir, "old-e"), "rb") as y:
+            assert x.read() == y.read(), g
 
     # Each ended, and was in between what it should have been, when it should have been that.
     for m in models.values():

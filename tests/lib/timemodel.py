@@ -201,3 +201,39 @@ class Model:
     def bytes_a_second(self, t, zone):
         """What all pairs together may move; None: no limit."""
         return self.table.at(t, zone) if self.table else self.rate
+
+
+class Generations:
+    """start: {every: 24h, at: HH:MM, keep: N}: one a day, at the first minute that is shown then or later; one for all that were missed."""
+
+    def __init__(self, doc, t, zone):
+        self.name, self.at, self.keep = doc["name"], minutes(doc["start"]["at"]), doc["start"]["keep"]
+        self.last, self.times, self.made = t, [], 0
+
+    def next(self, zone):
+        """The first moment after the last one that was seen to."""
+        day = shown(self.last, zone)[0]
+        # An hour that comes twice: it was shown before.
+        passed = any(d == day and m >= self.at for d, m in (shown(self.last - 60 * n, zone) for n in range(25 * 60)))
+
+        def is_it(x):
+            nonlocal day, passed
+            d, m = shown(x, zone)
+            if d != day:
+                day, passed = d, False
+            found = m >= self.at and not passed
+            passed = passed or found
+            return found
+        return first(self.last, is_it)
+
+    def look(self, t, zone):
+        if self.next(zone) <= t:
+            self.times, self.made = (self.times + [t])[-self.keep:], self.made + 1
+        self.last = max(self.last, t)
+
+    def clock_set(self, by, now):
+        """Put back, it goes on from what is shown."""
+        self.last = min(self.last, now)
+
+    def away(self, seconds):
+        pass
