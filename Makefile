@@ -4,7 +4,7 @@ B ?= build
 WERROR ?= false
 export CFLAGS ?=
 
-.PHONY: all setup check demo asan tsan sim sim-teeth fuzz soak vm-check bench-quick bench-adaptive bench-pacing bench-scale install format clean help
+.PHONY: all setup check demo asan tsan sim sim-teeth fuzz soak vm-check bench-quick bench-adaptive bench-pacing bench-estimate bench-scale install format clean help
 
 all: setup            ## build everything into build/
 	@scripts/build.sh $(B) -Dwerror=$(WERROR)
@@ -51,6 +51,9 @@ bench-adaptive: all   ## an application that works, saturates its disk and sleep
 
 bench-pacing: all     ## how evenly a copy keeps to its rate, with a plot
 	@bench/pacing.py --svg $(B)/bench/pacing.svg
+
+bench-estimate: all    ## estimates against what the sessions take, as ratios, some 10 minutes
+	@bench/estimate.py
 
 bench-scale: all      ## what one costs where there are thousands, some 15 minutes
 	@bench/scale.py
