@@ -27,6 +27,7 @@ struct mock {
 	unsigned n, steps, most_steps; /* operations of copy steps under way (each has one at a time) */
 	uint64_t bytes, most_bytes;
 	unsigned prio_copy[16], prio_other[16]; /* how many had which */
+	void *bufs[MOST]; /* that steps have */
 	struct dray_request request;
 	bool asked; /* the application has one under way */
 };
@@ -63,10 +64,19 @@ static void m_event(void *host, const struct dray_event *ev)
 }
 static void *m_buf_get(void *host, uint64_t bytes)
 {
-	return malloc(bytes);
+	struct mock *m = host;
+	unsigned i = 0;
+	while (i < MOST && m->bufs[i])
+		i++;
+	return i < MOST ? m->bufs[i] = malloc(bytes) : NULL;
 }
 static void m_buf_put(void *host, void *buf, uint64_t bytes)
 {
+	struct mock *m = host;
+	unsigned i = 0;
+	while (m->bufs[i] != buf)
+		i++;
+	m->bufs[i] = NULL;
 	free(buf);
 }
 static const struct dray_host_ops ops = { m_submit, m_reply, m_release, m_event, m_buf_get, m_buf_put };
@@ -88,6 +98,8 @@ static struct mock *mock_new(uint64_t takes_ns, unsigned targets, struct dray_co
 static void mock_free(struct mock *m)
 {
 	dray_vol_free(m->vol, true);
+	for (unsigned i = 0; i < MOST; i++)
+		free(m->bufs[i]);
 	free(m);
 }
 
