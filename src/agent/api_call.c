@@ -3,6 +3,7 @@
 #include "agent/api.h"
 
 #include "agent/audit.h"
+#include "agent/estimate.h"
 
 #include <microhttpd.h>
 #include <stdarg.h>
@@ -35,6 +36,8 @@ void api_call_free(struct api_call *call)
 		probe_empty(call->probe);
 	free(call->probe);
 	free(call->looks);
+	if (call->facts)
+		json_decref(call->facts->speeds);
 	free(call->facts);
 	free(call->path);
 	free(call->q_session);

@@ -18,6 +18,7 @@
 #include "agent/metrics.h"
 #include "agent/queue.h"
 #include "agent/settings.h"
+#include "agent/speeds.h"
 #include "agent/retire.h"
 #include "agent/supervisor.h"
 #include "base/log.h"
@@ -354,6 +355,7 @@ static void turn(struct agent *a, int signal_fd)
 	audit_flush(a);
 	hooks_step(a);
 	retention_step(a);
+	speeds_step(a);
 	past_step(a);
 	list_ask(a);
 	iod_step(a->iod, a->now);
@@ -487,6 +489,7 @@ static void close_all(struct agent *a, int lock_fd, int signal_fd)
 	supervisor_free(a->supervisor);
 	json_decref(a->volumes);
 	json_decref(a->seen);
+	speeds_free(a);
 	dray_repo_close(a->repo);
 	if (signal_fd >= 0)
 		close(signal_fd);

@@ -7,6 +7,9 @@
  * writes, perhaps on one disk, beside an application that it gives way to: of what reading alone gives, six tenths are assumed, and the
  * range goes from all of it to three tenths. Where nothing could be measured, 100 MiB a second are assumed, and the range is as wide as that deserves.
  *
+ * Where copies to the same target, from the same source if there are any, were made before and nothing limited them, what they took goes before all of
+ * that (speeds.c), and the range is from the slowest to the fastest.
+ *
  * Then the session is played through (estimate-play.c), with its limits, timetables and windows, and pairs of one disk sharing its speed. So a
  * limit that binds makes the range narrow, and a window makes the end jump.
  *
@@ -17,6 +20,7 @@
 #include "agent/estimate.h"
 
 #include "agent/clock.h"
+#include "agent/speeds.h"
 #include "base/instant.h"
 
 #include <math.h>
@@ -73,13 +77,20 @@ struct basis {
 	uint64_t measured; /* the median of the sources' rates; 0: none was measured */
 	uint64_t fallback; /* for those that were not */
 	size_t unmeasured;
+	struct speeds_found *before; /* of each pair */
+	size_t n_before;
 };
 
-static double play(struct basis *b, double of_reading)
+enum luck { GOOD, USUAL, BAD };
+
+static double play(struct basis *b, enum luck luck)
 {
+	static const double of_reading[] = { 1, 0.6, 0.3 }, of_guess[] = { 10, 1, 0.1 };
 	for (size_t i = 0; i < b->s->n_pairs; i++) {
 		uint64_t read = b->probes->pairs[i].source.speed.read_rate;
-		b->pairs[i].speed = (uint64_t)((double)(read ? read : b->fallback) * of_reading);
+		const struct speeds_found *f = &b->before[i];
+		const double *of = b->measured ? of_reading : of_guess;
+		b->pairs[i].speed = f->n ? (luck == GOOD ? f->high : luck == USUAL ? f->mid : f->low) : (uint64_t)((double)(read ? read : b->fallback) * of[luck]);
 	}
 	return estimate_play(&b->rules, b->pairs, b->s->n_pairs);
 }
@@ -107,11 +118,26 @@ static json_t *pairs_json(const struct basis *b, double wait)
 	return list;
 }
 
+static void say_before(const struct basis *b, json_t *list)
+{
+	size_t copies = 0, others = 0, first = 0;
+	for (size_t i = 0; i < b->s->n_pairs; i++) {
+		copies += b->before[i].n;
+		others += b->before[i].target_only;
+		first = b->before[first].n ? first : i;
+	}
+	if (!b->n_before)
+		return;
+	assume(list, "%zu of %zu pairs go by what earlier copies to the same target took (%zu of them from other sources): %zu on record, such as %.0f MiB/s", b->n_before,
+		b->s->n_pairs, others, copies, (double)b->before[first].mid / (double)MIB);
+}
+
 static void say(const struct basis *b, json_t *list, uint64_t holes)
 {
 	const struct dray_session *s = b->s;
 	char at[40];
-	if (b->measured)
+	say_before(b, list);
+	if (b->measured && b->n_before < s->n_pairs)
 		assume(list, "the sources were read for a moment: %.0f MiB/s; of that a copy is taken to reach six tenths, all of it at best, three tenths at "
 			"worst", (double)b->measured / (double)MIB);
 	if (b->unmeasured)
@@ -158,12 +184,17 @@ static void number_disks(const struct probe_set *probes, struct estimate_pair *p
 	free(order);
 }
 
+static const char *source_identity(const struct dray_pair *p)
+{
+	return p->origin.identity ? p->origin.identity : p->source_identity;
+}
+
 void estimate_take(struct agent *a, const struct dray_session *s, struct estimate_facts *facts)
 {
 	uint64_t session_most = s->limits.active_pairs, agent_most = a->config->active_pairs;
 	time_t begins = schedule_begins(s);
 	*facts = (struct estimate_facts){ .now = wall_now(), .rate = a->config->rate,
-		.active_pairs = session_most < agent_most ? session_most : agent_most };
+		.active_pairs = session_most < agent_most ? session_most : agent_most, .speeds = speeds_all(a) };
 	facts->from = begins > facts->now ? begins : facts->now;
 }
 
@@ -174,7 +205,8 @@ json_t *estimate_make(const struct dray_session *s, const struct probe_set *prob
 	if (s->max_duration_ns != DRAY_UNKNOWN)
 		b.rules.run_most = (double)s->max_duration_ns / 1e9;
 	b.pairs = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *b.pairs);
-	if (!b.pairs)
+	b.before = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *b.before);
+	if (!b.pairs || !b.before)
 		abort();
 	uint64_t holes = 0, total = 0;
 	for (size_t i = 0; i < s->n_pairs; i++) {
@@ -184,13 +216,14 @@ json_t *estimate_make(const struct dray_session *s, const struct probe_set *prob
 		b.pairs[i] = (struct estimate_pair){ .bytes = known ? p->speed.data_bytes : size, .limits = &s->pairs[i].limits };
 		holes += known ? size - p->speed.data_bytes : 0;
 		total += b.pairs[i].bytes;
-		b.unmeasured += !p->speed.read_rate;
+		b.before[i] = speeds_find(facts->speeds, source_identity(&s->pairs[i]), s->pairs[i].n_targets ? s->pairs[i].targets[0].identity : NULL);
+		b.n_before += b.before[i].n > 0;
+		b.unmeasured += !p->speed.read_rate && !b.before[i].n;
 	}
 	number_disks(probes, b.pairs, s->n_pairs);
 	b.measured = median_rate(probes);
-	bool guessed = !b.measured;
-	b.fallback = guessed ? ASSUMED : b.measured;
-	double wait = (double)(b.rules.from - facts->now), low = play(&b, guessed ? 10 : 1), high = play(&b, guessed ? 0.1 : 0.3), mid = play(&b, guessed ? 1 : 0.6);
+	b.fallback = b.measured ? b.measured : ASSUMED;
+	double wait = (double)(b.rules.from - facts->now), low = play(&b, GOOD), high = play(&b, BAD), mid = play(&b, USUAL);
 	json_t *list = json_array();
 	say(&b, list, holes);
 	if (mid < 0 && b.rules.run_most > 0)
@@ -203,5 +236,6 @@ json_t *estimate_make(const struct dray_session *s, const struct probe_set *prob
 		seconds(mid < 0 ? mid : mid + wait), "seconds_low", seconds(low < 0 ? low : low + wait), "seconds_high",
 		seconds(high < 0 ? high : high + wait), "assumptions", list, "pairs", pairs_json(&b, wait));
 	free(b.pairs);
+	free(b.before);
 	return answer;
 }

@@ -34,6 +34,7 @@ double estimate_play(const struct estimate_rules *rules, struct estimate_pair *p
 struct estimate_facts {
 	time_t now, from;                  /* when it would begin; an event comes now */
 	uint64_t rate, active_pairs;
+	json_t *speeds;                    /* speeds.h; owned */
 };
 
 /* The core's. `s` is validated, and its start set (schedule_start_anew). */

@@ -12,6 +12,7 @@
 #include "agent/agent.h"
 
 #include "agent/reconcile.h"
+#include "agent/speeds.h"
 #include "agent/trouble.h"
 #include "agent/verify.h"
 #include "base/log.h"
@@ -178,6 +179,7 @@ static void progress(struct pair_run *run)
 	p->dirty_bytes = dirty;
 	p->predicted_blackout_us = v->predicted_blackout_us;
 	dirty_rate(run, dirty, copied + skipped);
+	speeds_look(run);
 	if (p->state == DRAY_PAIR_COPYING && done != UINT64_MAX) {
 		rate_sample(&run->window, run->job->agent->now, done);
 		g->rate = rate_get(&run->window, run->job->agent->now);
@@ -264,6 +266,7 @@ static void judge(struct pair_run *run)
 	change_begin_soon(&c, run->job, ACTOR_SELF, NULL);
 	if (is) {
 		change_pair(&c, run, DRAY_PAIR_SYNCED, NULL);
+		speeds_note(run);
 	} else {
 		change_touch(&c, run);
 		verify_void(p);

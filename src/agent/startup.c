@@ -14,6 +14,8 @@
 #include "agent/generation.h"
 #include "agent/agent.h"
 
+#include "agent/speeds.h"
+
 #include "agent/reconcile.h"
 #include "agent/hooks.h"
 #include "base/boot.h"
@@ -213,6 +215,7 @@ int agent_load(struct agent *a, struct dray_error *err)
 		return rc;
 	agent_event(a, ACTOR_SELF, "agent-started", "version %s, incarnation %.8s%s", DRAY_VERSION, a->incarnation,
 		rebooted ? ", after a restart of the host" : "");
+	speeds_load(a);
 	schedule_missed(a);
 	generation_missed_while_away(a);
 	schedule_clock_set(a, 0);
