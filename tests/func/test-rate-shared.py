@@ -60,7 +60,8 @@ with Scratch() as s:
     never_above(2, r[2])
     never_above(20, r[0] + r[1])
     never_above(24, sum(r))
-    assert r[0] > 12, r  # what high and the other pair can't use
+    assert r[0] > 24 * 2 / 10, r  # what high can't use
+    assert a.json("volume", "show", "a")["limits"]["rate"] == 19 * MiB  # ... and the other pair
 
     late = True
     a.run("set", "high", "limits.rate=none")
