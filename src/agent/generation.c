@@ -41,6 +41,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define PUT_BACK   (3 * 3600)    /* s */
 #define TRY_AGAIN  (2 * SECOND)
 #define WAIT_SPACE (60 * SECOND) /* before what could not be removed is tried again */
 
@@ -183,13 +184,13 @@ static bool mark_old(struct job *job)
 
 /* ---- NOTHING: is one due? ---- */
 
-/* The clock was put back: the row goes on from where it is. */
+/* The clock was put back so far that the next moment is out of reach: the row goes on from what it shows. A little makes no second generation of one moment. */
 static bool put_back(struct job *job)
 {
 	struct dray_generations *g = of(job);
-	time_t now = wall_now();
+	time_t now = wall_now(), every = (time_t)(job->s->every_ns / SECOND), reach = every + (every < PUT_BACK ? every : PUT_BACK);
 	struct change c;
-	if (g->last <= now)
+	if (g->last <= now || generation_due(job) <= now + reach)
 		return false;
 	change_begin(&c, job->agent, job, ACTOR_SELF);
 	g->last = now;

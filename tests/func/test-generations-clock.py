@@ -47,6 +47,13 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
     assert os.path.basename(path).startswith("orders-20261124T0200"), path
     assert t.show("night")["start_due"] == "2026-11-25T02:00:00Z"
 
+    # A clock that is put back a little makes no second one of that night.
+    clock.set("2026-11-24T01:59:30Z")
+    t.wait("the clock was noticed", lambda: [e for e in t.call("GET", "/events") if e["event"] == "clock-set" and e["detail"].startswith("by -")])
+    assert t.show("night")["start_due"] == "2026-11-25T02:00:00Z"
+    clock.set("2026-11-24T02:00:10Z")
+    settled("2026-11-24")
+
     # Three nights without the agent: one generation when it is back, and what was missed is told.
     t.terminate()
     clock.set("2026-11-27T09:30:00Z")
