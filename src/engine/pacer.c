@@ -18,7 +18,8 @@
  * falls below a quarter: a copy has to end, also beside an application that wants all of the disk.
  *
  * What they took before is known from the periods without a copy. Applications change, though, while a copy goes on for days. So every five
- * seconds one period has the least of a window, and moves the base half way to what is seen then: an application that
+ * seconds one period has the least of a window, and moves the base half way to what is seen then, of requests that came through between two
+ * steps: on a disk that does one thing after the other even a quarter of a step would show. So an application that
  * saturates its disk by itself gets a base that says so, and the copy its share back. What is less than the base moves it down a little at any time.
  *
  * Volumes that share a disk share this, too: whose requests are slow while any of them is copied counts that as a copy, and the least window that one
@@ -91,10 +92,10 @@ static void learn(struct dray_pacer *p, uint64_t seen)
 {
 	if (!p->base_ns || (p->woke && seen < p->base_ns))
 		p->base_ns = seen;
-	else if (!p->copied)
-		p->base_ns = moved(p->base_ns, seen, 4);
 	else if (p->probing)
 		p->base_ns = moved(p->base_ns, seen, 2);
+	else if (!p->copied)
+		p->base_ns = moved(p->base_ns, seen, 4);
 	else if (seen < p->base_ns)
 		p->base_ns = moved(p->base_ns, seen, 16);
 }
@@ -143,11 +144,14 @@ void dray_pacer_asked(struct dray_pacer *p, uint64_t now)
 
 void dray_pacer_answered(struct dray_pacer *p, uint64_t now, uint64_t took, bool copying)
 {
+	uint64_t since = now - p->began_ns;
 	p->last_ns = now;
+	/* Between the few steps of such a period is the time without a copy. */
+	if (p->probing && copying && since < PERIOD_LONG_NS)
+		return;
 	p->hist[bucket_of(took)]++;
 	p->n++;
 	p->copied |= copying;
-	uint64_t since = now - p->began_ns;
 	if (!((p->n >= ENOUGH && since >= PERIOD_NS) || (p->n >= FEW && since >= PERIOD_LONG_NS)))
 		return;
 	judge(p);

@@ -25,7 +25,7 @@ struct sample {
 	uint64_t asked, took;  /* ns: recorded; `asked` from the trace's beginning */
 	uint64_t done, longer; /* replayed: when it was answered, and what it took then */
 	unsigned window;
-	bool over, woke; /* longer than was allowed; the first after a sleep */
+	bool over, woke, met; /* longer than was allowed; the first after a sleep; a step was under way */
 };
 
 struct trace {
@@ -70,7 +70,6 @@ struct replay {
 	uint64_t begin, last;
 	struct sample *flying[4096]; /* asked, and not answered */
 	unsigned n;
-	bool copying;
 	double sum, looks; /* of windows, each millisecond */
 	unsigned least, idle_looks;
 };
@@ -88,7 +87,7 @@ static void until(struct replay *r, uint64_t now)
 		struct sample *s = r->flying[first];
 		r->flying[first] = r->flying[--r->n];
 		r->last = s->done;
-		dray_pacer_answered(&r->p, s->done, s->longer, r->copying);
+		dray_pacer_answered(&r->p, s->done, s->longer, s->met);
 		s->over = r->p.allowed_ns && s->longer > r->p.allowed_ns;
 	}
 }
@@ -110,7 +109,6 @@ static void look(struct replay *r, uint64_t now)
 /* Once through it, with steps that cost so much. */
 static void replay(struct replay *r, struct trace *t, uint64_t step_ns, bool copying)
 {
-	r->copying = copying;
 	r->least = UINT32_MAX;
 	r->sum = r->looks = r->idle_looks = 0;
 	uint64_t now = r->begin;
@@ -127,7 +125,10 @@ static void replay(struct replay *r, struct trace *t, uint64_t step_ns, bool cop
 		assert_true(r->n < sizeof r->flying / sizeof r->flying[0]);
 		r->flying[r->n++] = s;
 		s->window = dray_pacer_window(&r->p, at, true);
-		s->longer = s->took + (copying ? step_ns * s->window / DRAY_PACER_STEP : 0);
+		/* With less than a step there are pauses, and whoever comes in one meets no step; who doesn't has to wait for a whole one. */
+		s->met = copying && at / step_ns % DRAY_PACER_STEP < s->window;
+		unsigned meets = s->window > DRAY_PACER_STEP ? s->window : DRAY_PACER_STEP;
+		s->longer = s->took + (s->met ? step_ns * meets / DRAY_PACER_STEP : 0);
 		s->done = at + s->longer;
 	}
 	for (uint64_t end = now + 2 * S; now < end; now += MS) {
@@ -145,8 +146,8 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* What nine of ten took, of those asked in [from, to) of the trace; longer: as replayed. 0: too few to say. */
-static uint64_t nine_of_ten(const struct trace *t, uint64_t from, uint64_t to, bool longer)
+/* What so many of ten took at most, of those asked in [from, to) of the trace; longer: as replayed. 0: too few to say. */
+static uint64_t of_ten(unsigned many, const struct trace *t, uint64_t from, uint64_t to, bool longer)
 {
 	uint64_t *v = malloc(t->n * sizeof *v), got = 0;
 	size_t n = 0;
@@ -155,7 +156,7 @@ static uint64_t nine_of_ten(const struct trace *t, uint64_t from, uint64_t to, b
 			v[n++] = longer ? t->s[i].longer : t->s[i].took;
 	qsort(v, n, sizeof *v, by_value);
 	if (n >= 20)
-		got = v[n * 9 / 10];
+		got = v[n * many / 10];
 	free(v);
 	return got;
 }
@@ -179,15 +180,15 @@ static void bounds(const char *name, unsigned slack)
 				if (!t.s[i].woke)
 					continue;
 				uint64_t from = t.s[i].asked + 100 * MS, to = from + 500 * MS;
-				uint64_t was = nine_of_ten(&t, from, to, false), is = nine_of_ten(&t, from, to, true);
+				uint64_t was = of_ten(9, &t, from, to, false), is = of_ten(5, &t, from, to, true);
 				if (!was)
 					continue;
 				/* ... or before it fell asleep. */
-				uint64_t before = nine_of_ten(&t, 0, t.s[i].asked, false);
+				uint64_t before = of_ten(9, &t, 0, t.s[i].asked, false);
 				was = before > was ? before : was;
-				/* Near: twice what it takes with the least of a copy, which nobody can avoid, and a little; it is found by trying, so with
-				 * some slack. */
-				uint64_t least = was + costs[k] * DRAY_PACER_LEAST / DRAY_PACER_STEP, near = (2 * least + 400 * US) * slack / 100;
+				/* Near: half of them take no more than twice what nine of ten took, and a little; it is found by trying, so with some slack. (Not
+				 * nine of ten: they meet a step also with the least of a window.) */
+				uint64_t near = (2 * was + 400 * US) * slack / 100;
 				if (is > near)
 					print_message("%s, a step costs %llu us, waking at %llu ms: %llu us, were %llu\n", name, (unsigned long long)(costs[k] / US),
 						(unsigned long long)(t.s[i].asked / MS), (unsigned long long)(is / US), (unsigned long long)(was / US));
