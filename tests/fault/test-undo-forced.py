@@ -57,7 +57,7 @@ with Scratch() as s:
     except NbdError:
         pass
     # The agent knows that a moment later than who wrote; until then the switch itself refuses it (status 1).
-    wait_for("it is known", lambda: a.pair("dying")["undo_dirty_bytes"])
+    wait_for("it is known", lambda: a.pair("dying").get("undo_dirty_bytes"))
     refused = a.json("undo", "dying", status=5)
     assert refused["undo_dirty_bytes"] > 0, refused
     doc = a.json("undo", "dying", "--force", "--yes")

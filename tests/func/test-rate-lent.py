@@ -53,7 +53,7 @@ with Scratch() as s:
     wait_for("what the slow one can't use is lent", lambda: now("fast") > 1.2)
     assert now("fast", "rate") == now("slow", "rate") == 0.75, "the shares, which are on record"
     uses("1.5 MiB/s for a slow and a fast one:", lambda r: r[0] < 0.3 and r[1] > 0.9, "slow", "fast")
-    wait_for("what holds them back", lambda: [(p["bound_by"]["limit"], p["bound_by"]["of"]) for p in a.show("two")["pairs"]] == [
+    wait_for("what holds them back", lambda: [(p.get("bound_by", {}).get("limit"), p.get("bound_by", {}).get("of")) for p in a.show("two")["pairs"]] == [
         ("steps", "pair"), ("rate", "agent")])
 
     # Another session, three times as important: it has three quarters.
@@ -73,9 +73,9 @@ with Scratch() as s:
     wait_for("given back", lambda: now("slow") == 0.75 and now("fast") < 0.9)
     uses("both can use it:", lambda r: r[0] > 0.3, "slow", "fast")
 
-    # Of a rate of the session alone the same.
-    a.run("settings", "rate=none")
+    # Of a rate of the session alone the same. (In this order: without any rate the rest is copied in a moment.)
     a.run("set", "two", "limits.rate=1MiB", "pairs.1.limits.steps=1")
+    a.run("settings", "rate=none")
     wait_for("lent in the session", lambda: now("fast") > 0.8)
-    wait_for("it is the session's", lambda: a.show("two")["pairs"][1]["bound_by"].get("key") == "limits.rate")
+    wait_for("it is the session's", lambda: a.show("two")["pairs"][1].get("bound_by", {}).get("key") == "limits.rate")
     a.run("cancel", "two")
