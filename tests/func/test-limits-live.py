@@ -86,8 +86,8 @@ with Scratch() as s:
 
     wait_for("the other has what is left, more than half", lent, 60)
     assert a.show("two")["pairs"][0]["limits"] == {"rate": "128KiB"}
-    session = a.show("two")["bound_by"]
-    assert sorted((b["limit"], b["of"], b["pairs"]) for b in session) == [("rate", "agent", 1), ("rate", "pair", 1)], session
+    wait_for("the session says both", lambda: sorted((b["limit"], b["of"], b["pairs"]) for b in a.show("two").get("bound_by") or []) == [
+        ("rate", "agent", 1), ("rate", "pair", 1)])
     binds("rate", "session", "limits.rate", 0, set_=["limits.rate=00:00,0"])
     a.run("settings", "rate=default")
     binds("none", set_=["limits.rate=none", "pairs.1.limits.rate=none"])
