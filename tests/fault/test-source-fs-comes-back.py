@@ -3,21 +3,17 @@
 """The file system of the source dies under it, and is mounted again: the source is let go of, so that it can be, and found again by itself. The
 application's connection stays: it sees errors meanwhile, and one at its next flush, for what it had not flushed may be gone; then all goes
 on, the migration too. Another file in its place is not served. Needs root: loop devices."""
-import fcntl
 import os
-import struct
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, need, same, skip, wait_for
-from loop import Loops
+from dray import MiB, Scratch, need, same, wait_for
+from loop import DyingFs, Loops
 from nbdclient import Client, NbdError
 
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 need("mkfs.ext4", "mount", "umount")
 N = 16 * MiB
-EXT4_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587D, 2
 
 
 def fails(what, *args):
@@ -30,31 +26,12 @@ def fails(what, *args):
 
 with Loops() as loops, Scratch() as s:
     a = s.agent()
-    dev = loops.attach(s.file("disk", 64 * MiB))
-    subprocess.run(["mkfs.ext4", "-q", dev], check=True)
-    mnt = s.path("mnt")
-    os.mkdir(mnt)
-
-    def die():
-        fd = os.open(mnt, os.O_RDONLY)
-        try:
-            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
-        except OSError as e:
-            skip(f"ext4 can't be shut down here: {e}")
-        finally:
-            os.close(fd)
-
-    def unmounted():
-        try:
-            loops.umount(mnt)
-        except subprocess.CalledProcessError:
-            return False
-        return True
+    fs = DyingFs(loops, s.file("disk", 64 * MiB), s.path("mnt"))
+    mnt = fs.mnt
 
     def primary():
         return a.json("volume", "show", "v")["legs"][0]
 
-    loops.mount(dev, mnt)
     source = f"{mnt}/old"
     with open(source, "wb") as f:
         f.write(os.urandom(N))
@@ -70,12 +47,12 @@ with Loops() as loops, Scratch() as s:
     c.write(0, b"\7" * 65536)
     c.flush()
     c.write(MiB, b"\10" * 65536)
-    die()
+    fs.die()
     assert fails(c.read, 0, 65536)
-    wait_for("the file system can be unmounted", unmounted, 20)
+    wait_for("the file system can be unmounted", fs.unmounted, 20)
     assert fails(c.read, 0, 65536) and fails(c.write, 2 * MiB, b"\11" * 65536)
     wait_for("it says what it waits for", lambda: "No such file" in (primary()["error"] or ""), 20)
-    loops.mount(dev, mnt)
+    fs.mount()
     wait_for("it is there again", lambda: not fails(c.read, 0, 65536), 20)
     assert primary()["error"] is None, primary()
     assert c.read(0, 65536) == b"\7" * 65536
@@ -89,9 +66,9 @@ with Loops() as loops, Scratch() as s:
     idle.close()
 
     # Everything is durable when it dies: nothing is owed.
-    die()
-    wait_for("the file system can be unmounted", lambda: fails(c.read, 0, 65536) and unmounted(), 20)
-    loops.mount(dev, mnt)
+    fs.die()
+    wait_for("the file system can be unmounted", lambda: fails(c.read, 0, 65536) and fs.unmounted(), 20)
+    fs.mount()
     wait_for("it is there again", lambda: not fails(c.read, 0, 65536), 20)
     c.flush()
     assert c.read(3 * MiB, 65536) == b"\5" * 65536 and c.read(0, 65536) == b"\7" * 65536
@@ -104,11 +81,11 @@ with Loops() as loops, Scratch() as s:
     a.spec({"name": "move", "limits": {"rate": "2MiB"}, "switch": {"when": "manual"},
             "pairs": [{"source": "volume:v", "target": target, "create": "full"}]})
     wait_for("it moves", lambda: a.moved("move") > 2 * MiB)
-    die()
+    fs.die()
     wait_for("the application sees it", lambda: app.status()["errors"] > 0)
-    wait_for("the file system can be unmounted", unmounted, 20)
+    wait_for("the file system can be unmounted", fs.unmounted, 20)
     moved = a.moved("move")
-    loops.mount(dev, mnt)
+    fs.mount()
     app.wait_writes(50)
     wait_for("it goes on by itself", lambda: a.moved("move") > moved, 40)
     events = [e["event"] for e in a.json("events", "move")]
@@ -124,11 +101,11 @@ with Loops() as loops, Scratch() as s:
     # Another file of that name: seen, and left alone.
     c = Client(a.nbd_socket, "v")
     data = c.read(0, 65536)
-    die()
+    fs.die()
     assert c.read(0, 65536) == data, "the target has it"
-    wait_for("the file system can be unmounted", unmounted, 20)
+    wait_for("the file system can be unmounted", fs.unmounted, 20)
     assert c.read(0, 65536) == data
-    loops.mount(dev, mnt)
+    fs.mount()
     os.rename(source, source + ".kept")
     with open(source, "wb") as f:
         f.truncate(N)

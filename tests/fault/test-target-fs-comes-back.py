@@ -3,49 +3,25 @@
 """The file system of a target dies under it (as when its disk is pulled) and is mounted again: the target is let go of, so that it can be, found
 again within the retries and brought up to date, without a word from anybody; and another file in its place is not written to. Needs
 root: loop devices."""
-import fcntl
 import os
-import struct
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, SLOW, Scratch, need, skip, wait_for
-from loop import Loops
+from dray import MiB, SLOW, Scratch, need, wait_for
+from loop import DyingFs, Loops
 
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 need("mkfs.ext4", "mount", "umount")
 N = 16 * MiB
-EXT4_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587D, 2
 
 with Loops() as loops, Scratch() as s:
     a = s.agent()
-    dev = loops.attach(s.file("disk", 64 * MiB))
-    subprocess.run(["mkfs.ext4", "-q", dev], check=True)
-    mnt = s.path("mnt")
-    os.mkdir(mnt)
-
-    def die():
-        """Without a sync: what was written since the last flush is gone, and the next mount knows nothing of it."""
-        fd = os.open(mnt, os.O_RDONLY)
-        try:
-            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
-        except OSError as e:
-            skip(f"ext4 can't be shut down here: {e}")
-        finally:
-            os.close(fd)
-
-    def unmounted():
-        try:
-            loops.umount(mnt)
-        except subprocess.CalledProcessError:
-            return False
-        return True
+    fs = DyingFs(loops, s.file("disk", 64 * MiB), s.path("mnt"))
+    mnt = fs.mnt
 
     def leg(i):
         return a.json("volume", "show", "v")["legs"][i]
 
-    loops.mount(dev, mnt)
     app = s.stamp(a.volume("v", s.file("old", N, True)), "app", "--depth", "2", "--rate", "300", "--no-reconnect")
     app.wait_writes(20)
     a.spec({"name": "move", "limits": {"rate": "4MiB"}, "switch": {"when": "manual"},
@@ -57,14 +33,14 @@ with Loops() as loops, Scratch() as s:
     a.wait("idle", "synced")
     os.sync()
     for _ in range(2):
-        die()
+        fs.die()
         wait_for("the target is set aside", lambda: a.pair("move")["targets"][0]["state"] == "degraded")
         app.wait_writes(50)
         # Not lazily: only if dray-iod has let go of the file can it be unmounted, and only then is the next mount a living one.
-        wait_for("the file system can be unmounted", unmounted, 20)
+        wait_for("the file system can be unmounted", fs.unmounted, 20)
         app.wait_writes(50)
         moved = a.moved("move")
-        loops.mount(dev, mnt)
+        fs.mount()
         wait_for("it goes on by itself", lambda: a.moved("move") > moved, 40)
         assert a.show("move")["state"] == "copying"
         a.wait("idle", "synced")
@@ -72,12 +48,12 @@ with Loops() as loops, Scratch() as s:
     assert {"target-degraded", "target-retried", "target-recovered"} <= set(events), events
 
     # Another file of that name: looked at, and left alone.
-    die()
-    wait_for("the file system can be unmounted", unmounted, 40)
-    loops.mount(dev, mnt)
+    fs.die()
+    wait_for("the file system can be unmounted", fs.unmounted, 40)
+    fs.mount()
     wait_for("it goes on by itself", lambda: a.pair("move")["targets"][0]["state"] in ("copying", "mirror"), 40)
-    die()
-    wait_for("the file system can be unmounted", unmounted, 40)
+    fs.die()
+    wait_for("the file system can be unmounted", fs.unmounted, 40)
     with open(f"{mnt}/new", "wb") as f:
         f.truncate(N)
     wait_for("it is seen as another", lambda: "not the storage that was recorded" in (leg(1)["error"] or ""), 40)
@@ -85,7 +61,7 @@ with Loops() as loops, Scratch() as s:
     with open(f"{mnt}/new", "rb") as f:
         assert f.read() == bytes(N), "a stranger was written to"
     os.unlink(f"{mnt}/new")
-    loops.mount(dev, mnt)
+    fs.mount()
     a.run("set", "move", "limits.rate=none")
     a.wait("move", "synced")
     a.run("switch", "move")
