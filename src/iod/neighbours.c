@@ -16,6 +16,15 @@
 
 #define SECOND UINT64_C(1000000000)
 
+bool iod_leg_wanted(const struct iod_leg *leg)
+{
+	const struct iod_volume *v = leg->volume;
+	pthread_mutex_lock(&v->iod->lock);
+	bool wanted = !leg->forgotten && !v->removed && v->served;
+	pthread_mutex_unlock(&v->iod->lock);
+	return wanted;
+}
+
 enum iod_looked iod_leg_look(struct iod_leg *leg, uint64_t *device)
 {
 	struct iod_volume *v = leg->volume;
@@ -25,18 +34,15 @@ enum iod_looked iod_leg_look(struct iod_leg *leg, uint64_t *device)
 	int rc = iod_volume_take(v, 10 * SECOND, &err), fd = -ENOENT;
 	if (rc)
 		return rc == -ENOENT ? IOD_UNWANTED : IOD_ALIVE;
-	pthread_mutex_lock(&v->iod->lock);
-	bool lives = !leg->forgotten && !v->removed && v->served;
-	pthread_mutex_unlock(&v->iod->lock);
-	bool open = leg->storage;
-	if (lives && open) {
+	bool wanted = iod_leg_wanted(leg), open = leg->storage;
+	if (wanted && open) {
 		fd = dray_storage_dup(leg->storage);
 		info = leg->storage->info;
 		start = leg->storage->slice_offset;
 	}
 	iod_volume_give(v);
-	if (!lives || !open)
-		return lives ? IOD_CLOSED : IOD_UNWANTED;
+	if (!wanted || !open)
+		return wanted ? IOD_CLOSED : IOD_UNWANTED;
 	if (fd < 0)
 		return IOD_ALIVE;
 	bool dead = dray_storage_dead(fd, &info, start);

@@ -46,16 +46,6 @@ static bool suspicious(int error)
 	}
 }
 
-/* The verb right is held. */
-static bool wanted(struct iod_leg *leg)
-{
-	struct iod_volume *v = leg->volume;
-	pthread_mutex_lock(&v->iod->lock);
-	bool lives = !leg->forgotten && !v->removed && v->served;
-	pthread_mutex_unlock(&v->iod->lock);
-	return lives;
-}
-
 struct ending {
 	struct iod_leg *leg;
 	int rc;
@@ -151,7 +141,7 @@ static bool reopen(struct iod_leg *leg, bool first)
 		iod_leg_not_open(leg, rc, err.text);
 		return false;
 	}
-	bool mine = iod_volume_take(v, 10 * SECOND, &err) == 0, unwanted = mine && !wanted(leg);
+	bool mine = iod_volume_take(v, 10 * SECOND, &err) == 0, unwanted = mine && !iod_leg_wanted(leg);
 	bool done = mine && !unwanted && replace(leg, st);
 	if (mine)
 		iod_volume_give(v);

@@ -89,14 +89,10 @@ bool iod_leg_close_degraded(struct iod_leg *leg)
 /* The verb right is held. Whether the leg is to be opened. */
 static bool closed(struct iod_leg *leg)
 {
-	struct iod_volume *v = leg->volume;
 	struct look l = { .leg = leg };
-	pthread_mutex_lock(&v->iod->lock);
-	bool lives = !leg->forgotten && !v->removed && v->served;
-	pthread_mutex_unlock(&v->iod->lock);
-	if (!lives)
+	if (!iod_leg_wanted(leg))
 		return false;
-	iod_thread_call(v->thread, look_at, &l);
+	iod_thread_call(leg->volume->thread, look_at, &l);
 	if (!l.tried || (leg->storage && !l.rests))
 		return false;
 	if (leg->storage)

@@ -203,6 +203,8 @@ void iod_leg_suspect(struct iod_leg *leg);
 
 /* ---- neighbours.c ---- */
 enum iod_looked { IOD_ALIVE, IOD_DEAD_FILE, IOD_DEAD_DEVICE, IOD_CLOSED, IOD_UNWANTED };
+/* The verb right is held, iod->lock is not. It is a leg of a volume that is served. */
+bool iod_leg_wanted(const struct iod_leg *leg);
 /* A job's thread, without the verb right, which is taken for a moment. Whether the leg's storage is dead (storage/dead.h), and *device: what it is on,
  * where it is. IOD_ALIVE also where that can't be told; IOD_CLOSED: it is not open; IOD_UNWANTED: nobody wants it any more. Blocks. */
 enum iod_looked iod_leg_look(struct iod_leg *leg, uint64_t *device);
