@@ -288,6 +288,15 @@ class Machine:
             return self.uri(name)
         return self.json("volume", "show", name)
 
+    def device(self, wwn):
+        """What the disk with this number is called now: "/dev/sdb"."""
+        return self.sh(f"readlink -f /dev/disk/by-id/wwn-{wwn}").strip()
+
+    def scan(self, dev):
+        """The command by which its bus finds it again, for when it was deleted."""
+        at = self.sh(f"basename $(readlink -f /sys/block/{os.path.basename(dev)}/device)").strip().split(":")
+        return f"echo '{' '.join(at[1:])}' >/sys/class/scsi_host/host{at[0]}/scan"
+
     def uri(self, name):
         return f"nbd+unix:///{name}?socket={RUN}/nbd.sock"
 

@@ -32,11 +32,7 @@ with Machine() as m:
     m.boot()
 
     def name(i):
-        return m.sh(f"readlink -f /dev/disk/by-id/wwn-{WWN}{i}").strip()
-
-    def address(dev):
-        """Of its bus, host number first."""
-        return m.sh(f"basename $(readlink -f /sys/block/{os.path.basename(dev)}/device)").strip().split(":")
+        return m.device(f"{WWN}{i}")
 
     m.agent()
     source, target = name(1), name(2)
@@ -48,7 +44,7 @@ with Machine() as m:
     wait_for("it moves", lambda: m.pair("move")["progress"]["bytes_done"] > N // 5, 180, 0.5)
 
     # All in one go: an emulated machine takes a while for each command, and the target is looked for during one minute only.
-    scans = "; ".join(f"echo '{' '.join(at[1:])}' >/sys/class/scsi_host/host{at[0]}/scan" for at in (address(name(3)), address(target)))
+    scans = "; ".join(m.scan(dev) for dev in (name(3), target))
     iod = m.iod_pid()
     m.sh(f"""for d in {name(3)} {target}; do echo 1 >/sys/block/$(basename $d)/device/delete; done
         for i in $(seq 300); do ls -l /proc/{iod}/fd | grep -q 'sdb' || break; sleep 0.1; done

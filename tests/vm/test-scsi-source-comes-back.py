@@ -31,14 +31,7 @@ with Machine() as m:
     m.boot()
 
     def name(i):
-        return m.sh(f"readlink -f /dev/disk/by-id/wwn-{WWN}{i}").strip()
-
-    def address(dev):
-        """Of its bus, host number first."""
-        return m.sh(f"basename $(readlink -f /sys/block/{os.path.basename(dev)}/device)").strip().split(":")
-
-    def scan(at):
-        return f"echo '{' '.join(at[1:])}' >/sys/class/scsi_host/host{at[0]}/scan"
+        return m.device(f"{WWN}{i}")
 
     def leg():
         return m.volume("v")["legs"][0]
@@ -46,7 +39,7 @@ with Machine() as m:
     def go_and_come(meanwhile=lambda: None):
         """The source and the stranger are deleted, then found in the order that gives the stranger the source's name."""
         source, other = name(1), name(3)
-        ways = scan(address(other)), scan(address(source))
+        ways = m.scan(other), m.scan(source)
         m.sh(f"for d in {other} {source}; do echo 1 >/sys/block/$(basename $d)/device/delete; done")
         wait_for("it is seen", lambda: "looked for" in (leg()["error"] or "") or "no device has its identity" in (leg()["error"] or ""), 60, 0.5)
         meanwhile()
