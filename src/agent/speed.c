@@ -15,7 +15,7 @@
 #define ONE_MOST   UINT64_C(200000000)  /* ns for one source */
 #define ALL_MOST   UINT64_C(3000000000) /* ... for all of them; and as long again for what they hold */
 #define ANSWER_MOST UINT64_C(1000000000) /* ... for an answer of a server */
-#define READS_MOST 16
+#define READS_MOST 16 /* a power of two */
 
 struct reading {
 	int fd;
@@ -39,13 +39,26 @@ static uint64_t data_behind(const struct reading *r, uint64_t at)
 	return data >= 0 && (uint64_t)data + MIB <= r->offset + r->length ? (uint64_t)data : at;
 }
 
-/* Spread over all of it: the front of a disk is faster than its end, and what was read a moment ago is in some cache. */
+/* The middle first, then the quarters, and so on: READS_MOST places, such that the first few of them are as far apart as so few can be. */
+static uint64_t place(uint64_t k)
+{
+	uint64_t i = 0;
+	for (uint64_t low = 1, high = READS_MOST / 2; high; low *= 2, high /= 2)
+		i += k & low ? high : 0;
+	return i ^ READS_MOST / 2;
+}
+
+/* Spread over all of it, however few reads there is time for: the front of a disk is faster than its end, and what was read a moment ago is in
+ * some cache. */
 static uint64_t rate(struct reading *r)
 {
 	if (r->length < MIB || posix_memalign(&r->buf, 4096, MIB))
 		return 0;
 	uint64_t began = mono_now(), bytes = 0, n = r->length / MIB < READS_MOST ? r->length / MIB : READS_MOST;
-	for (uint64_t i = 0; i < n && mono_now() - began < ONE_MOST; i++) {
+	for (uint64_t k = 0; k < READS_MOST && mono_now() - began < ONE_MOST; k++) {
+		uint64_t i = place(k);
+		if (i >= n)
+			continue;
 		uint64_t at = data_behind(r, r->offset + (r->length - MIB) / n * i) / 4096 * 4096;
 		if (!read_once(r, r->buf, at, MIB))
 			return 0; /* what reading fails now and then has no speed that could be told */
