@@ -28,16 +28,26 @@ static void judge(struct bound *b)
 	}
 }
 
-void dray_bound_tick(struct dray_vol *v)
+/* When another answer may be due although nothing happens: a step may be minutes away, and what is told is not to be of before. */
+static uint64_t changes_at(const struct bound *b)
+{
+	bool counts = b->any;
+	for (unsigned i = 0; i < DRAY_BOUND_COUNT; i++)
+		counts |= b->n[i] > 0;
+	return counts ? b->began_ns + PERIOD_NS : DRAY_TIME_NEVER;
+}
+
+uint64_t dray_bound_tick(struct dray_vol *v)
 {
 	struct bound *b = &v->bound;
 	if (v->now_ns - b->began_ns < PERIOD_NS)
-		return;
+		return changes_at(b);
 	/* Nobody looked for a while: what was counted may be of long ago. */
 	bool old = v->now_ns - b->began_ns >= 4 * PERIOD_NS;
 	judge(b);
 	b->any &= !old;
 	b->began_ns = v->now_ns;
+	return changes_at(b);
 }
 
 void dray_bound_step(struct dray_vol *v)

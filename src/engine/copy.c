@@ -353,8 +353,10 @@ static bool start_next(struct dray_vol *v, unsigned w)
 
 bool dray_copy_pump(struct dray_vol *v)
 {
-	if (!v->links)
+	if (!v->links) {
+		dray_bound_rests(v, DRAY_BOUND_IDLE);
 		return false;
+	}
 	bool moved = look_for_ends(v);
 	/* Each leg has a window of its own, so that a slow target does not hold up another. */
 	unsigned w = dray_copy_window(v);
@@ -367,8 +369,7 @@ bool dray_copy_pump(struct dray_vol *v)
 
 uint64_t dray_copy_tick(struct dray_vol *v)
 {
-	uint64_t next = DRAY_TIME_NEVER;
-	dray_bound_tick(v);
+	uint64_t next = dray_bound_tick(v);
 	for_links(v, i) {
 		struct leg *leg = &v->legs[i];
 		if (!has_work(v, leg) || v->limits.rate == DRAY_RATE_STOP)

@@ -513,7 +513,8 @@ void dray_step_abandon(struct dray_vol *v, struct step *s);
 /* ... because it kept its claim for too long: if it waits for the primary, that is noted. */
 void dray_step_give_up(struct dray_vol *v, struct step *s);
 /* ---- bound.c ---- */
-void dray_bound_tick(struct dray_vol *v);
+/* When it wants to be called again. */
+uint64_t dray_bound_tick(struct dray_vol *v);
 /* A step begins. */
 void dray_bound_step(struct dray_vol *v);
 /* No further one can begin, and why. */

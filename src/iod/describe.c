@@ -53,9 +53,11 @@ static void take(void *arg)
 	if (!vio->vol)
 		return;
 	s->live = true;
-	/* To look is no news. What a tick finds out by itself it tells as an event. */
+	/* To look is no news. What a tick finds out by itself it tells as an event, but for what binds the copy, which may change by time alone. */
 	bool news = !dray_list_empty(&vio->news_node), touched = vio->touched;
 	vio->eventful = false;
+	dray_vol_info(vio->vol, &s->vol);
+	enum dray_bound was = s->vol.bound;
 	iod_vio_enter(s->v);
 	s->now_ns = vio->ticked_ns;
 	dray_vol_info(vio->vol, &s->vol);
@@ -65,7 +67,7 @@ static void take(void *arg)
 		if (vio->legs[i] && dray_vol_leg_info(vio->vol, i, &s->leg[s->n].info) == 0)
 			s->leg[s->n++].id = vio->legs[i]->def->id;
 	vio->touched = touched; /* nothing was asked of it, so there is nothing for the hook to look after */
-	if (!news && !vio->eventful)
+	if (!news && !vio->eventful && s->vol.bound == was)
 		dray_list_del(&vio->news_node);
 }
 

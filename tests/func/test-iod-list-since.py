@@ -99,6 +99,19 @@ with Scratch() as s:
     wait_for("the write is told", lambda: one.read()[1] <= {"c"} and one.volumes["c"]["counters"]["writes"] == 1)
     one.settled()
 
+    # What holds a copy back, although nothing happens for minutes after its first step.
+    iod.call("copy.set", volume="b", rate=1)
+    slow = iod.attach("b", s.path("b.copy"), create="thin")
+    restless.add("b")
+    one.read()
+    wait_for("it waits for the rate", lambda: one.read() and one.volumes["b"]["copy_bound"] == "rate")
+    one.settled()
+    iod.call("leg.detach", volume="b", leg=slow)
+    wait_for("it waits for nothing", lambda: one.read() and one.volumes["b"]["copy_bound"] is None)
+    restless.clear()
+    one.settled()
+    restless.add("a")
+
     # A moment after the last request the copy's window is open again: it runs by itself, and dray-iod's own check (DRAY_CHECK_LIST) knows that.
     def window(v):
         return v["copy_window"]["steps"]

@@ -185,6 +185,26 @@ static void what_binds(void **state)
 	mock_free(m);
 }
 
+/* The next step is minutes away: what is told changes all the same, when the engine asked to be called, and it doesn't ask for ever. */
+static void while_nothing_happens(void **state)
+{
+	struct mock *m = mock_new(2 * MS, 1, (struct dray_copy_limits){ .rate = 1024 });
+	run(m, 600 * MS, false); /* its first step waited for nothing but the storage */
+	assert_int_equal(info(m).bound, DRAY_BOUND_STORAGE);
+	uint64_t end = m->now + 60 * S, next;
+	unsigned calls = 0;
+	while ((next = dray_vol_tick(m->vol, m->now)) < end) {
+		assert_true(next > m->now && ++calls < 100);
+		m->now = next;
+		run(m, 10 * MS, false); /* what it began then */
+	}
+	assert_int_equal(info(m).bound, DRAY_BOUND_RATE);
+	m->now = end;
+	dray_vol_tick(m->vol, m->now);
+	assert_int_equal(info(m).bound, DRAY_BOUND_RATE);
+	mock_free(m);
+}
+
 static void nothing_to_copy(void **state)
 {
 	struct mock *m = mock_new(MS, 0, (struct dray_copy_limits){ .rate = 1024 });
@@ -269,6 +289,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_binds),
+		cmocka_unit_test(while_nothing_happens),
 		cmocka_unit_test(nothing_to_copy),
 		cmocka_unit_test(an_application),
 		cmocka_unit_test(of_all_targets),
