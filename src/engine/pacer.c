@@ -27,8 +27,10 @@
  *
  * An application that asked nothing for half a second needs no protection: then as much is under way as is allowed at all. When it asks again, the
  * window is at its least for one period, and if that shows less than the base it is the base: what it took to saturate the disk is no
- * measure for a request now and then. Who woke to other work than before is met soon: such periods come again after an eighth
- * of a second, a quarter, and so on up to the five seconds. Between them the window is as it was; what is in flight too much at the first moment is
+ * measure for a request now and then. Then it grows from half a step, whatever it was before the sleep: the other way round, down
+ * from a window that is too large for this disk or this work, takes a tenth of a second and more, which the application has to pay, while the copy
+ * pays for a start that is too small, with a second at less than its speed. Who woke to other work than before is met soon: periods at the least
+ * come again after an eighth of a second, a quarter, and so on up to the five seconds. What is in flight too much at the first moment is
  * through in a few milliseconds. While nothing at all is known of what its requests take, the window is at its least.
  */
 #include "engine/pacer.h"
@@ -41,7 +43,7 @@
 #define ENOUGH         24
 #define FEW            4
 #define SLACK_NS       UINT64_C(200000)
-#define WINDOW_FIRST   (3 * DRAY_PACER_STEP) /* measured: does no harm on most disks */
+#define WINDOW_FIRST   (DRAY_PACER_STEP / 2) /* what a disk that does one thing after the other can stand */
 #define GROWTH         (DRAY_PACER_STEP / 4)
 #define PROBE_NS       (5000 * MS)
 #define PROBE_FIRST_NS (125 * MS)
@@ -152,11 +154,15 @@ void dray_pacer_answered(struct dray_pacer *p, uint64_t now, uint64_t took, bool
 	p->hist[bucket_of(took)]++;
 	p->n++;
 	p->copied |= copying;
-	if (!((p->n >= ENOUGH && since >= PERIOD_NS) || (p->n >= FEW && since >= PERIOD_LONG_NS)))
+	/* Where no request came between two steps, those that are counted then are to be more than a few. */
+	uint64_t at_most = p->probing ? 2 * PERIOD_LONG_NS : PERIOD_LONG_NS;
+	if (!((p->n >= ENOUGH && since >= PERIOD_NS) || (p->n >= FEW && since >= at_most)))
 		return;
 	judge(p);
 	begin(p, now);
 	if (p->woke) {
+		if (p->window > WINDOW_FIRST)
+			p->window = WINDOW_FIRST;
 		p->probe_every_ns = PROBE_FIRST_NS;
 		p->probe_ns = now + PROBE_FIRST_NS;
 	}
