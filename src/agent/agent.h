@@ -120,8 +120,11 @@ struct pair_run {
 	struct need_measure {
 		uint64_t at_ns, bytes, list;
 	} measured;
-	struct dray_vehicle_limits pushed; /* as last told to dray-iod */
-	bool pushed_valid;
+	struct push {          /* of its limits, to dray-iod (limits.c) */
+		struct dray_vehicle_limits last; /* as told, or being told */
+		bool valid, under_way;
+		uint64_t again_at, backoff; /* monotonic; after a failed one */
+	} push;
 	struct leg_trouble {
 		uint64_t since;  /* monotonic; 0: none */
 		uint64_t copied; /* by the leg, then; UINT64_MAX: not known */

@@ -61,7 +61,8 @@ static void iod_up(void *ctx)
 		struct job *job = dray_container(n, struct job, node);
 		for (size_t i = 0; i < job->s->n_pairs; i++) {
 			struct pair_run *run = &job->runs[i];
-			run->pushed_valid = false;
+			run->push.valid = false;
+			run->push.again_at = run->push.backoff = 0;
 			run->retry_at = 0;
 			bool waits = job->s->pairs[i].iod_volume && !dray_state_final(job->s->pairs[i].state);
 			if (waits || dray_bitmap_test(&job->retiring, i))

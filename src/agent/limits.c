@@ -6,7 +6,7 @@
  * parts by priority, of its bytes in flight by the number of their pairs. Nobody gets more than its own limit, and what one can't use goes to
  * the others (shares.h). A vehicle's limits stand beside the session's and the agent's. All hold at once: the tightest counts. The
  * shares are worked out anew where what they depend on changed, for the pairs that transfer then, and sent only where they
- * changed: before a pair is started, so that it never runs without them.
+ * changed: before a pair is started, so that it never runs without them. What dray-iod could not carry out is sent again.
  *
  * What a pair can use of a rate is measured. One that its rate holds back can use more than it has; one that is held back by anything else (its
  * disks, the application, another limit) uses what it uses: it keeps that and a quarter more, so that it can be seen to become
@@ -52,16 +52,27 @@ static uint64_t least3(uint64_t a, uint64_t b, uint64_t c)
 	return least(least(a, b), c);
 }
 
+static void push_run(struct pair_run *run);
+
 static void told(void *arg, const struct dray_error *err, json_t *result)
 {
 	struct pair_run *run = arg;
-	if (!err)
+	struct push *push = &run->push;
+	push->under_way = false;
+	if (!err) {
+		push->backoff = push->again_at = 0;
+		push_run(run); /* what changed meanwhile */
 		return;
-	/* A lost connection: told again when it is back. A refusal: told again when the limits change. */
-	if (err->code == -ENOTCONN)
-		run->pushed_valid = false;
-	else if (err->code != -ECANCELED)
-		dray_log(DRAY_LOG_WARN, "limits-refused", "session %s pair %u: %s", run->job->s->id, run_pair(run)->id, err->text);
+	}
+	if (err->code == -ECANCELED)
+		return;
+	push->valid = false;
+	if (err->code == -ENOTCONN) /* told again when it is back */
+		return;
+	push->backoff = least(push->backoff ? push->backoff * 2 : SECOND, 30 * SECOND);
+	push->again_at = run->job->agent->now + push->backoff;
+	run_wake_by(run, push->again_at);
+	dray_log(DRAY_LOG_WARN, "limits-refused", "session %s pair %u: %s", run->job->s->id, run_pair(run)->id, err->text);
 }
 
 static struct agent_limits agent_limits(const struct agent *a)
@@ -91,10 +102,13 @@ static void push(struct pair_run *run, uint64_t rate, uint64_t rate_now, uint64_
 			step /= 2;
 		l.step = step;
 	}
-	if (run->pushed_valid && !memcmp(&run->pushed, &l, sizeof l))
+	if (run->push.valid && !memcmp(&run->push.last, &l, sizeof l))
 		return;
-	run->pushed = l;
-	run->pushed_valid = true;
+	/* One call at a time: two that are under way may be carried out in either order, and the older one would stay. */
+	if (run->push.under_way || run->job->agent->now < run->push.again_at)
+		return;
+	run->push.last = l;
+	run->push.valid = run->push.under_way = true;
 	run->vehicle->set_limits(&run->job->agent->rpc, p, &l, told, run);
 }
 

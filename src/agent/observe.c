@@ -132,7 +132,7 @@ static void note_rate(struct pair_run *run, uint64_t rate)
 {
 	if (rate == DRAY_UNKNOWN || !rate || (run->speed && rate_span_ns(&run->window) < SPEED_LEAST))
 		return;
-	uint64_t limit = run->pushed_valid ? run->pushed.rate : DRAY_UNKNOWN;
+	uint64_t limit = run->push.valid ? run->push.last.rate : DRAY_UNKNOWN;
 	if (limit && (limit == DRAY_UNKNOWN || rate < limit / 2 || rate > run->speed))
 		run->speed = rate;
 }

@@ -201,7 +201,7 @@ static bool idle(const struct job *job)
 		if (dray_container(n, struct waiter, node)->job == job)
 			return false;
 	for (size_t i = 0; i < job->s->n_pairs; i++)
-		if (job->runs[i].busy || job->runs[i].retirement)
+		if (job->runs[i].busy || job->runs[i].push.under_way || job->runs[i].retirement)
 			return false;
 	return true;
 }

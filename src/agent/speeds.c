@@ -48,7 +48,7 @@ void speeds_look(struct pair_run *run)
 	const struct dray_pair *p = run_pair(run);
 	if (p->state != DRAY_PAIR_COPYING) {
 		run->copied_from = 0;
-	} else if (!run->copied_from || (run->pushed_valid && run->pushed.rate != DRAY_UNKNOWN)) {
+	} else if (!run->copied_from || (run->push.valid && run->push.last.rate != DRAY_UNKNOWN)) {
 		run->copied_from = run->job->agent->now; /* with a limit it never gets anywhere: that is no speed */
 		run->copied_then = p->progress.bytes_copied;
 	}

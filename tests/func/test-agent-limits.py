@@ -78,3 +78,29 @@ with AgentTest() as t:
     t.iod.event()
     t.wait("a few lists", lambda: t.iod.count("volume.list") > 3)
     assert t.iod.count("copy.set") == before, "told again without need"
+
+    # dray-iod carries out calls at once, not one after the other: of one volume none is sent while another is under way, or an older limit could stay.
+    t.iod.held["copy.set"] = True
+    before = t.iod.count("copy.set")
+
+    def kept(volume):
+        with t.iod.lock:
+            return [msg["params"] for _, msg in t.iod.kept if msg["params"]["volume"] == volume]
+
+    for steps in (7, 8, 9):
+        t.set("l", limits__steps=steps)
+        t.wait("told", lambda: kept("a"))
+        t.iod.event()
+        lists = t.iod.count("volume.list")
+        t.wait("looked at again", lambda: t.iod.count("volume.list") > lists + 1)  # pylint: disable=cell-var-from-loop
+        for n in "abc":
+            assert [p["steps"] for p in kept(n)] == [7], (steps, n, kept(n))
+    t.iod.release("copy.set")
+    limits("steps", 9, 9, 9)
+    assert t.iod.count("copy.set") == before + 6, t.iod.count("copy.set") - before
+
+    # What it could not do (it was busy with the volume) is told again.
+    t.iod.fail["copy.set"] = [("busy", "the volume is busy")] * 3
+    t.set("l", limits__steps=3)
+    limits("steps", 3, 3, 3)
+    assert not t.iod.fail["copy.set"] and t.log().count("event=limits-refused") == 3, t.iod.fail
