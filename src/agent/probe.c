@@ -289,6 +289,23 @@ struct probe_set *probe_session(const struct dray_session *s, const json_t *volu
 	return set;
 }
 
+void probe_place(const struct probe *p, char *buf, size_t size)
+{
+	const char *name = p->info.identity, *kind = "", *inode, *colon, *plus;
+	if (p->lineage.n_below) {
+		name = p->lineage.below[p->lineage.n_below - 1];
+	} else if (!name[0] && !strncmp(p->path_key, "name:", 5)) {
+		kind = "file:"; /* of its directory, which is in the same file system */
+		name = p->path_key + 5;
+	}
+	size_t n = strlen(name);
+	if ((kind[0] || !strncmp(name, "file:", 5)) && (inode = strstr(name, "ino=")))
+		n = (size_t)(inode - name);
+	else if ((plus = strrchr(name, '+')) && (colon = strrchr(name, ':')) && plus > colon)
+		n = (size_t)(plus - name);
+	snprintf(buf, size, "%s%.*s", kind, (int)n, name);
+}
+
 void probe_empty(struct probe *p)
 {
 	dray_lineage_free(&p->lineage);

@@ -18,7 +18,9 @@
 /* For an estimate (speed.h). */
 struct probe_speed {
 	uint64_t data_bytes; /* of a file: what is not a hole; DRAY_UNKNOWN: not known */
-	uint64_t read_rate;  /* bytes a second; 0: not measured */
+	uint64_t read_rate;  /* bytes a second; 0: not known */
+	bool measured;       /* itself; false, and a rate: that of others on its disk */
+	bool counted;        /* of a file: data_bytes are the blocks that it has, there was no time to look where they are */
 };
 
 struct probe {
@@ -63,6 +65,9 @@ const char *probe_primary(const json_t *volumes, const char *name, uint64_t *off
 /* Of a resource that is to be served as a volume: no locks are asked for, dray-iod takes them. probe_empty frees what it holds. */
 void probe_volume(const char *resource, uint64_t offset, uint64_t length, bool allow_faults, struct probe *p);
 void probe_empty(struct probe *p);
+/* What it lies on in the end: the disk of a file, of a volume, of a slice; where there is none to be known, its file system, or itself. Two of one
+ * place share its speed. "": not known. */
+void probe_place(const struct probe *p, char *buf, size_t size);
 void probe_free(struct probe_set *set);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,7 +14,8 @@
 
 #define MIB        UINT64_C(1048576)
 #define ONE_MOST   UINT64_C(200000000)  /* ns for one source */
-#define ALL_MOST   UINT64_C(3000000000) /* ... for all of them; and as long again for what they hold */
+#define ALL_MOST   UINT64_C(3000000000) /* ... for all of them; and as long for what they hold */
+#define SEEKS_MOST 100000               /* ... and so many steps */
 #define ANSWER_MOST UINT64_C(1000000000) /* ... for an answer of a server */
 #define READS_MOST 16 /* a power of two */
 
@@ -68,11 +70,11 @@ static uint64_t rate(struct reading *r)
 	return bytes && took ? (uint64_t)((double)bytes / ((double)took / 1e9)) : 0;
 }
 
-/* Of a file with holes, of a thin volume's file: what a copy has to move. */
-static uint64_t data_of(int fd, uint64_t offset, uint64_t length)
+/* Of a file with holes, of a thin volume's file: what a copy has to move. *seeks: how many steps may be made still. */
+static uint64_t data_of(int fd, uint64_t offset, uint64_t length, unsigned *seeks)
 {
 	uint64_t sum = 0, end = offset + length, at = offset;
-	for (unsigned i = 0; at < end && i < 100000; i++) {
+	for (; at < end && *seeks; --*seeks) {
 		off_t from = lseek(fd, (off_t)at, SEEK_DATA);
 		if (from < 0)
 			return errno == ENXIO ? sum : DRAY_UNKNOWN;
@@ -97,56 +99,178 @@ static bool cut(struct reading *r, int64_t size)
 	return true;
 }
 
-static void of_path(const char *path, struct reading *r, bool measure, struct probe_speed *speed)
+static int open_path(const char *path)
 {
-	r->fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK);
-	if (r->fd < 0 && errno == EINVAL)
-		r->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (r->fd < 0)
-		return;
-	struct stat st;
-	if (fstat(r->fd, &st) == 0 && cut(r, lseek(r->fd, 0, SEEK_END))) {
-		if (S_ISREG(st.st_mode))
-			speed->data_bytes = data_of(r->fd, r->offset, r->length);
-		if (measure)
-			speed->read_rate = rate(r);
-	}
-	close(r->fd);
+	int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK);
+	return fd < 0 && errno == EINVAL ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : fd;
 }
 
-static void of_export(const char *uri, struct reading *r, struct probe_speed *speed)
+static uint64_t rate_of_path(const char *path, struct reading *r)
+{
+	uint64_t found = 0;
+	r->fd = open_path(path);
+	if (r->fd >= 0 && cut(r, lseek(r->fd, 0, SEEK_END)))
+		found = rate(r);
+	if (r->fd >= 0)
+		close(r->fd);
+	return found;
+}
+
+static uint64_t rate_of_export(const char *uri, struct reading *r)
 {
 	static const bool never;
 	struct dray_storage_info info = { .max_bytes = 32U << 20 };
 	struct dray_error ignored;
 	if (dray_nbd_connect(&r->nbd, uri, &never, &info, &ignored))
-		return;
+		return 0;
 	r->until = mono_now() + ANSWER_MOST;
-	if (cut(r, (int64_t)info.size_bytes))
-		speed->read_rate = rate(r);
+	uint64_t found = cut(r, (int64_t)info.size_bytes) ? rate(r) : 0;
 	nbd_close(r->nbd);
+	return found;
+}
+
+/* ---- the sources ---- */
+
+/* A source as it can be opened; of a volume its primary. NULL: there is none. */
+static const char *resource_of(const struct dray_session *s, size_t i, const json_t *volumes, struct reading *r)
+{
+	const struct dray_resource *source = &s->pairs[i].source;
+	*r = (struct reading){ .fd = -1, .offset = source->offset, .length = source->length };
+	return strncmp(source->resource, "volume:", 7) ? source->resource : probe_primary(volumes, source->resource + 7, &r->offset, &r->length);
+}
+
+static const char *path_of(const char *resource)
+{
+	return *resource == '/' ? resource : !strncmp(resource, "file:", 5) ? resource + 5 : NULL;
+}
+
+/* Where its data lies is looked at while there is time for it; then only how many blocks it has. */
+static void hold(const char *path, struct reading *r, bool time_left, unsigned *seeks, struct probe_speed *speed)
+{
+	struct stat st;
+	if (stat(path, &st) || !S_ISREG(st.st_mode) || !cut(r, st.st_size))
+		return;
+	int fd = time_left && *seeks ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+	if (fd >= 0) {
+		speed->data_bytes = data_of(fd, r->offset, r->length, seeks);
+		close(fd);
+	}
+	if (speed->data_bytes == DRAY_UNKNOWN && (!time_left || !*seeks)) {
+		uint64_t blocks = (uint64_t)st.st_blocks * 512;
+		speed->data_bytes = blocks < r->length ? blocks : r->length;
+		speed->counted = true;
+	}
+}
+
+static int by_place(const void *x, const void *y)
+{
+	const struct speed_candidate *a = x, *b = y;
+	int c = strcmp(a->place, b->place);
+	if (!c)
+		c = a->tiny - b->tiny;
+	return c ? c : a->pair < b->pair ? -1 : a->pair > b->pair;
+}
+
+/* Those of one disk, list[0] to list[n - 1], the tiny ones last: of the others the first, the last, and some between. */
+static void set_turns(struct speed_candidate *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		list[i].turn = SPEED_OF_A_DISK;
+	while (n && list[n - 1].tiny)
+		n--;
+	for (unsigned k = n < SPEED_OF_A_DISK ? (unsigned)n : SPEED_OF_A_DISK; k-- > 0;)
+		list[n < SPEED_OF_A_DISK ? k : (n - 1) * k / (SPEED_OF_A_DISK - 1)].turn = k;
+}
+
+static size_t same_place(const struct speed_candidate *list, size_t n)
+{
+	size_t k = 1;
+	while (k < n && !strcmp(list[k].place, list[0].place))
+		k++;
+	return k;
+}
+
+static int by_rate(const void *x, const void *y)
+{
+	uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+	return a < b ? -1 : a > b;
+}
+
+size_t speed_choose(struct speed_candidate *list, size_t n, size_t chosen[SPEED_PROBES])
+{
+	size_t n_chosen = 0;
+	qsort(list, n, sizeof *list, by_place);
+	for (size_t i = 0, k; i < n; i += k)
+		set_turns(list + i, k = same_place(list + i, n - i));
+	for (unsigned turn = 0; turn < SPEED_OF_A_DISK; turn++)
+		for (size_t i = 0; i < n && n_chosen < SPEED_PROBES; i++)
+			if (list[i].turn == turn)
+				chosen[n_chosen++] = i;
+	return n_chosen;
+}
+
+/* What was not read itself is as fast as the median of those that were on its disk. */
+static void share(const struct speed_candidate *list, size_t n, struct probe_set *probes)
+{
+	uint64_t rates[SPEED_OF_A_DISK];
+	size_t known = 0;
+	for (size_t i = 0; i < n; i++)
+		if (probes->pairs[list[i].pair].source.speed.measured)
+			rates[known++] = probes->pairs[list[i].pair].source.speed.read_rate;
+	qsort(rates, known, sizeof *rates, by_rate);
+	for (size_t i = 0; known && i < n; i++)
+		if (list[i].turn == SPEED_OF_A_DISK)
+			probes->pairs[list[i].pair].source.speed.read_rate = rates[(known - 1) / 2];
+}
+
+static void measure(const struct dray_session *s, const json_t *volumes, const struct speed_candidate *c, struct probe_set *probes)
+{
+	struct probe_speed *speed = &probes->pairs[c->pair].source.speed;
+	struct reading r;
+	const char *resource = resource_of(s, c->pair, volumes, &r), *path = resource ? path_of(resource) : NULL;
+	if (path)
+		speed->read_rate = rate_of_path(path, &r);
+	else if (resource && !strncmp(resource, "nbd", 3))
+		speed->read_rate = rate_of_export(resource, &r);
+	speed->measured = speed->read_rate > 0;
+	free(r.buf);
+}
+
+/* Reading has a time of its own, after that for what they hold. */
+static void measure_some(const struct dray_session *s, const json_t *volumes, struct probe_set *probes, struct speed_candidate *list, size_t n)
+{
+	uint64_t began = mono_now();
+	size_t chosen[SPEED_PROBES], n_chosen = speed_choose(list, n, chosen);
+	for (size_t k = 0; k < n_chosen && mono_now() - began < ALL_MOST; k++)
+		measure(s, volumes, &list[chosen[k]], probes);
+	for (size_t i = 0, k; i < n; i += k)
+		share(list + i, k = same_place(list + i, n - i), probes);
 }
 
 void speed_of_session(const struct dray_session *s, const json_t *volumes, struct probe_set *probes)
 {
 	uint64_t began = mono_now();
+	unsigned seeks = SEEKS_MOST;
+	size_t n = 0;
+	struct speed_candidate *list = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *list);
+	if (!list)
+		abort();
 	for (size_t i = 0; i < s->n_pairs && i < probes->n; i++) {
 		struct probe *p = &probes->pairs[i].source;
-		const struct dray_resource *source = &s->pairs[i].source;
-		struct reading r = { .fd = -1, .offset = source->offset, .length = source->length };
-		const char *resource = source->resource;
+		struct reading r;
+		const char *resource = resource_of(s, i, volumes, &r), *path = resource ? path_of(resource) : NULL;
 		p->speed = (struct probe_speed){ .data_bytes = DRAY_UNKNOWN };
-		uint64_t took = mono_now() - began;
-		if (!p->looked || p->rc || took > 2 * ALL_MOST)
+		if (!p->looked || p->rc || !resource)
 			continue;
-		if (!strncmp(resource, "volume:", 7))
-			resource = probe_primary(volumes, resource + 7, &r.offset, &r.length);
-		if (!resource)
-			continue;
-		if (!strncmp(resource, "nbd", 3) && took < ALL_MOST)
-			of_export(resource, &r, &p->speed);
-		else if (*resource == '/' || !strncmp(resource, "file:", 5))
-			of_path(*resource == '/' ? resource : resource + 5, &r, took < ALL_MOST, &p->speed);
-		free(r.buf);
+		if (path)
+			hold(path, &r, mono_now() - began < ALL_MOST, &seeks, &p->speed);
+		struct speed_candidate *c = &list[n++];
+		c->pair = i;
+		c->tiny = p->speed.data_bytes < MIB;
+		probe_place(p, c->place, sizeof c->place);
+		if (!c->place[0])
+			snprintf(c->place, sizeof c->place, "%s", resource);
 	}
+	measure_some(s, volumes, probes, list, n);
+	free(list);
 }
