@@ -3,10 +3,10 @@
 """How near estimates come: for each document what `dray estimate` says, what the session then takes until all is in sync or over, and what its own
 eta_seconds said when a third was done; as ratios of the real time, in random order, several times.
 
-    bench/estimate.py [--mib N] [--times N] [--only NAME,...]
+    bench/estimate.py [--mib N] [--times N] [--only NAME,...] [--known]
 
-`low` and `high` are the ends of the range: the real time, 1, should lie between them. Seconds are told
-whole: what takes few of them has coarse ratios. Files are below /tmp, or DRAY_TEST_DIR. Two of the documents wait for a minute of the clock to end."""
+Each time by an agent that never copied anything; with --known by one that did all of them once before. `low` and `high` are the ends of the range: the real
+time, 1, should lie between them; `inside`: how often it did. Seconds are told whole: what takes few of them has coarse ratios. Files are below /tmp, or DRAY_TEST_DIR. Two of the documents wait for a minute of the clock to end."""
 import argparse
 import json
 import os
@@ -22,6 +22,7 @@ args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.Raw
 args.add_argument("--mib", type=int, default=512, help="of each document")
 args.add_argument("--times", type=int, default=3)
 args.add_argument("--only", default="")
+args.add_argument("--known", action="store_true", help="go by the history of earlier copies")
 args = args.parse_args()
 
 
@@ -73,14 +74,24 @@ todo = [k for k in only for _ in range(args.times)]
 random.shuffle(todo)
 found = {k: [] for k in only}
 with Scratch() as s:
-    agent = s.agent()
+    agent = None
+    if args.known:
+        agent = s.agent()
+        for k in only:
+            run(s, agent, k, *kinds[k])
+        time.sleep(6)  # until it is on record
     for number, k in enumerate(todo):
+        if not args.known:
+            if agent:
+                agent.destroy()
+            agent = s.agent(name=f"agent{number}")
         took, e, eta = run(s, agent, k, *kinds[k])
         found[k].append((took, e["seconds_low"] / took, e["seconds"] / took, e["seconds_high"] / took, eta and eta / took))
         print(f"{number + 1}/{len(todo)} {k}: {took:.1f} s", file=sys.stderr)
-print(f"{'document':12} {'seconds':>8} {'low':>6} {'mid':>6} {'high':>6} {'eta':>6}   (medians of {args.times}; {args.mib} MiB each; ratios to the real time)")
+print(f"{'document':12} {'seconds':>8} {'low':>6} {'mid':>6} {'high':>6} {'eta':>6} inside   (medians of {args.times}; {args.mib} MiB each; ratios to the real time)")
 for k in only:
     columns = list(zip(*found[k]))
     etas = [x for x in columns[4] if x]
+    inside = sum(low <= 1 <= high for _, low, _, high, _ in found[k])
     print(f"{k:12} {statistics.median(columns[0]):8.1f} " + " ".join(f"{statistics.median(c):6.2f}" for c in columns[1:4]) +
-          (f" {statistics.median(etas):6.2f}" if etas else "      -"))
+          (f" {statistics.median(etas):6.2f}" if etas else "      -") + f" {inside}/{args.times}")

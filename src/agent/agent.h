@@ -110,7 +110,13 @@ struct pair_run {
 	bool record_failed;    /* its start could not be recorded: to be halted */
 	char op_error[240];    /* why the last call failed, for a waiting verb */
 	struct rate_window window, dirtied_window;
-	uint64_t copied_from, copied_then; /* since when nothing limits its copy (monotonic; 0: it is not copied), and what was copied then (speeds.c) */
+	struct copied { /* speeds.c */
+		uint64_t began;      /* monotonic: when it got its place; 0: not known */
+		uint64_t from, then; /* since when nothing limits its copy (monotonic; 0: it is not copied), and what was copied then */
+		struct speed_place *place; /* of its source, by which it is counted while it is copied; or NULL */
+		uint64_t beside, looks; /* how many were copied there, itself included: the sum over all looks since then */
+		uint64_t active;     /* the agent's pairs, when it got its place */
+	} copied;
 	uint64_t speed;        /* bytes a second, as far as limits let it be seen (eta.c); 0: it was not */
 	uint64_t dirtied, seen_dirty, seen_moved; /* written by applications to what is not mirrored; of the last look */
 	/* of the session's and the agent's limits, while it transfers (limits.c): its share of a rate, and what it has while others can't use theirs */
@@ -270,7 +276,8 @@ struct agent {
 	uint64_t list_whole_at; /* monotonic: everything is asked for */
 	struct dray_table watchers; /* volume -> its pair_runs, linked by watch_next */
 	struct dray_list unlisted;  /* pair_runs that wait for a newer list */
-	json_t *speeds;         /* what earlier copies took (speeds.c) */
+	json_t *speeds, *fixed; /* what earlier copies took (speeds.c) */
+	struct dray_table speed_places; /* name -> struct speed_place */
 	bool speeds_stale;
 	uint64_t speeds_at;     /* monotonic: when they may be recorded again */
 	json_t *seen;           /* name -> {uuid, epoch}: as in the repository (H9) */

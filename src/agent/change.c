@@ -19,6 +19,7 @@
 #include "agent/audit.h"
 #include "agent/hooks.h"
 #include "agent/metrics.h"
+#include "agent/speeds.h"
 #include "agent/verify.h"
 #include "base/log.h"
 
@@ -128,6 +129,7 @@ void change_pair(struct change *c, struct pair_run *run, enum dray_pair_state to
 	bool whole = to == DRAY_PAIR_SYNCED || to == DRAY_PAIR_SWITCHING || to == DRAY_PAIR_SWITCHED || to == DRAY_PAIR_COMPLETED ||
 		     to == DRAY_PAIR_COMMITTED;
 	if (to != DRAY_PAIR_COPYING) {
+		speeds_leave(run);
 		p->progress.rate = whole || to == DRAY_PAIR_PAUSED ? 0 : DRAY_UNKNOWN;
 		p->progress.eta_seconds = whole ? 0 : DRAY_UNKNOWN;
 		p->progress.dirty_rate = whole ? 0 : DRAY_UNKNOWN;

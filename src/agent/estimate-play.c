@@ -2,6 +2,7 @@
 /*
  * A session played through, from one moment at which something changes to the next: a pair ends, a window opens or closes, an entry of a
  * timetable begins to hold. In between the pairs that may be active share what the limits leave, and those that lie on one disk share its speed.
+ * Each pair begins with what it takes whatever its size; the agent has one hand for that, so those of pairs that begin together take turns.
  *
  * A document may have ten thousand pairs, all of them active at once. So a moment costs a few operations for each active pair: disks are
  * numbers, and what a timetable says is worked out when it changes, once for all pairs that have the same.
@@ -28,8 +29,9 @@ struct play {
 	size_t n, n_tables;
 	struct rate_now session, *tables;
 	int *table_of;      /* of each pair; -1: none */
-	double *left;       /* bytes of each pair */
+	double *left, *fixed; /* bytes of each pair; seconds beside these, which come first */
 	size_t *active;     /* the pairs that are */
+	size_t n_fixed;     /* of these, in their fixed part */
 	double *rates;      /* of the active */
 	unsigned *beside;   /* by disk: how many of its pairs are active */
 	unsigned n_disks;
@@ -80,6 +82,7 @@ static void begin(struct play *p)
 	int last = -1;
 	p->now = (double)p->r->from;
 	p->left = room(p->n, sizeof *p->left);
+	p->fixed = room(p->n, sizeof *p->fixed);
 	p->active = room(p->n, sizeof *p->active);
 	p->rates = room(p->n, sizeof *p->rates);
 	p->tables = room(p->n, sizeof *p->tables);
@@ -87,6 +90,7 @@ static void begin(struct play *p)
 	for (size_t i = 0; i < p->n; i++) {
 		struct estimate_pair *e = &p->pairs[i];
 		p->left[i] = (double)e->bytes;
+		p->fixed[i] = e->fixed;
 		e->begins = e->ends = -1;
 		p->n_disks = e->disk > p->n_disks ? e->disk : p->n_disks;
 		p->table_of[i] = last = table_number(p, e->limits->rate_table, last);
@@ -98,6 +102,7 @@ static void begin(struct play *p)
 static void end(struct play *p)
 {
 	free(p->left);
+	free(p->fixed);
 	free(p->active);
 	free(p->rates);
 	free(p->tables);
@@ -120,7 +125,7 @@ static double sooner(double a, double b)
 	return b < a ? b : a;
 }
 
-/* What each of the active pairs moves a second: the least of what its disk gives it, its own limit, and its equal part of the session's and
+/* What each of the active pairs that move bytes moves a second: the least of what its disk gives it, its own limit, and its equal part of the session's and
  * the agent's, as limits.c divides them. And when that may change, at the earliest. */
 static void set_rates(struct play *p, size_t n)
 {
@@ -131,16 +136,62 @@ static void set_rates(struct play *p, size_t n)
 		p->next = sooner(p->next, p->tables[i].until);
 	}
 	memset(p->beside, 0, (p->n_disks + 1) * sizeof *p->beside);
-	for (size_t i = 0; i < n; i++)
-		p->beside[p->pairs[p->active[i]].disk]++;
-	uint64_t all = least(equal(p->session.rate, n), equal(p->r->rate, n));
+	p->n_fixed = 0;
 	for (size_t i = 0; i < n; i++) {
+		if (p->fixed[p->active[i]] > 0)
+			p->n_fixed++;
+		else
+			p->beside[p->pairs[p->active[i]].disk]++;
+	}
+	size_t move = n - p->n_fixed ? n - p->n_fixed : 1;
+	uint64_t all = least(equal(p->session.rate, move), equal(p->r->rate, move));
+	for (size_t i = 0; i < n; i++) {
+		p->rates[i] = 0;
+		if (p->fixed[p->active[i]] > 0)
+			continue;
 		const struct estimate_pair *e = &p->pairs[p->active[i]];
 		int table = p->table_of[p->active[i]];
 		uint64_t own = table >= 0 ? p->tables[table].rate : e->limits->rate;
 		uint64_t disk = e->disk ? equal(e->speed, p->beside[e->disk]) : e->speed;
 		p->rates[i] = (double)least(least(disk, own), all);
 	}
+}
+
+/* When the next of the active pairs is through with what it is at: its fixed part, or its bytes. */
+static double next_through(struct play *p, size_t n, double next)
+{
+	for (size_t i = 0; i < n; i++) {
+		size_t k = p->active[i];
+		if (p->fixed[k] > 0)
+			next = sooner(next, p->now + p->fixed[k] * (double)p->n_fixed);
+		else
+			next = sooner(next, p->rates[i] > 0 ? p->now + p->left[k] / p->rates[i] : p->left[k] > 0 ? INFINITY : p->now);
+	}
+	return next;
+}
+
+/* Until `next`; returns how many pairs end. */
+static size_t go_on(struct play *p, size_t n, double next)
+{
+	size_t ended = 0;
+	double from = (double)p->r->from;
+	for (size_t i = 0; i < n; i++) {
+		size_t k = p->active[i];
+		double rate = p->rates[i];
+		if (p->fixed[k] > 0) {
+			p->fixed[k] -= (next - p->now) / (double)p->n_fixed;
+			if (p->fixed[k] * (double)p->n_fixed > AT_ONCE)
+				continue;
+			p->fixed[k] = rate = 0;
+		} else {
+			p->left[k] -= rate * (next - p->now);
+		}
+		if (p->left[k] <= rate * AT_ONCE) {
+			p->pairs[k].ends = next - from;
+			ended++;
+		}
+	}
+	return ended;
 }
 
 /* Closed: on to its opening. false: it opens never. Open: until when. */
@@ -179,23 +230,13 @@ double estimate_play(const struct estimate_rules *r, struct estimate_pair *pairs
 				p.active[k++] = i;
 		set_rates(&p, k);
 		double next = sooner(sooner(p.next, closes), p.now + ran_most - ran);
-		for (size_t i = 0; i < k; i++) {
-			struct estimate_pair *e = &pairs[p.active[i]];
-			double left = p.left[p.active[i]];
-			if (e->begins < 0)
-				e->begins = p.now - from;
-			next = sooner(next, p.rates[i] > 0 ? p.now + left / p.rates[i] : left > 0 ? INFINITY : p.now);
-		}
+		for (size_t i = 0; i < k; i++)
+			if (pairs[p.active[i]].begins < 0)
+				pairs[p.active[i]].begins = p.now - from;
+		next = next_through(&p, k, next);
 		if (isinf(next))
 			break;
-		for (size_t i = 0; i < k; i++) {
-			double *left = &p.left[p.active[i]];
-			*left -= p.rates[i] * (next - p.now);
-			if (*left <= p.rates[i] * AT_ONCE) {
-				pairs[p.active[i]].ends = next - from;
-				done++;
-			}
-		}
+		done += go_on(&p, k, next);
 		ran += next - p.now;
 		p.now = next > p.now ? next : p.now + AT_ONCE; /* never in one place, whatever numbers are rounded to */
 	}

@@ -3,15 +3,20 @@
  * An estimate
  *
  * What a pair has to move is what its source holds: of a file, what is not a hole; of anything else, its size. How fast that goes is not known
- * before it is tried. What can be known is how fast the source can be read, from a few reads (speed.c). A copy reads and
- * writes, perhaps on one disk, beside an application that it gives way to: of what reading alone gives, six tenths are assumed, and the
- * range goes from all of it to three tenths. Where nothing could be measured, 100 MiB a second are assumed, and the range is as wide as that deserves.
+ * before it is tried. What can be known is how fast some of the sources can be read, from a few reads (speed.c). A copy reads and
+ * writes, perhaps on one disk, beside an application that it gives way to, and on a machine with other things to do; and with several requests at a
+ * time, where that read had one. So of what reading alone gives a share is assumed, with a wide range (of_reading below); where nothing could be
+ * measured, 100 MiB a second, and a range as wide as that deserves.
  *
- * Where copies to the same target, from the same source if there are any, were made before and nothing limited them, what they took goes before all of
- * that (speeds.c), and the range is from the slowest to the fastest.
+ * Where copies were made before and nothing limited them, what they took goes before all of that (speeds.c): those to the same target, from the same source
+ * if there are any, or else between the same disks. Then the range is from the slowest to the fastest, and somewhat beyond.
  *
- * Then the session is played through (estimate-play.c), with its limits, timetables and windows, and pairs of one disk sharing its speed. So a
- * limit that binds makes the range narrow, and a window makes the end jump.
+ * Whatever its size, a pair takes some writes that must be durable: that is most of what small ones take. What it is, is measured from small ones
+ * that were copied before (speeds_fixed).
+ *
+ * Then the session is played through (estimate-play.c), with its limits, timetables and windows, and pairs of one disk sharing its speed: once as is usual,
+ * and with good and with bad luck. So a limit that binds makes the range narrow, and a window makes the end jump. Seconds are told whole: the
+ * range's ends are rounded away from its middle.
  *
  * The core only says what it alone knows (estimate_take): the agent's limits, and when the session would begin. All else is done on the request's thread.
  *
@@ -30,6 +35,13 @@
 
 #define MIB      UINT64_C(1048576)
 #define ASSUMED  (100 * MIB)
+
+/* Of the speed at which a source was read; of what is assumed. */
+static const double of_reading[] = { 2, 0.6, 0.15 }, of_guess[] = { 10, 1, 0.1 };
+/* Seconds of a session, whatever is in it. */
+static const double of_session[] = { 0, 0.15, 1 };
+/* Of the bytes, how many are moved in fact: a limit is not quite reached, and something is copied again. */
+static const double of_bytes[] = { 1, 1, 1.08 };
 
 static int by_size(const void *x, const void *y)
 {
@@ -53,11 +65,6 @@ static uint64_t median_rate(const struct probe_set *probes)
 	return median;
 }
 
-static const char *disk_of(const struct probe *p)
-{
-	return p->lineage.n_below ? p->lineage.below[p->lineage.n_below - 1] : p->info.identity[0] ? p->info.identity : NULL;
-}
-
 static void __attribute__((format(printf, 2, 3))) assume(json_t *list, const char *fmt, ...)
 {
 	char text[300];
@@ -74,30 +81,42 @@ struct basis {
 	const struct estimate_facts *facts;
 	struct estimate_rules rules;
 	struct estimate_pair *pairs;
+	uint64_t *bytes;   /* of each pair */
 	uint64_t measured; /* the median of the sources' rates; 0: none was measured */
 	uint64_t fallback; /* for those that were not */
-	size_t unmeasured;
+	size_t unmeasured; /* and with nothing to go by instead */
+	size_t probed;
 	struct speeds_found *before; /* of each pair */
 	size_t n_before;
 };
 
 enum luck { GOOD, USUAL, BAD };
 
-static double play(struct basis *b, enum luck luck)
+static uint64_t speed(const struct basis *b, size_t i, enum luck luck)
 {
-	static const double of_reading[] = { 1, 0.6, 0.3 }, of_guess[] = { 10, 1, 0.1 };
-	for (size_t i = 0; i < b->s->n_pairs; i++) {
-		uint64_t read = b->probes->pairs[i].source.speed.read_rate;
-		const struct speeds_found *f = &b->before[i];
-		const double *of = b->measured ? of_reading : of_guess;
-		b->pairs[i].speed = f->n ? (luck == GOOD ? f->high : luck == USUAL ? f->mid : f->low) : (uint64_t)((double)(read ? read : b->fallback) * of[luck]);
-	}
-	return estimate_play(&b->rules, b->pairs, b->s->n_pairs);
+	const struct speeds_found *f = &b->before[i];
+	uint64_t read = b->probes->pairs[i].source.speed.read_rate;
+	if (f->n)
+		return luck == GOOD ? f->high : luck == USUAL ? f->mid : f->low;
+	return (uint64_t)((double)(read ? read : b->fallback) * (read ? of_reading : of_guess)[luck]);
 }
 
+static double play(struct basis *b, enum luck luck)
+{
+	const struct speeds_fixed *f = &b->facts->fixed;
+	for (size_t i = 0; i < b->s->n_pairs; i++) {
+		b->pairs[i].bytes = (uint64_t)((double)b->bytes[i] * of_bytes[luck]);
+		b->pairs[i].speed = speed(b, i, luck);
+		b->pairs[i].fixed = luck == GOOD ? f->low : luck == USUAL ? f->mid : f->high;
+	}
+	double took = estimate_play(&b->rules, b->pairs, b->s->n_pairs);
+	return took < 0 ? took : took + of_session[luck] + (double)(b->rules.from - b->facts->now);
+}
+
+/* Of what takes any time at all: a second at least. */
 static json_t *seconds(double s)
 {
-	return s < 0 ? json_null() : json_integer((json_int_t)ceil(s));
+	return s < 0 ? json_null() : json_integer(s > 0 && s < 1 ? 1 : llround(s));
 }
 
 static json_t *pairs_json(const struct basis *b, double wait)
@@ -111,8 +130,8 @@ static json_t *pairs_json(const struct basis *b, double wait)
 		char id[16];
 		snprintf(id, sizeof id, "%u", p->id);
 		json_array_append_new(list, json_pack("{s:s, s:s, s:s?, s:I, s:o, s:o, s:o}", "id", id, "source", p->source.resource, "vehicle",
-			p->vehicle_chosen ? p->vehicle_chosen : p->vehicle, "bytes", (json_int_t)e->bytes, "rate",
-			took > 0 ? json_integer((json_int_t)((double)e->bytes / took)) : json_null(), "begins", seconds(e->begins < 0 ? -1 : e->begins + wait), "seconds",
+			p->vehicle_chosen ? p->vehicle_chosen : p->vehicle, "bytes", (json_int_t)b->bytes[i], "rate",
+			took > 0 ? json_integer((json_int_t)((double)b->bytes[i] / took)) : json_null(), "begins", seconds(e->begins < 0 ? -1 : e->begins + wait), "seconds",
 			seconds(took)));
 	}
 	return list;
@@ -120,16 +139,57 @@ static json_t *pairs_json(const struct basis *b, double wait)
 
 static void say_before(const struct basis *b, json_t *list)
 {
-	size_t copies = 0, others = 0, first = 0;
+	size_t copies = 0, others = 0, places = 0, to_target = 0, first = b->s->n_pairs;
 	for (size_t i = 0; i < b->s->n_pairs; i++) {
-		copies += b->before[i].n;
-		others += b->before[i].target_only;
-		first = b->before[first].n ? first : i;
+		const struct speeds_found *f = &b->before[i];
+		bool between = f->n && f->by == SPEEDS_PLACES;
+		copies += f->n;
+		others += f->n && f->by == SPEEDS_SAME_TARGET;
+		places += between;
+		to_target += f->n && !between;
+		first = f->n && first == b->s->n_pairs ? i : first;
 	}
-	if (!b->n_before)
-		return;
-	assume(list, "%zu of %zu pairs go by what earlier copies to the same target took (%zu of them from other sources): %zu on record, such as %.0f MiB/s", b->n_before,
-		b->s->n_pairs, others, copies, (double)b->before[first].mid / (double)MIB);
+	if (to_target)
+		assume(list, "%zu of %zu pairs go by what earlier copies to the same target took (%zu of them from other sources): %zu on record, such as %.0f MiB/s",
+			to_target, b->s->n_pairs, others, copies, (double)b->before[first].mid / (double)MIB);
+	if (places)
+		assume(list, "%zu of %zu pairs go by what earlier copies between the same disks or file systems took: %zu on record, such as %.0f MiB/s", places,
+			b->s->n_pairs, copies, (double)b->before[first].mid / (double)MIB);
+}
+
+static void say_fixed(const struct basis *b, json_t *list)
+{
+	const struct speeds_fixed *f = &b->facts->fixed;
+	double n = (double)b->s->n_pairs;
+	if (f->mid * n >= 1)
+		assume(list, "each pair takes %.0f ms beside its bytes (%.0f to %.0f): %s", f->mid * 1e3, f->low * 1e3, f->high * 1e3,
+			f->n ? "as small ones before" : "no small ones were copied yet by which that could be known better");
+}
+
+static void say_measured(const struct basis *b, json_t *list)
+{
+	const struct dray_session *s = b->s;
+	if (b->measured && b->n_before < s->n_pairs && b->probed == s->n_pairs)
+		assume(list, "the sources were read for a moment: %.0f MiB/s; of that a copy is taken to reach %g, and from %g to %g of it with bad or good luck",
+			(double)b->measured / (double)MIB, of_reading[USUAL], of_reading[BAD], of_reading[GOOD]);
+	else if (b->measured && b->n_before < s->n_pairs)
+		assume(list, "%zu of %zu sources were read for a moment, others of the same disks are taken to be as fast: %.0f MiB/s; of that a copy is taken to "
+			"reach %g, and from %g to %g of it with bad or good luck", b->probed, s->n_pairs, (double)b->measured / (double)MIB, of_reading[USUAL],
+			of_reading[BAD], of_reading[GOOD]);
+	if (b->unmeasured)
+		assume(list, "%zu of %zu sources were not measured: %.0f MiB/s are assumed for them, and from %g to %g times that with bad or good luck",
+			b->unmeasured, s->n_pairs, (double)b->fallback / (double)MIB, of_guess[BAD], of_guess[GOOD]);
+}
+
+static void say_holes(const struct basis *b, json_t *list, uint64_t holes)
+{
+	size_t counted = 0;
+	for (size_t i = 0; i < b->s->n_pairs; i++)
+		counted += b->probes->pairs[i].source.speed.counted;
+	if (holes)
+		assume(list, "%.0f MiB of the sources are holes, which are not moved", (double)holes / (double)MIB);
+	if (counted)
+		assume(list, "of %zu of %zu sources only the number of their blocks was looked at, not where they are", counted, b->s->n_pairs);
 }
 
 static void say(const struct basis *b, json_t *list, uint64_t holes)
@@ -137,14 +197,9 @@ static void say(const struct basis *b, json_t *list, uint64_t holes)
 	const struct dray_session *s = b->s;
 	char at[40];
 	say_before(b, list);
-	if (b->measured && b->n_before < s->n_pairs)
-		assume(list, "the sources were read for a moment: %.0f MiB/s; of that a copy is taken to reach six tenths, all of it at best, three tenths at "
-			"worst", (double)b->measured / (double)MIB);
-	if (b->unmeasured)
-		assume(list, "%zu of %zu sources were not measured: %.0f MiB/s are assumed for them", b->unmeasured, s->n_pairs,
-			(double)b->fallback / (double)MIB);
-	if (holes)
-		assume(list, "%.0f MiB of the sources are holes, which are not moved", (double)holes / (double)MIB);
+	say_measured(b, list);
+	say_holes(b, list, holes);
+	say_fixed(b, list);
 	if (b->rules.active_pairs < s->n_pairs)
 		assume(list, "%llu of %zu pairs are active at a time", (unsigned long long)b->rules.active_pairs, s->n_pairs);
 	if (s->limits.rate_table || s->limits.rate != DRAY_UNKNOWN || b->facts->rate != DRAY_UNKNOWN)
@@ -164,19 +219,20 @@ static int by_name(const void *x, const void *y)
 	return strcmp(**a, **b);
 }
 
-/* Disks are numbered, from 1; 0 is one of its own. */
-static void number_disks(const struct probe_set *probes, struct estimate_pair *pairs, size_t n)
+/* Places are numbered, from 1. */
+static void number_disks(const struct dray_session *s, struct estimate_pair *pairs)
 {
+	size_t n = s->n_pairs;
 	const char **names = calloc(n ? n : 1, sizeof *names), ***order = calloc(n ? n : 1, sizeof *order);
-	size_t known = 0;
 	unsigned number = 0;
 	if (!names || !order)
 		abort();
-	for (size_t i = 0; i < n; i++)
-		if ((names[i] = disk_of(&probes->pairs[i].source)))
-			order[known++] = &names[i];
-	qsort(order, known, sizeof *order, by_name);
-	for (size_t k = 0; k < known; k++) {
+	for (size_t i = 0; i < n; i++) {
+		names[i] = s->pairs[i].source_place ? s->pairs[i].source_place : "";
+		order[i] = &names[i];
+	}
+	qsort(order, n, sizeof *order, by_name);
+	for (size_t k = 0; k < n; k++) {
 		number += !k || strcmp(*order[k], *order[k - 1]) != 0;
 		pairs[order[k] - names].disk = number;
 	}
@@ -184,17 +240,12 @@ static void number_disks(const struct probe_set *probes, struct estimate_pair *p
 	free(order);
 }
 
-static const char *source_identity(const struct dray_pair *p)
-{
-	return p->origin.identity ? p->origin.identity : p->source_identity;
-}
-
 void estimate_take(struct agent *a, const struct dray_session *s, struct estimate_facts *facts)
 {
 	uint64_t session_most = s->limits.active_pairs, agent_most = a->config->active_pairs;
 	time_t begins = schedule_begins(s);
 	*facts = (struct estimate_facts){ .now = wall_now(), .rate = a->config->rate,
-		.active_pairs = session_most < agent_most ? session_most : agent_most, .speeds = speeds_all(a) };
+		.active_pairs = session_most < agent_most ? session_most : agent_most, .speeds = speeds_all(a), .fixed = speeds_fixed(a) };
 	facts->from = begins > facts->now ? begins : facts->now;
 }
 
@@ -205,25 +256,33 @@ json_t *estimate_make(const struct dray_session *s, const struct probe_set *prob
 	if (s->max_duration_ns != DRAY_UNKNOWN)
 		b.rules.run_most = (double)s->max_duration_ns / 1e9;
 	b.pairs = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *b.pairs);
+	b.bytes = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *b.bytes);
 	b.before = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *b.before);
-	if (!b.pairs || !b.before)
+	if (!b.pairs || !b.bytes || !b.before)
 		abort();
+	struct speeds_list *speeds = speeds_list(facts->speeds);
 	uint64_t holes = 0, total = 0;
 	for (size_t i = 0; i < s->n_pairs; i++) {
 		const struct probe *p = &probes->pairs[i].source;
 		uint64_t size = s->pairs[i].progress.bytes_total == DRAY_UNKNOWN ? 0 : s->pairs[i].progress.bytes_total;
 		bool known = p->speed.data_bytes != DRAY_UNKNOWN && p->speed.data_bytes < size;
-		b.pairs[i] = (struct estimate_pair){ .bytes = known ? p->speed.data_bytes : size, .limits = &s->pairs[i].limits };
+		b.bytes[i] = known ? p->speed.data_bytes : size;
+		b.pairs[i] = (struct estimate_pair){ .limits = &s->pairs[i].limits };
 		holes += known ? size - p->speed.data_bytes : 0;
-		total += b.pairs[i].bytes;
-		b.before[i] = speeds_find(facts->speeds, source_identity(&s->pairs[i]), s->pairs[i].n_targets ? s->pairs[i].targets[0].identity : NULL);
+		total += b.bytes[i];
+		b.before[i] = speeds_find(speeds, &s->pairs[i]);
+		b.probed += p->speed.measured;
 		b.n_before += b.before[i].n > 0;
 		b.unmeasured += !p->speed.read_rate && !b.before[i].n;
 	}
-	number_disks(probes, b.pairs, s->n_pairs);
+	number_disks(s, b.pairs);
 	b.measured = median_rate(probes);
 	b.fallback = b.measured ? b.measured : ASSUMED;
 	double wait = (double)(b.rules.from - facts->now), low = play(&b, GOOD), high = play(&b, BAD), mid = play(&b, USUAL);
+	if (high >= 0 && mid >= 0 && high < mid)
+		high = mid; /* a timetable may favour the slow */
+	if (low > mid && mid >= 0)
+		low = mid;
 	json_t *list = json_array();
 	say(&b, list, holes);
 	if (mid < 0 && b.rules.run_most > 0)
@@ -233,9 +292,10 @@ json_t *estimate_make(const struct dray_session *s, const struct probe_set *prob
 	else if (b.rules.run_most > 0 && high < 0)
 		assume(list, "at worst its max_duration would be used up before it ends");
 	json_t *answer = json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "name", s->name, "bytes", (json_int_t)total, "seconds",
-		seconds(mid < 0 ? mid : mid + wait), "seconds_low", seconds(low < 0 ? low : low + wait), "seconds_high",
-		seconds(high < 0 ? high : high + wait), "assumptions", list, "pairs", pairs_json(&b, wait));
+		seconds(mid), "seconds_low", seconds(low < 0 ? low : floor(low)), "seconds_high", seconds(high < 0 ? high : ceil(high)), "assumptions", list, "pairs", pairs_json(&b, wait));
 	free(b.pairs);
+	free(b.bytes);
 	free(b.before);
+	free(speeds);
 	return answer;
 }

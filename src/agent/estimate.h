@@ -8,9 +8,11 @@
 
 #include "agent/agent.h"
 #include "agent/probe.h"
+#include "agent/speeds.h"
 
 struct estimate_pair {
 	uint64_t bytes;       /* to be moved */
+	double fixed;         /* seconds that it takes beside that; those of all pairs that are active at a time take turns */
 	uint64_t speed;       /* bytes a second, if it were alone */
 	unsigned disk;        /* pairs of one disk share its speed; 0: its own */
 	const struct dray_limits *limits; /* its own rate or timetable */
@@ -35,6 +37,7 @@ struct estimate_facts {
 	time_t now, from;                  /* when it would begin; an event comes now */
 	uint64_t rate, active_pairs;
 	json_t *speeds;                    /* speeds.h; owned */
+	struct speeds_fixed fixed;
 };
 
 /* The core's. `s` is validated, and its start set (schedule_start_anew). */

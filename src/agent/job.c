@@ -2,6 +2,7 @@
 /* A session in memory: its document and what the agent keeps beside it. */
 #include "agent/agent.h"
 #include "agent/generation.h"
+#include "agent/speeds.h"
 #include "agent/split_hooks.h"
 
 #include "agent/eta.h"
@@ -109,6 +110,7 @@ void job_free(struct job *job)
 	places_session_free(&a->places, &job->places);
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
 		run_unwatch(&job->runs[i]);
+		speeds_leave(&job->runs[i]);
 		dray_pair_view_free(&job->runs[i].view);
 	}
 	for (int i = 0; i < DRAY_PAIR_STATE_COUNT; i++)

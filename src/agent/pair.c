@@ -12,6 +12,7 @@
 #include "agent/generation.h"
 #include "agent/places.h"
 #include "agent/retire.h"
+#include "agent/speeds.h"
 #include "agent/verify.h"
 #include "base/log.h"
 
@@ -415,6 +416,7 @@ static void admit(struct pair_run *run)
 	run_needs_list(run);
 	agent_refresh(a);
 	run_place(run);
+	speeds_begin(run);
 }
 
 static void displace(struct pair_run *run)

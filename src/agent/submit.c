@@ -16,6 +16,7 @@
 #include "agent/estimate.h"
 #include "agent/plan.h"
 #include "agent/retire.h"
+#include "agent/speeds.h"
 #include "agent/validate.h"
 #include "agent/metrics.h"
 #include "base/crash.h"
@@ -147,6 +148,7 @@ static void submit_listed(struct agent *a, struct api_call *call)
 		return;
 	}
 	schedule_start_anew(s);
+	speeds_places(s, call->probes);
 	if (call->estimate) {
 		lock_list_free(&locks);
 		call->facts = malloc(sizeof *call->facts);

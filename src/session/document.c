@@ -480,6 +480,8 @@ void dray_session_free(struct dray_session *session)
 		free(p->switch_token);
 		json_decref(p->holds);
 		free(p->source_identity);
+		free(p->source_place);
+		free(p->target_place);
 		json_decref(p->bad_ranges);
 		dray_retired_clear(&p->retired);
 		dray_origin_clear(&p->origin);

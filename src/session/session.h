@@ -121,6 +121,7 @@ struct dray_pair {
 	uint64_t epoch_before;  /* intent of a switch (H9) */
 	char *switch_token;     /* or NULL */
 	char *source_identity;  /* of an offline source, as it was checked; or NULL */
+	char *source_place, *target_place; /* what they were found to lie on, the first target it is: for estimates of later ones; or NULL */
 	bool vouched;           /* an operator's retry: it stands for names that are good for one boot only (H2). Not saved */
 	json_t *holds;          /* what the source was found to hold: {what, type, uuid, table, table_uuid}, or NULL */
 	int reverse_leg;        /* after the switch: the old source's leg; -1 */

@@ -105,6 +105,8 @@ static json_t *save_pair(const struct dray_pair *p)
 	put_number(o, "epoch_before", p->epoch_before);
 	put_text(o, "switch_token", p->switch_token);
 	put_text(o, "source_identity", p->source_identity);
+	put_text(o, "source_place", p->source_place);
+	put_text(o, "target_place", p->target_place);
 	if (p->holds)
 		json_object_set(o, "holds", p->holds);
 	json_object_set_new(o, "reverse_leg", json_integer(p->reverse_leg));
@@ -153,6 +155,8 @@ static int load_pair(const json_t *o, struct dray_pair *p)
 	p->epoch_before = get_number_or(o, "epoch_before", 0);
 	p->switch_token = get_text(o, "switch_token");
 	p->source_identity = get_text(o, "source_identity");
+	p->source_place = get_text(o, "source_place");
+	p->target_place = get_text(o, "target_place");
 	p->holds = json_deep_copy(json_object_get(o, "holds"));
 	json_t *reverse = json_object_get(o, "reverse_leg");
 	p->reverse_leg = json_is_integer(reverse) ? (int)json_integer_value(reverse) : -1;

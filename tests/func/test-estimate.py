@@ -33,7 +33,7 @@ with Scratch() as s:
 
     e = estimate()
     assert [p["bytes"] for p in e["pairs"]] == [32 * MiB, 8 * MiB] and e["bytes"] == 40 * MiB, e
-    assert e["seconds_low"] == e["seconds"] == e["seconds_high"] == 5, e  # the limit binds, not the disk
+    assert e["seconds_low"] == e["seconds"] == 5 and 5 < e["seconds_high"] <= 7, e  # the limit binds, not the disk
     assert [p["vehicle"] for p in e["pairs"]] == ["host", "host"] and e["pairs"][0]["source"] == "volume:v", e
     assert any("holes" in line for line in e["assumptions"]) and any("read for a moment" in line for line in e["assumptions"]), e
 
