@@ -421,12 +421,14 @@ json_t *iod_do_copy_set(struct iod_call *call)
 	if (!v)
 		return NULL;
 	struct limiting l = { .v = v };
+	uint64_t recorded_rate = 0;
 	int rc = iod_volume_take(v, IOD_TAKE_WAIT, &call->err);
 	if (!rc) {
 		l.limits = v->def.limits;
 		rc = change_limits(call, v, &l);
+		recorded_rate = v->def.limits.rate;
 		iod_volume_give(v);
 	}
 	iod_volume_put(v);
-	return rc ? NULL : iod_limits_json(&l.limits, v->def.limits.rate);
+	return rc ? NULL : iod_limits_json(&l.limits, recorded_rate);
 }
