@@ -50,24 +50,32 @@ static uint64_t place(uint64_t k)
 	return i ^ READS_MOST / 2;
 }
 
+static int by_size(const void *x, const void *y)
+{
+	uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
+	return a < b ? -1 : a > b;
+}
+
 /* Spread over all of it, however few reads there is time for: the front of a disk is faster than its end, and what was read a moment ago is in
- * some cache. */
+ * some cache. By the median of the reads: one of them may have waited for a processor, and a copy would have had others under way. */
 static uint64_t rate(struct reading *r)
 {
 	if (r->length < MIB || posix_memalign(&r->buf, 4096, MIB))
 		return 0;
-	uint64_t began = mono_now(), bytes = 0, n = r->length / MIB < READS_MOST ? r->length / MIB : READS_MOST;
+	uint64_t took[READS_MOST], began = mono_now(), n = r->length / MIB < READS_MOST ? r->length / MIB : READS_MOST;
+	size_t reads = 0;
 	for (uint64_t k = 0; k < READS_MOST && mono_now() - began < ONE_MOST; k++) {
 		uint64_t i = place(k);
 		if (i >= n)
 			continue;
-		uint64_t at = data_behind(r, r->offset + (r->length - MIB) / n * i) / 4096 * 4096;
+		uint64_t at = data_behind(r, r->offset + (r->length - MIB) / n * i) / 4096 * 4096, from = mono_now();
 		if (!read_once(r, r->buf, at, MIB))
 			return 0; /* what reading fails now and then has no speed that could be told */
-		bytes += MIB;
+		took[reads++] = mono_now() - from;
 	}
-	uint64_t took = mono_now() - began;
-	return bytes && took ? (uint64_t)((double)bytes / ((double)took / 1e9)) : 0;
+	qsort(took, reads, sizeof *took, by_size);
+	uint64_t ns = reads ? took[(reads - 1) / 2] : 0;
+	return ns ? (uint64_t)((double)MIB / ((double)ns / 1e9)) : 0;
 }
 
 /* Of a file with holes, of a thin volume's file: what a copy has to move. *seeks: how many steps may be made still. */
@@ -190,12 +198,6 @@ static size_t same_place(const struct speed_candidate *list, size_t n)
 	return k;
 }
 
-static int by_rate(const void *x, const void *y)
-{
-	uint64_t a = *(const uint64_t *)x, b = *(const uint64_t *)y;
-	return a < b ? -1 : a > b;
-}
-
 size_t speed_choose(struct speed_candidate *list, size_t n, size_t chosen[SPEED_PROBES])
 {
 	size_t n_chosen = 0;
@@ -217,7 +219,7 @@ static void share(const struct speed_candidate *list, size_t n, struct probe_set
 	for (size_t i = 0; i < n; i++)
 		if (probes->pairs[list[i].pair].source.speed.measured)
 			rates[known++] = probes->pairs[list[i].pair].source.speed.read_rate;
-	qsort(rates, known, sizeof *rates, by_rate);
+	qsort(rates, known, sizeof *rates, by_size);
 	for (size_t i = 0; known && i < n; i++)
 		if (list[i].turn == SPEED_OF_A_DISK)
 			probes->pairs[list[i].pair].source.speed.read_rate = rates[(known - 1) / 2];
