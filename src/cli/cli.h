@@ -163,10 +163,6 @@ void reply_free(struct reply *reply);
 /* Server-sent events: `line` is called for each event's data until it returns false. 0: it ended, or `line` wanted no more; -1: the
  * agent was lost; -2: (only where `quiet`) it is not there, or ends, which was not told. */
 int request_events(const struct args *args, const char *path, bool quiet, bool (*line)(void *arg, const char *data), void *arg);
-/* The body is stolen. */
-int send_json(const struct args *args, const char *method, const char *path, json_t *body, struct reply *reply);
-/* The positional arguments from `first` on, KEY=VALUE, as an object (new reference); else wrong usage, which was told. */
-int keys_and_values(const struct args *args, size_t first, json_t **body);
 /* "/v1/sessions/NAME" + suffix, NAME escaped. malloc'ed. */
 char *path_of(const char *collection, const char *name, const char *suffix);
 
@@ -218,12 +214,20 @@ struct follow {
 int follow(const struct follow *f, json_t **doc);
 /* Where `migrate`, `start --wait` and `watch` end. */
 enum follow_end look_moved(const json_t *doc, void *arg);
+
+/* ---- outcome.c ---- */
 /* What became of a session, in a line or several on stdout, or the document. */
 void print_outcome(const struct args *args, const json_t *doc);
 /* Whether the command named this pair. */
 bool asked_for(const struct args *args, const char *pair);
+
+/* ---- verb.c ---- */
 /* The body of a verb, from the options. New reference. */
 json_t *verb_body(const struct args *args);
+/* An option that was given, as a number if it is one. */
+void set_option(json_t *map, const char *key, const struct args *args, enum option_id id);
+/* The positional arguments from `first` on, KEY=VALUE, as an object (new reference); else wrong usage, which was told. */
+int keys_and_values(const struct args *args, size_t first, json_t **body);
 /* Sends `body`, which it takes. The exit status, as request() has it. */
 int send_json(const struct args *args, const char *method, const char *path, json_t *body, struct reply *reply);
 
