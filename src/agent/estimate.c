@@ -37,7 +37,7 @@
 #define ASSUMED  (100 * MIB)
 
 /* Of the speed at which a source was read; of what is assumed. */
-static const double of_reading[] = { 3, 0.6, 0.15 }, of_guess[] = { 10, 1, 0.1 };
+static const double of_reading[] = { 3, 0.45, 0.15 }, of_guess[] = { 10, 1, 0.1 };
 /* Seconds of a session, whatever is in it. */
 static const double of_session[] = { 0, 0.15, 1 };
 /* Of the bytes, how many are moved in fact: a limit is not quite reached, and something is copied again. */
