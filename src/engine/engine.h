@@ -263,6 +263,9 @@ int dray_vol_leg_detach(struct dray_vol *vol, int leg);
 
 /* Sets the time, runs what is due, returns when the next tick is wanted (DRAY_TIME_NEVER: not before something happens). */
 uint64_t dray_vol_tick(struct dray_vol *vol, uint64_t now_ns);
+/* The host did nothing for so long, up to the time that the next tick brings (it was stopped, or had no processor): what storages answered
+ * meanwhile it has not looked at, and so that time is not held against them. Deadlines, which are promised to applications, stay. */
+void dray_vol_held_up(struct dray_vol *vol, uint64_t ns);
 
 /* -EINVAL requests (range, alignment) are refused through reply/release like any other error, after this returns or
  * inside it; the caller must be ready for both. */

@@ -286,6 +286,21 @@ uint64_t dray_leg_tick(struct dray_vol *v)
 	return next;
 }
 
+void dray_vol_held_up(struct dray_vol *v, uint64_t ns)
+{
+	for_links(v, i) {
+		struct leg *leg = &v->legs[i];
+		leg->failing_since_ns += leg->failing_since_ns ? ns : 0;
+		dray_list_for_each(n, &leg->outstanding) {
+			struct dray_io *io = dray_container(n, struct dray_io, node);
+			if (io->op != DRAY_OP_FLUSH) /* nothing is set aside for one, and when it began is asked for */
+				io->since_ns += ns;
+		}
+	}
+	for (int i = 0; i < MAX_STEPS; i++)
+		v->steps[i].since_ns += v->steps[i].phase != ST_FREE ? ns : 0;
+}
+
 /* ---- verbs ---- */
 
 static struct leg *secondary(struct dray_vol *v, int leg_no, int *rc)

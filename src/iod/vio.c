@@ -24,6 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BEAT_NS UINT64_C(100000000)
+
 struct iod_op {
 	struct dray_sio sio; /* a storage operation ... */
 	struct dray_ioc ioc; /* ... or one on a map file */
@@ -79,15 +81,26 @@ static void tell_neighbours(struct iod_volume *v, uint64_t now_ms)
 	}
 }
 
+/* While operations are under way their engine is looked after often. If that comes much too late it is this thread that stood still, stopped or
+ * without a processor, and not the storages, whose answers may have been there for long: what came is handed on after the tick that judges them. */
+static void mind_beat(const struct iod_volume *v, uint64_t loop_ns)
+{
+	uint64_t due = v->vio.beat_ns;
+	if (due && loop_ns > due + BEAT_NS)
+		dray_vol_held_up(v->vio.vol, loop_ns - due);
+}
+
 /* When it wants the next one is wake_ns: whoever calls this has the volume entered, and tick_run says so (ticks.h). */
 static void tick(struct iod_volume *v, uint64_t now_ns)
 {
 	note_news(v);
+	mind_beat(v, now_ns - v->vio.ahead_ns);
 	v->vio.ticked_ns = now_ns;
 	v->vio.touched = false;
 	uint64_t now_ms = (now_ns - v->vio.ahead_ns) / 1000000;
 	ask_neighbours(v, now_ms);
 	v->vio.wake_ns = dray_vol_tick(v->vio.vol, now_ns);
+	v->vio.beat_ns = v->vio.busy ? now_ns - v->vio.ahead_ns + BEAT_NS : 0;
 	tell_neighbours(v, now_ms);
 }
 
@@ -267,13 +280,14 @@ static uint64_t tick_run(struct iod_tick *t, uint64_t loop_ns)
 	vio->in_hook = true;
 	complete_deferred(v);
 	uint64_t now_ns = loop_ns + vio->ahead_ns;
-	if (vio->touched || now_ns >= vio->wake_ns)
+	if (vio->touched || now_ns >= vio->wake_ns || (vio->beat_ns && loop_ns >= vio->beat_ns))
 		tick(v, now_ns);
 	vio->in_hook = false;
 	if (!dray_list_empty(&vio->deferred))
 		return loop_ns;
 	/* By the loop's clock. */
-	return vio->wake_ns == DRAY_TIME_NEVER ? UINT64_MAX : vio->wake_ns > vio->ahead_ns ? vio->wake_ns - vio->ahead_ns : loop_ns;
+	uint64_t at = vio->wake_ns == DRAY_TIME_NEVER ? UINT64_MAX : vio->wake_ns > vio->ahead_ns ? vio->wake_ns - vio->ahead_ns : loop_ns;
+	return vio->beat_ns && vio->beat_ns < at ? vio->beat_ns : at;
 }
 
 int iod_vio_new(struct iod_volume *v, const void *const *bad_slots)

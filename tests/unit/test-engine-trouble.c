@@ -452,6 +452,48 @@ static void forced_past_late_writes(void **state)
 	end(m);
 }
 
+/* What waits while the host itself does nothing is not held against the target; what waits while it looks is. */
+static void held_up(void **state)
+{
+	struct mock *m = begin_synced();
+	uint8_t block[BLOCK] = { 3 };
+	struct dray_request req = { .op = DRAY_OP_WRITE, .length = BLOCK, .data = block };
+	m->answered = false;
+	dray_vol_submit(m->vol, &req);
+	m->now += 10 * MS;
+	dray_vol_tick(m->vol, m->now);
+	dray_vol_held_up(m->vol, 59990 * MS); /* a minute: nobody ran */
+	m->now += 60000 * MS;
+	dray_vol_tick(m->vol, m->now);
+	assert_int_equal(m->degraded, 0);
+	run(m, 5);
+	assert_true(m->answered && !m->answer && info(m).synced);
+
+	/* The same of a copy step's claim, and of one that is not answered when it is looked for in time. */
+	m->answered = false;
+	dray_vol_submit(m->vol, &req);
+	for (int i = 0; i < 12; i++) {
+		m->now += 100 * MS;
+		dray_vol_tick(m->vol, m->now);
+	}
+	assert_int_equal(m->degraded, 1);
+	run(m, 1000);
+	assert_true(m->answered && !m->answer && info(m).synced);
+	end(m);
+
+	m = begin();
+	attach(m);
+	m->now += MS;
+	dray_vol_tick(m->vol, m->now); /* steps are under way */
+	dray_vol_held_up(m->vol, 2000 * MS);
+	m->now += 2000 * MS;
+	dray_vol_tick(m->vol, m->now);
+	run(m, 1000);
+	assert_true(info(m).synced);
+	assert_int_equal(m->degraded + m->source_events, 0);
+	end(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -464,6 +506,7 @@ int main(void)
 		cmocka_unit_test(lost_later),
 		cmocka_unit_test(flush_fails_at_switch),
 		cmocka_unit_test(forced_past_late_writes),
+		cmocka_unit_test(held_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
