@@ -4,51 +4,28 @@
 whole; and it is given back when the pair can use it. What is lent is not recorded: the shares are."""
 import os
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, wait_for
-
-N = 64 * MiB
+from dray import MiB, Scratch, wait_for  # noqa: E402
+from load import LoadAgent  # noqa: E402
 
 with Scratch() as s:
-    config = s.path("drayd.yaml")
-    with open(config, "w") as f:
-        f.write("allow_faults: true\n")
-    a = s.agent(options=("--config", config))
-    block = os.urandom(MiB)
-    for v in ("slow", "fast", "other"):
-        with open(os.path.join(s.mem, v), "wb") as f:
-            for _ in range(N // MiB):
-                f.write(block)
-        a.volume(v, f"fault:delay_ms=250:{s.mem}/{v}" if v == "slow" else f"{s.mem}/{v}")
-
-    def spec(name, priority, *volumes):
-        a.spec({"name": name, "priority": priority, "switch": {"when": "manual"}, "limits": {"step": "64KiB"},
-                "pairs": [{"source": f"volume:{v}", "target": os.path.join(s.mem, v + ".new"), "create": "thin"} for v in volumes]})
-
-    def rates(seconds, *volumes):
-        def count():
-            return [a.json("volume", "show", v)["paced_bytes"] for v in volumes]
-        t0, before = time.monotonic(), count()
-        time.sleep(seconds)  # a measurement, not a wait
-        after, t1 = count(), time.monotonic()
-        return [(y - x) / MiB / (t1 - t0) for x, y in zip(before, after)]
+    a = LoadAgent(s, 64 * MiB, slow=250, fast=0, other=0)
 
     def now(volume, key="rate_now"):
-        return a.json("volume", "show", volume)["limits"][key] / MiB
+        return a.volume_limit(volume, key) / MiB
 
     def uses(what, test, *volumes):
         """What they move comes to be so; never more than the whole, and a step or two."""
         def so():
-            r = rates(1.5, *volumes)
+            r = a.rates(volumes)
             assert sum(r) < 1.5 * 1.25 + 0.3, r
             return test(r) and r
         print(what, wait_for(what, so, 60))
 
     # One step of 64 KiB each half a second: an eighth of a MiB a second. The others could do much more than there is.
     a.run("settings", "rate=1536KiB")
-    spec("two", 5, "slow", "fast")
+    a.begin("two", ("slow", "fast"), priority=5, limits={"step": "64KiB"})
     a.run("set", "two", "--pair", "1", "limits.steps=1")
     wait_for("what the slow one can't use is lent", lambda: now("fast") > 1.2)
     assert now("fast", "rate") == now("slow", "rate") == 0.75, "the shares, which are on record"
@@ -57,7 +34,7 @@ with Scratch() as s:
         ("steps", "pair"), ("rate", "agent")])
 
     # Another session, three times as important: it has three quarters.
-    spec("three", 9, "other")
+    a.begin("three", ["other"], priority=9, limits={"step": "64KiB"})
     a.run("set", "two", "priority=3")
     wait_for("by priority", lambda: 1.05 < now("other") < 1.2)
     wait_for("the rest of its own session's", lambda: 0.19 < now("fast") < 0.375)
