@@ -153,7 +153,8 @@ static void set_rates(struct play *p, size_t n)
 		int table = p->table_of[p->active[i]];
 		uint64_t own = table >= 0 ? p->tables[table].rate : e->limits->rate;
 		uint64_t disk = e->disk ? equal(e->speed, p->beside[e->disk]) : e->speed;
-		p->rates[i] = (double)least(least(disk, own), all);
+		unsigned targets = e->targets ? e->targets : 1;
+		p->rates[i] = (double)least(disk, equal(least(own, all), targets));
 	}
 }
 

@@ -2,7 +2,8 @@
 /*
  * An estimate
  *
- * What a pair has to move is what its source holds: of a file, what is not a hole; of anything else, its size. How fast that goes is not known
+ * What a pair has to move is what its source holds: of a file, what is not a hole; of an export that is looked at, what
+ * its server does not call zero; of anything else, its size. How fast that goes is not known
  * before it is tried. What can be known is how fast some of the sources can be read, from a few reads (speed.c). A copy reads and
  * writes, perhaps on one disk, beside an application that it gives way to, and on a machine with other things to do; and with several requests at a
  * time, where that read had one. So of what reading alone gives a share is assumed, with a wide range (of_reading below); where nothing could be
@@ -98,7 +99,9 @@ static uint64_t speed(const struct basis *b, size_t i, enum luck luck)
 	uint64_t read = b->probes->pairs[i].source.speed.read_rate;
 	if (f->n)
 		return luck == GOOD ? f->high : luck == USUAL ? f->mid : f->low;
-	return (uint64_t)((double)(read ? read : b->fallback) * (read ? of_reading : of_guess)[luck]);
+	/* Of one target a half of the work is to write it, if it is on the same disk. */
+	double writes = luck == GOOD ? 1 : 2 / (1 + (double)b->s->pairs[i].n_targets);
+	return (uint64_t)((double)(read ? read : b->fallback) * (read ? of_reading : of_guess)[luck] * writes);
 }
 
 static double play(struct basis *b, enum luck luck)
@@ -131,7 +134,7 @@ static json_t *pairs_json(const struct basis *b, double wait)
 		snprintf(id, sizeof id, "%u", p->id);
 		json_array_append_new(list, json_pack("{s:s, s:s, s:s?, s:I, s:o, s:o, s:o}", "id", id, "source", p->source.resource, "vehicle",
 			p->vehicle_chosen ? p->vehicle_chosen : p->vehicle, "bytes", (json_int_t)b->bytes[i], "rate",
-			took > 0 ? json_integer((json_int_t)((double)b->bytes[i] / took)) : json_null(), "begins", seconds(e->begins < 0 ? -1 : e->begins + wait), "seconds",
+			took > 0 ? json_integer(llround((double)b->bytes[i] / took)) : json_null(), "begins", seconds(e->begins < 0 ? -1 : e->begins + wait), "seconds",
 			seconds(took)));
 	}
 	return list;
@@ -192,6 +195,20 @@ static void say_holes(const struct basis *b, json_t *list, uint64_t holes)
 		assume(list, "of %zu of %zu sources only the number of their blocks was looked at, not where they are", counted, b->s->n_pairs);
 }
 
+static void say_limits(const struct basis *b, json_t *list)
+{
+	const struct dray_session *s = b->s;
+	bool any = s->limits.rate_table || s->limits.rate != DRAY_UNKNOWN || b->facts->rate != DRAY_UNKNOWN, table = s->limits.rate_table || s->pair_tables;
+	size_t targets = 0;
+	for (size_t i = 0; i < s->n_pairs; i++) {
+		any |= s->pairs[i].limits.rate_table || s->pairs[i].limits.rate != DRAY_UNKNOWN;
+		targets = s->pairs[i].n_targets > targets ? s->pairs[i].n_targets : targets;
+	}
+	if (any)
+		assume(list, "the limits of the rate are as they are now%s, and no other session shares the agent's%s", table ? " and as the timetables say" : "",
+			targets > 1 ? "; what goes to several targets counts for each of them" : "");
+}
+
 static void say(const struct basis *b, json_t *list, uint64_t holes)
 {
 	const struct dray_session *s = b->s;
@@ -202,14 +219,15 @@ static void say(const struct basis *b, json_t *list, uint64_t holes)
 	say_fixed(b, list);
 	if (b->rules.active_pairs < s->n_pairs)
 		assume(list, "%llu of %zu pairs are active at a time", (unsigned long long)b->rules.active_pairs, s->n_pairs);
-	if (s->limits.rate_table || s->limits.rate != DRAY_UNKNOWN || b->facts->rate != DRAY_UNKNOWN)
-		assume(list, "the limits of the rate are as they are now%s, and no other session shares the agent's", s->limits.rate_table ? " and the timetable" : "");
+	say_limits(b, list);
 	if (s->window.n)
 		assume(list, "data moves in the window only");
 	if (b->rules.from > b->facts->now)
 		assume(list, "it begins at %s", dray_instant_format(b->rules.from, at, sizeof at));
 	else if (s->start_event)
 		assume(list, "it is counted from the event %s, whenever that comes", s->start_event);
+	if (s->start == DRAY_START_EVERY)
+		assume(list, "it is told until all is in the working images; the generations come at their moments after that");
 	assume(list, "what the applications write meanwhile is not known, nor how much they leave to the copy");
 }
 
@@ -267,13 +285,13 @@ json_t *estimate_make(const struct dray_session *s, const struct probe_set *prob
 		uint64_t size = s->pairs[i].progress.bytes_total == DRAY_UNKNOWN ? 0 : s->pairs[i].progress.bytes_total;
 		bool known = p->speed.data_bytes != DRAY_UNKNOWN && p->speed.data_bytes < size;
 		b.bytes[i] = known ? p->speed.data_bytes : size;
-		b.pairs[i] = (struct estimate_pair){ .limits = &s->pairs[i].limits };
+		b.pairs[i] = (struct estimate_pair){ .targets = (unsigned)s->pairs[i].n_targets, .limits = &s->pairs[i].limits };
 		holes += known ? size - p->speed.data_bytes : 0;
 		total += b.bytes[i];
 		b.before[i] = speeds_find(speeds, &s->pairs[i]);
 		b.probed += p->speed.measured;
 		b.n_before += b.before[i].n > 0;
-		b.unmeasured += !p->speed.read_rate && !b.before[i].n;
+		b.unmeasured += !p->speed.read_rate && !b.before[i].n && b.bytes[i];
 	}
 	number_disks(s, b.pairs);
 	b.measured = median_rate(probes);

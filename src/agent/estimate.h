@@ -14,6 +14,7 @@ struct estimate_pair {
 	uint64_t bytes;       /* to be moved */
 	double fixed;         /* seconds that it takes beside that; those of all pairs that are active at a time take turns */
 	uint64_t speed;       /* bytes a second, if it were alone */
+	unsigned targets;     /* to each of which they are written: limits count all of that; 0: one */
 	unsigned disk;        /* pairs of one disk share its speed; 0: its own */
 	const struct dray_limits *limits; /* its own rate or timetable */
 	/* out, in seconds from `from`; negative: never, by the limits as they are */

@@ -15,6 +15,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* More operations than that are not made while everybody waits: all of it is one pair then. */
 #define WORK_MOST 4000000
@@ -68,8 +69,11 @@ static bool add(struct eta *e, size_t i, uint64_t otherwise)
 	if (g->bytes_total == DRAY_UNKNOWN || !speed)
 		return false;
 	uint64_t done = g->bytes_done == DRAY_UNKNOWN ? 0 : g->bytes_done;
+	unsigned targets = 0;
+	for (size_t t = 0; t < p->n_targets; t++)
+		targets += !t || (!p->targets[t].error && strcmp(p->targets[t].state, "detached"));
 	e->index[e->n] = i;
-	e->pairs[e->n++] = (struct estimate_pair){ .bytes = g->bytes_total > done ? g->bytes_total - done : 0, .speed = speed, .limits = &p->limits };
+	e->pairs[e->n++] = (struct estimate_pair){ .bytes = g->bytes_total > done ? g->bytes_total - done : 0, .speed = speed, .targets = targets, .limits = &p->limits };
 	return true;
 }
 

@@ -124,15 +124,22 @@ static uint64_t rate_of_path(const char *path, struct reading *r)
 	return found;
 }
 
-static uint64_t rate_of_export(const char *uri, struct reading *r)
+/* An export that holds next to nothing is not read. */
+static uint64_t look_at_export(const char *uri, struct reading *r, struct probe_speed *speed)
 {
 	static const bool never;
+	struct dray_nbd_sum sum;
+	uint64_t found = 0;
 	struct dray_storage_info info = { .max_bytes = 32U << 20 };
 	struct dray_error ignored;
 	if (dray_nbd_connect(&r->nbd, uri, &never, &info, &ignored))
 		return 0;
 	r->until = mono_now() + ANSWER_MOST;
-	uint64_t found = cut(r, (int64_t)info.size_bytes) ? rate(r) : 0;
+	bool any = cut(r, (int64_t)info.size_bytes);
+	if (any && !dray_nbd_data(r->nbd, r->offset, r->length, r->until, &sum))
+		speed->data_bytes = sum.data_bytes;
+	if (any && speed->data_bytes >= MIB) /* unknown is more */
+		found = rate(r);
 	nbd_close(r->nbd);
 	return found;
 }
@@ -233,7 +240,7 @@ static void measure(const struct dray_session *s, const json_t *volumes, const s
 	if (path)
 		speed->read_rate = rate_of_path(path, &r);
 	else if (resource && !strncmp(resource, "nbd", 3))
-		speed->read_rate = rate_of_export(resource, &r);
+		speed->read_rate = look_at_export(resource, &r, speed);
 	speed->measured = speed->read_rate > 0;
 	free(r.buf);
 }

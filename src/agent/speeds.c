@@ -164,6 +164,7 @@ void speeds_note(struct pair_run *run)
 	struct copied *c = &run->copied;
 	const char *source = p->origin.identity ? p->origin.identity : p->source_identity, *target = p->targets[0].identity;
 	uint64_t ns = c->from ? a->now - c->from : 0, bytes = p->progress.bytes_copied == DRAY_UNKNOWN ? 0 : p->progress.bytes_copied - c->then;
+	bytes /= p->n_targets; /* that of all of them is counted */
 	double beside = c->looks ? (double)c->beside / (double)c->looks : 1;
 	note_fixed(run);
 	c->from = 0;

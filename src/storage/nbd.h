@@ -20,6 +20,13 @@ int dray_nbd_connect(struct nbd_handle **h, const char *uri, const bool *quit, s
  * nbd_close may be done with the handle (another read fails likewise), and `buf` must live no longer than until then. 0 or a negative errno. */
 int dray_nbd_read(struct nbd_handle *h, void *buf, size_t n, uint64_t offset, uint64_t until_ns);
 
+/* What the export holds there, by its server's word: the bytes that it does not say to read as zeroes. Likewise given up at `until_ns`, or when that takes more
+ * than 1000 answers; `sum` must live as long as the handle. 0; -ENOTSUP: it does not tell; or another negative errno, and *sum is of no use. */
+struct dray_nbd_sum {
+	uint64_t data_bytes, at, end;
+};
+int dray_nbd_data(struct nbd_handle *h, uint64_t offset, uint64_t length, uint64_t until_ns, struct dray_nbd_sum *sum);
+
 /* Says in the log that the server owes `n` answers on that connection, none having come for so long, and whose turn it is as far as can be seen here:
  * bytes that arrived and are not read (the loop's, which polls for input and output as given), or that the server does not take. */
 void dray_nbd_silent(struct nbd_handle *h, const char *uri, unsigned n, uint64_t since_ns, bool polls_in, bool polls_out);

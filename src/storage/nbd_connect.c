@@ -91,11 +91,9 @@ static void watch_peer(struct nbd_handle *h)
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
 }
 
-int dray_nbd_read(struct nbd_handle *h, void *buf, size_t n, uint64_t offset, uint64_t until_ns)
+/* For the answer of a command that was sent, or not (cookie < 0). */
+static int wait_answer(struct nbd_handle *h, int64_t cookie, uint64_t until_ns)
 {
-	if (nbd_aio_in_flight(h))
-		return -ETIMEDOUT; /* that one was given up, and its buffer may be gone */
-	int64_t cookie = nbd_aio_pread(h, buf, n, offset, NBD_NULL_COMPLETION, 0);
 	while (cookie >= 0) {
 		int done = nbd_aio_command_completed(h, (uint64_t)cookie);
 		if (done > 0)
@@ -109,6 +107,43 @@ int dray_nbd_read(struct nbd_handle *h, void *buf, size_t n, uint64_t offset, ui
 			break;
 	}
 	return -(nbd_get_errno() ? nbd_get_errno() : EIO);
+}
+
+int dray_nbd_read(struct nbd_handle *h, void *buf, size_t n, uint64_t offset, uint64_t until_ns)
+{
+	if (nbd_aio_in_flight(h))
+		return -ETIMEDOUT; /* that one was given up, and its buffer may be gone */
+	return wait_answer(h, nbd_aio_pread(h, buf, n, offset, NBD_NULL_COMPLETION, 0), until_ns);
+}
+
+static int add_extents(void *arg, const char *context, uint64_t offset, uint32_t *entries, size_t count, int *error)
+{
+	struct dray_nbd_sum *sum = arg;
+	if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION))
+		return 0;
+	for (size_t i = 0; i + 1 < count && sum->at < sum->end; i += 2) {
+		uint64_t left = sum->end - sum->at, n = entries[i] < left ? entries[i] : left;
+		sum->data_bytes += entries[i + 1] & LIBNBD_STATE_ZERO ? 0 : n;
+		sum->at += n;
+	}
+	return 0;
+}
+
+int dray_nbd_data(struct nbd_handle *h, uint64_t offset, uint64_t length, uint64_t until_ns, struct dray_nbd_sum *sum)
+{
+	*sum = (struct dray_nbd_sum){ .at = offset, .end = offset + length };
+	if (nbd_can_meta_context(h, LIBNBD_CONTEXT_BASE_ALLOCATION) <= 0)
+		return -ENOTSUP;
+	for (int asked = 0; sum->at < sum->end && asked < 1000; asked++) {
+		if (nbd_aio_in_flight(h))
+			return -ETIMEDOUT;
+		uint64_t at = sum->at, n = sum->end - at < UINT32_MAX / 2 ? sum->end - at : UINT32_MAX / 2 + 1;
+		nbd_extent_callback each = { .callback = add_extents, .user_data = sum };
+		int rc = wait_answer(h, nbd_aio_block_status(h, n, at, each, NBD_NULL_COMPLETION, 0), until_ns);
+		if (rc || sum->at == at)
+			return rc ? rc : -EIO;
+	}
+	return sum->at < sum->end ? -E2BIG : 0;
 }
 
 int dray_nbd_connect(struct nbd_handle **out, const char *uri, const bool *quit, struct dray_storage_info *info,

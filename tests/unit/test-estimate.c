@@ -89,6 +89,35 @@ static void limits(void **state)
 	assert_true(p[0].ends < 0 && p[1].ends > 0);
 }
 
+/* A limit counts what goes to each target; the disk's speed is that of its reading. */
+static void targets(void **state)
+{
+	struct estimate_rules r = rules();
+	struct estimate_pair p[] = { pair(100, 100, 0), pair(100, 25, 0) };
+	p[0].targets = 2;
+	r.rate = 20 * MIB;
+	about(estimate_play(&r, p, 1), 10);
+	p[1].targets = 1;
+	r.rate = 40 * MIB; /* 20 each: 10 of the first's source */
+	about(estimate_play(&r, p, 2), 7.5);
+	about(p[1].ends, 5);
+}
+
+/* What each takes beside its bytes is done in turn, by those that are active; bytes come after that. */
+static void fixed(void **state)
+{
+	struct estimate_rules r = rules();
+	struct estimate_pair p[] = { pair(100, 100, 0), pair(0, 100, 0), pair(0, 100, 0) };
+	for (size_t i = 0; i < 3; i++)
+		p[i].fixed = 2;
+	about(estimate_play(&r, p, 3), 7);
+	about(p[1].ends, 6);
+	r.active_pairs = 1;
+	about(estimate_play(&r, p, 3), 7);
+	about(p[0].ends, 3);
+	about(p[2].begins, 5);
+}
+
 static void windows(void **state)
 {
 	struct dray_window w;
@@ -196,7 +225,7 @@ int main(void)
 	tzset();
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(speeds), cmocka_unit_test(one_disk), cmocka_unit_test(active_pairs), cmocka_unit_test(limits),
-		cmocka_unit_test(windows), cmocka_unit_test(timetables), cmocka_unit_test(odd_night), cmocka_unit_test(many),
+		cmocka_unit_test(targets), cmocka_unit_test(fixed), cmocka_unit_test(windows), cmocka_unit_test(timetables), cmocka_unit_test(odd_night), cmocka_unit_test(many),
 		cmocka_unit_test(max_duration),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
