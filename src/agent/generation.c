@@ -244,6 +244,7 @@ static int begin(struct job *job, const bool *pairs, time_t due, const char *act
 	set_text(&m->actor, "%s", actor);
 	bool before, any = split_hooks_any(job->agent, &before);
 	m->g.quiesced = before ? 0 : -1;
+	m->g.shared = -1;
 	if (!any)
 		return split(job, pairs, err);
 	change_begin(&c, job->agent, job, actor);
@@ -460,8 +461,11 @@ static bool made(struct job *job, struct clones *order)
 	struct change c;
 	change_begin(&c, job->agent, job, ACTOR_SELF);
 	struct dray_making *m = &of(job)->making;
-	for (size_t i = 0; i < order->n && i < m->g.n_files; i++)
+	m->g.shared = 1;
+	for (size_t i = 0; i < order->n && i < m->g.n_files; i++) {
 		set_text(&m->g.files[i].identity, "%s", order->files[i].identity);
+		m->g.shared &= order->files[i].shared;
+	}
 	m->step = DRAY_MAKING_PLACE;
 	return recorded(job, &c);
 }

@@ -83,8 +83,8 @@ static json_t *save(const struct dray_generation *g)
 		json_array_append_new(files, json_pack("{s:i, s:s, s:s*, s:s*}", "pair", (int)f->pair, "path", f->path, "part", f->part,
 						     "identity", f->identity));
 	}
-	return json_pack("{s:I, s:b, s:b, s:i, s:o}", "time", (json_int_t)g->time, "complete", g->complete, "removing", g->removing, "quiesced",
-		g->quiesced, "files", files);
+	return json_pack("{s:I, s:b, s:b, s:i, s:i, s:o}", "time", (json_int_t)g->time, "complete", g->complete, "removing", g->removing, "quiesced",
+		g->quiesced, "shared", g->shared, "files", files);
 }
 
 static char *text(const json_t *o, const char *key)
@@ -100,9 +100,10 @@ static void load(const json_t *o, struct dray_generation *g)
 {
 	size_t i;
 	json_t *file;
+	const json_t *shared = json_object_get(o, "shared");
 	*g = (struct dray_generation){ .time = (time_t)json_integer_value(json_object_get(o, "time")),
 		.complete = json_is_true(json_object_get(o, "complete")), .removing = json_is_true(json_object_get(o, "removing")),
-		.quiesced = (int)json_integer_value(json_object_get(o, "quiesced")) };
+		.quiesced = (int)json_integer_value(json_object_get(o, "quiesced")), .shared = shared ? (int)json_integer_value(shared) : -1 };
 	json_array_foreach (json_object_get(o, "files"), i, file) {
 		char *path = text(file, "path");
 		if (!path)
@@ -163,14 +164,19 @@ void dray_generations_load(const json_t *o, struct dray_generations *all)
 
 /* ---- the document ---- */
 
+static json_t *yes_no_unknown(int what)
+{
+	return what < 0 ? json_null() : json_boolean(what);
+}
+
 static json_t *shown(const struct dray_generation *g)
 {
 	char at[40];
 	json_t *paths = json_array();
 	for (size_t i = 0; i < g->n_files; i++)
 		json_array_append_new(paths, json_string(g->files[i].path));
-	return json_pack("{s:s, s:b, s:o, s:o}", "time", dray_instant_format(g->time, at, sizeof at), "complete", g->complete, "paths", paths,
-		"quiesced", g->quiesced < 0 ? json_null() : json_boolean(g->quiesced));
+	return json_pack("{s:s, s:b, s:o, s:o, s:o}", "time", dray_instant_format(g->time, at, sizeof at), "complete", g->complete, "paths", paths,
+		"quiesced", yes_no_unknown(g->quiesced), "shared", yes_no_unknown(g->shared));
 }
 
 json_t *dray_generations_json(const struct dray_generations *all)

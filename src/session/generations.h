@@ -27,6 +27,7 @@ struct dray_generation {
 	bool complete;  /* all its files are there, durably */
 	bool removing;  /* it is no generation any more: its files are being removed */
 	int quiesced;   /* by the hooks before the split: 1, 0: one of them failed, -1: there were none */
+	int shared;     /* each of its files was made of its working image's blocks: 1, 0: they were copied, -1: not made yet, or of a record that does not say */
 	struct dray_generation_file *files;
 	size_t n_files;
 };
@@ -74,7 +75,7 @@ size_t dray_generations_complete(const struct dray_generations *all);
 /* For the repository. NULL: nothing to keep. */
 json_t *dray_generations_save(const struct dray_generations *all);
 void dray_generations_load(const json_t *saved, struct dray_generations *all);
-/* As the document shows them: [{time, complete, paths, quiesced}]; the one that is being made is the last, once there is anything of it. */
+/* As the document shows them: [{time, complete, paths, quiesced, shared}]; the one that is being made is the last, once there is anything of it. */
 json_t *dray_generations_json(const struct dray_generations *all);
 
 #endif

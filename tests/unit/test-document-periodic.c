@@ -125,7 +125,7 @@ static void refusals(void **state)
 static void record(void **state)
 {
 	struct dray_session *s = with("{every: 1h}", "/backup"), *back;
-	struct dray_generation g = { .time = 1795399200, .complete = true, .quiesced = -1 };
+	struct dray_generation g = { .time = 1795399200, .complete = true, .quiesced = -1, .shared = 1 };
 	json_t *doc, *list;
 	doc = dray_session_to_json(s, false);
 	assert_int_equal(json_array_size(json_object_get(doc, "generations")), 0);
@@ -141,6 +141,7 @@ static void record(void **state)
 	m->boot = strdup("boot");
 	m->g.time = 1795402801;
 	m->g.quiesced = 1;
+	m->g.shared = -1;
 	dray_generation_add(&m->g, 1, strdup("/backup/orders-20261123T030001Z.img"), strdup("/backup/.part"));
 	s->pairs[0].targets[0].made = strdup("file:base");
 	for (int i = 0; i < 2; i++) { /* and once more from what came back */
@@ -162,8 +163,8 @@ static void record(void **state)
 	doc = dray_session_to_json(s, false);
 	list = json_object_get(doc, "generations");
 	char *text = json_dumps(list, JSON_COMPACT);
-	assert_string_equal(text, "[{\"time\":\"2026-11-23T02:00:00Z\",\"complete\":true,\"paths\":[\"/backup/orders-20261123T020000Z.img\"],\"quiesced\":null},"
-				  "{\"time\":\"2026-11-23T03:00:01Z\",\"complete\":false,\"paths\":[\"/backup/orders-20261123T030001Z.img\"],\"quiesced\":true}]");
+	assert_string_equal(text, "[{\"time\":\"2026-11-23T02:00:00Z\",\"complete\":true,\"paths\":[\"/backup/orders-20261123T020000Z.img\"],\"quiesced\":null,\"shared\":true},"
+				  "{\"time\":\"2026-11-23T03:00:01Z\",\"complete\":false,\"paths\":[\"/backup/orders-20261123T030001Z.img\"],\"quiesced\":true,\"shared\":null}]");
 	free(text);
 	json_decref(doc);
 	dray_session_free(s);
