@@ -20,7 +20,7 @@
  *   places.c    who may run -> queued, starting (pure)
  *   schedule.c  when a session may begin and transfer -> scheduled, queued; pause reasons
  *   pair.c      the next call of one pair
- *   generation.c  the point-in-time copies of a periodic session
+ *   generation*.c  the point-in-time copies of a periodic session
  *   switch.c    switch, undo and split of several pairs: an intent, one call, an outcome
  *   change.c    the checked setter: every change of state is one transaction with its event, recorded before it is acted on
  *

@@ -26,9 +26,8 @@
  * Removing. With the record of a new one, and not before, the oldest beyond `keep` cease to be listed as complete; then their files are removed, if they are
  * what the record says that was made (H24); then they leave the record.
  */
-#include "agent/generation.h"
+#include "agent/generation-parts.h"
 
-#include "agent/clones.h"
 #include "agent/split_hooks.h"
 #include "base/crash.h"
 #include "base/instant.h"
@@ -41,71 +40,16 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define PUT_BACK   (3 * 3600)    /* s */
-#define TRY_AGAIN  (2 * SECOND)
-#define WAIT_SPACE (60 * SECOND) /* before what could not be removed is tried again */
-
-static struct dray_generations *of(const struct job *job)
-{
-	return &job->s->generations;
-}
+#define TRY_AGAIN (2 * SECOND)
 
 bool generation_holds(const struct job *job)
 {
-	return job_periodic(job) && of(job)->making.step >= DRAY_MAKING_SPLIT;
-}
-
-/* ---- when ---- */
-
-void generation_begin(struct dray_session *s)
-{
-	if (s->start != DRAY_START_EVERY)
-		return;
-	s->generations.anchor = wall_now();
-	s->generations.last = s->generations.anchor - 1;
-}
-
-static time_t moment_after(const struct job *job, time_t t)
-{
-	const struct dray_moments m = dray_session_moments(job->s);
-	return dray_moment_after(&m, of(job)->anchor, t);
-}
-
-time_t generation_due(const struct job *job)
-{
-	return job_periodic(job) && job_live(job) ? moment_after(job, of(job)->last) : 0;
-}
-
-bool generation_waits(const struct job *job, char *why, size_t size)
-{
-	const struct dray_generations *g = of(job);
-	time_t due = generation_due(job), opens;
-	char at[40], then[40];
-	size_t n = 0;
-	if (!due || job_count(job, DRAY_PAIR_SCHEDULED))
-		return false;
-	dray_instant_format(due, at, sizeof at);
-	*why = 0;
-	if (g->making.step != DRAY_MAKING_NOTHING)
-		n = (size_t)snprintf(why, size, "a generation is being made");
-	else if (due > wall_now())
-		n = (size_t)snprintf(why, size, "the next generation is due at %s", at);
-	else if (job->s->state == DRAY_SESSION_SYNCED && !switch_in_window(job, &opens))
-		n = (size_t)snprintf(why, size, "the generation that was due at %s waits for switch.window, which opens at %s", at,
-			dray_instant_format(opens, then, sizeof then));
-	else if (job->s->state != DRAY_SESSION_SYNCED)
-		n = (size_t)snprintf(why, size, "the generation that was due at %s is made when all is in sync", at);
-	else if (due <= wall_now() && (job_count(job, DRAY_PAIR_FAILED) || job_count(job, DRAY_PAIR_CANCELED)) && !job->s->partial)
-		n = (size_t)snprintf(why, size, "the generation that was due at %s is not made: some pairs are failed or canceled; switch.partial=true makes those of the others", at);
-	if (g->why && n < size)
-		snprintf(why + n, size - n, "%sthe last one: %s", n ? "; " : "", g->why);
-	return *why;
+	return job_periodic(job) && generations_of(job)->making.step >= DRAY_MAKING_SPLIT;
 }
 
 /* ---- records ---- */
 
-/* false: it could not be recorded; tried again a little later. */
-static bool recorded(struct job *job, struct change *c)
+bool generation_recorded(struct job *job, struct change *c)
 {
 	if (change_end(c) == 0)
 		return true;
@@ -114,97 +58,40 @@ static bool recorded(struct job *job, struct change *c)
 	return false;
 }
 
-/* Moments up to now are not due any more. */
-static void pass(struct change *c, time_t due, time_t upto, const char *why)
-{
-	struct job *job = c->job;
-	char first[40], last[40];
-	if (!due)
-		return; /* by hand */
-	time_t next = moment_after(job, due);
-	if (next <= upto)
-		change_event(c, 0, "generation-missed", NULL, NULL, "what was due from %s up to %s is not made up for: %s", dray_instant_format(next, first, sizeof first),
-			dray_instant_format(upto, last, sizeof last), why);
-	if (upto > of(job)->last)
-		of(job)->last = upto;
-}
-
-/* It is given up for this moment. */
-static void missed(struct change *c, time_t due, const char *why)
-{
-	char at[40];
-	dray_instant_format(due ? due : wall_now(), at, sizeof at);
-	change_event(c, 0, "generation-missed", NULL, NULL, "%s: %s", at, why);
-	set_text(&of(c->job)->why, "%s: %s", at, why);
-	pass(c, due, wall_now(), why);
-}
-
 /* What there is of it is removed, and as long as there is something it stays on record. */
 static void drop_making(struct change *c)
 {
-	struct dray_making *m = &of(c->job)->making;
+	struct dray_making *m = &generations_of(c->job)->making;
 	m->g.complete = false;
 	m->g.removing = true;
 	if (m->g.n_files)
-		dray_generations_add(of(c->job), &m->g);
+		dray_generations_add(generations_of(c->job), &m->g);
 	dray_generation_clear(&m->g);
 	m->step = DRAY_MAKING_NOTHING;
 }
 
-static void fail(struct job *job, const char *why, bool anew)
+void generation_fail(struct job *job, const char *why, bool anew)
 {
 	struct change c;
 	change_begin(&c, job->agent, job, ACTOR_SELF);
 	char at[40];
-	time_t due = of(job)->making.due;
-	change_event(&c, 0, "generation-failed", NULL, NULL, "%s: %s", dray_instant_format(of(job)->making.g.time, at, sizeof at), why);
-	set_text(&of(job)->why, "%s: %s", at, why);
+	time_t due = generations_of(job)->making.due;
+	change_event(&c, 0, "generation-failed", NULL, NULL, "%s: %s", dray_instant_format(generations_of(job)->making.g.time, at, sizeof at), why);
+	set_text(&generations_of(job)->why, "%s: %s", at, why);
 	drop_making(&c);
 	if (!anew)
-		pass(&c, due, wall_now(), why);
-	recorded(job, &c);
+		generation_pass(&c, due, wall_now(), why);
+	generation_recorded(job, &c);
 	job_wake_pairs(job);
-}
-
-/* The oldest beyond `keep` are none any more. */
-static bool mark_old(struct job *job)
-{
-	struct dray_generations *g = of(job);
-	size_t complete = dray_generations_complete(g);
-	bool any = false;
-	for (size_t i = 0; i < g->n && complete > job->s->keep; i++) {
-		if (!g->list[i].complete)
-			continue;
-		g->list[i].complete = false;
-		g->list[i].removing = any = true;
-		complete--;
-	}
-	return any;
 }
 
 /* ---- NOTHING: is one due? ---- */
 
-/* The clock was put back so far that the next moment is out of reach: the row goes on from what it shows. A little makes no second generation of one moment. */
-static bool put_back(struct job *job)
-{
-	struct dray_generations *g = of(job);
-	time_t now = wall_now(), every = (time_t)(job->s->every_ns / SECOND), reach = every + (every < PUT_BACK ? every : PUT_BACK);
-	struct change c;
-	if (g->last <= now || generation_due(job) <= now + reach)
-		return false;
-	change_begin(&c, job->agent, job, ACTOR_SELF);
-	g->last = now;
-	if (g->anchor > now)
-		g->anchor = now;
-	recorded(job, &c);
-	return true;
-}
-
 static bool time_is_taken(const struct job *job)
 {
 	time_t now = wall_now();
-	for (size_t i = 0; i < of(job)->n; i++)
-		if (of(job)->list[i].time == now)
+	for (size_t i = 0; i < generations_of(job)->n; i++)
+		if (generations_of(job)->list[i].time == now)
 			return true;
 	return false;
 }
@@ -212,19 +99,19 @@ static bool time_is_taken(const struct job *job)
 static void tidy_after_refusal(struct job *job, const struct dray_error *err)
 {
 	struct change c;
-	if (of(job)->making.step != DRAY_MAKING_HOOKS)
+	if (generations_of(job)->making.step != DRAY_MAKING_HOOKS)
 		return;
 	change_begin(&c, job->agent, job, ACTOR_SELF);
-	of(job)->making.step = DRAY_MAKING_NOTHING;
-	set_text(&of(job)->why, "%s", err->text);
-	recorded(job, &c);
+	generations_of(job)->making.step = DRAY_MAKING_NOTHING;
+	set_text(&generations_of(job)->why, "%s", err->text);
+	generation_recorded(job, &c);
 }
 
 /* 0: the split is on its way. */
 static int split(struct job *job, const bool *pairs, struct dray_error *err)
 {
 	char actor[40];
-	snprintf(actor, sizeof actor, "%s", of(job)->making.actor ? of(job)->making.actor : ACTOR_SELF);
+	snprintf(actor, sizeof actor, "%s", generations_of(job)->making.actor ? generations_of(job)->making.actor : ACTOR_SELF);
 	int rc = switch_begin(job, "moment", pairs, job->generation_consent, actor, err);
 	if (!rc)
 		return 0;
@@ -238,7 +125,7 @@ static int split(struct job *job, const bool *pairs, struct dray_error *err)
 static int begin(struct job *job, const bool *pairs, time_t due, const char *actor, struct dray_error *err)
 {
 	struct change c;
-	struct dray_making *m = &of(job)->making;
+	struct dray_making *m = &generations_of(job)->making;
 	dray_making_clear(m);
 	m->due = due;
 	set_text(&m->actor, "%s", actor);
@@ -250,7 +137,7 @@ static int begin(struct job *job, const bool *pairs, time_t due, const char *act
 	change_begin(&c, job->agent, job, actor);
 	m->step = DRAY_MAKING_HOOKS;
 	m->thaw = true;
-	if (!recorded(job, &c)) {
+	if (!generation_recorded(job, &c)) {
 		*err = c.err;
 		return err->code;
 	}
@@ -285,7 +172,7 @@ static void begin_if_due(struct job *job)
 
 int generation_ask(struct job *job, unsigned consent, const char *actor, struct dray_error *err)
 {
-	const struct dray_making *m = &of(job)->making;
+	const struct dray_making *m = &generations_of(job)->making;
 	if (m->step != DRAY_MAKING_NOTHING || m->thaw || time_is_taken(job))
 		return dray_error_kind(err, -EBUSY, "busy", "a generation of this session is being made, or was made this second");
 	bool *pairs = job->pick;
@@ -307,7 +194,7 @@ static void hooks_failed(struct change *c, const char *why)
 
 static void look_hooks(struct job *job)
 {
-	struct dray_making *m = &of(job)->making;
+	struct dray_making *m = &generations_of(job)->making;
 	char why[700];
 	struct change c;
 	struct dray_error err;
@@ -322,10 +209,10 @@ static void look_hooks(struct job *job)
 		if (rc == -1)
 			hooks_failed(&c, why);
 		if (rc == -1 && job->s->hook_failure)
-			missed(&c, of(job)->making.due, why);
+			generation_missed(&c, generations_of(job)->making.due, why);
 		if (rc == -2 || job->s->hook_failure)
-			of(job)->making.step = DRAY_MAKING_NOTHING;
-		if (!recorded(job, &c) || of(job)->making.step == DRAY_MAKING_NOTHING) {
+			generations_of(job)->making.step = DRAY_MAKING_NOTHING;
+		if (!generation_recorded(job, &c) || generations_of(job)->making.step == DRAY_MAKING_NOTHING) {
 			job_wake(job);
 			return;
 		}
@@ -343,7 +230,7 @@ static void look_hooks(struct job *job)
 /* Those after the split, until they have ended: again after a kill. */
 static void look_thaw(struct job *job)
 {
-	struct dray_making *m = &of(job)->making;
+	struct dray_making *m = &generations_of(job)->making;
 	char why[700];
 	struct change c;
 	if (!split_hooks_run(job))
@@ -355,8 +242,8 @@ static void look_thaw(struct job *job)
 	change_begin(&c, job->agent, job, ACTOR_SELF);
 	if (rc < 0)
 		hooks_failed(&c, why);
-	of(job)->making.thaw = false;
-	if (recorded(job, &c))
+	generations_of(job)->making.thaw = false;
+	if (generation_recorded(job, &c))
 		job_wake(job);
 }
 
@@ -364,7 +251,7 @@ static void look_thaw(struct job *job)
 
 void generation_splitting(struct job *job)
 {
-	struct dray_making *m = &of(job)->making;
+	struct dray_making *m = &generations_of(job)->making;
 	m->step = DRAY_MAKING_SPLIT;
 	m->split = false;
 	m->g.time = wall_now();
@@ -372,7 +259,7 @@ void generation_splitting(struct job *job)
 
 static void add_file(struct job *job, const struct dray_pair *p)
 {
-	struct dray_making *m = &of(job)->making;
+	struct dray_making *m = &generations_of(job)->making;
 	uint64_t random = 0;
 	if (getrandom(&random, sizeof random, 0) != sizeof random)
 		abort();
@@ -397,7 +284,7 @@ static const char *bad_image(const json_t *result)
 void generation_split(struct change *c, const json_t *result)
 {
 	struct job *job = c->job;
-	struct dray_making *m = &of(job)->making;
+	struct dray_making *m = &generations_of(job)->making;
 	const char *why = !result ? "dray-iod was restarted while it was split, and can't say that its images are good" : bad_image(result);
 	char at[40];
 	m->split = true;
@@ -405,7 +292,7 @@ void generation_split(struct change *c, const json_t *result)
 	if (why) {
 		/* Made anew as soon as can be. */
 		change_event(c, 0, "generation-failed", NULL, NULL, "%s: %s", dray_instant_format(m->g.time, at, sizeof at), why);
-		set_text(&of(job)->why, "%s: %s", at, why);
+		set_text(&generations_of(job)->why, "%s: %s", at, why);
 		m->step = DRAY_MAKING_NOTHING;
 		return;
 	}
@@ -417,176 +304,11 @@ void generation_split(struct change *c, const json_t *result)
 
 void generation_not_split(struct change *c, bool last, const char *why)
 {
-	struct dray_making *m = &of(c->job)->making;
+	struct dray_making *m = &generations_of(c->job)->making;
 	m->step = DRAY_MAKING_NOTHING;
 	if (last || !m->due)
-		missed(c, m->due, why);
+		generation_missed(c, m->due, why);
 	c->job->generation_at = c->a->now + TRY_AGAIN;
-}
-
-/* ---- CLONE and PLACE ---- */
-
-static const struct dray_target *target_of(const struct job *job, unsigned pair)
-{
-	return &job->s->pairs[pair - 1].targets[0];
-}
-
-static void look_work(struct job *job, enum clones_kind kind)
-{
-	const struct dray_making *m = &of(job)->making;
-	struct clones order = { .kind = kind };
-	if (clones_run(job, NULL))
-		return;
-	if (kind == CLONES_MAKE && (!m->boot || strcmp(m->boot, job->agent->boot_id))) {
-		fail(job, "the host was restarted before it was durable", true);
-		return;
-	}
-	if (kind == CLONES_MAKE && !job->s->limits.rate) {
-		job_wake_by(job, job->agent->now + SECOND);
-		return; /* nothing moves just now */
-	}
-	for (size_t i = 0; i < m->g.n_files; i++) {
-		const struct dray_generation_file *f = &m->g.files[i];
-		const struct dray_target *t = target_of(job, f->pair);
-		clones_add(&order, f->pair, 0, t->at.resource, t->made, f->part, f->path, f->identity);
-	}
-	if (kind == CLONES_MAKE)
-		dray_crash_point("gen-split");
-	if (!clones_start(job, &order))
-		job_wake_by(job, job->agent->now + SECOND);
-}
-
-static bool made(struct job *job, struct clones *order)
-{
-	struct change c;
-	change_begin(&c, job->agent, job, ACTOR_SELF);
-	struct dray_making *m = &of(job)->making;
-	m->g.shared = 1;
-	for (size_t i = 0; i < order->n && i < m->g.n_files; i++) {
-		set_text(&m->g.files[i].identity, "%s", order->files[i].identity);
-		m->g.shared &= order->files[i].shared;
-	}
-	m->step = DRAY_MAKING_PLACE;
-	return recorded(job, &c);
-}
-
-static bool placed(struct job *job)
-{
-	struct change c;
-	char at[40];
-	change_begin(&c, job->agent, job, ACTOR_SELF);
-	struct dray_generations *g = of(job);
-	struct dray_making *m = &g->making;
-	time_t due = m->due, time = m->g.time;
-	m->g.complete = true;
-	for (size_t i = 0; i < m->g.n_files; i++)
-		set_text(&m->g.files[i].part, NULL);
-	change_event(&c, 0, "generation", NULL, "complete", "%s: %zu file%s, the first is %s", dray_instant_format(time, at, sizeof at), m->g.n_files,
-		m->g.n_files == 1 ? "" : "s", m->g.n_files ? m->g.files[0].path : "none");
-	dray_generations_add(g, &m->g);
-	m->step = DRAY_MAKING_NOTHING;
-	g->made++;
-	schedule_count_anew(job);
-	set_text(&g->why, NULL);
-	mark_old(job);
-	pass(&c, due, time, "the one before was late");
-	if (!recorded(job, &c))
-		return false;
-	dray_crash_point("gen-complete");
-	job_wake_pairs(job);
-	return true;
-}
-
-/* ---- removing ---- */
-
-static void remove_old(struct job *job)
-{
-	struct dray_generations *g = of(job);
-	struct clones order = { .kind = CLONES_REMOVE };
-	struct change c;
-	if (dray_generations_complete(g) > job->s->keep) { /* it was set */
-		change_begin(&c, job->agent, job, ACTOR_SELF);
-		mark_old(job);
-		if (!recorded(job, &c))
-			return;
-	}
-	g = of(job);
-	if (clones_run(job, NULL))
-		return;
-	if (job->agent->now < job->remove_at) {
-		job_wake_by(job, job->remove_at);
-		return;
-	}
-	for (size_t i = 0; i < g->n; i++)
-		for (size_t k = 0; g->list[i].removing && k < g->list[i].n_files; k++) {
-			const struct dray_generation_file *f = &g->list[i].files[k];
-			if (f->identity)
-				clones_add(&order, f->pair, (size_t)g->list[i].time, NULL, NULL, NULL, f->path, f->identity);
-			if (f->part)
-				clones_add(&order, f->pair, (size_t)g->list[i].time, NULL, NULL, f->part, NULL, NULL);
-		}
-	if (order.n && !clones_start(job, &order))
-		job_wake_by(job, job->agent->now + SECOND);
-}
-
-/* Whether all that was ordered of this generation is done: 1; 0: nothing was ordered; -1: not all. What another file stands in the way of is. */
-static int gone(const struct clones *order, time_t time)
-{
-	int gone = 0;
-	for (size_t i = 0; i < order->n && gone >= 0; i++) {
-		const struct clones_file *f = &order->files[i];
-		if ((time_t)f->generation == time)
-			gone = f->rc && f->rc != -ESTALE ? -1 : 1;
-	}
-	return gone;
-}
-
-static bool removed(struct job *job, const struct clones *order)
-{
-	struct change c;
-	char at[40];
-	change_begin(&c, job->agent, job, ACTOR_SELF);
-	struct dray_generations *g = of(job);
-	bool left = false;
-	for (size_t i = 0; i < order->n; i++) {
-		const struct clones_file *f = &order->files[i];
-		struct pair_run *run = &job->runs[f->pair - 1];
-		if (f->rc)
-			change_event(&c, 0, "generation-left", NULL, NULL, "%s", f->err.text);
-		if (!f->generation) { /* a working image, of a pair that is given up */
-			change_touch(&c, run);
-			set_text(&run_pair(run)->targets[0].made, NULL);
-		}
-	}
-	for (size_t i = g->n; i-- > 0;) {
-		int is = g->list[i].removing ? gone(order, g->list[i].time) : 0;
-		left |= is < 0;
-		if (is <= 0)
-			continue;
-		if (g->list[i].n_files && !g->list[i].files[0].part)
-			change_event(&c, 0, "generation-removed", NULL, NULL, "%s", dray_instant_format(g->list[i].time, at, sizeof at));
-		dray_generations_drop(g, i);
-	}
-	if (!recorded(job, &c))
-		return false;
-	job->remove_at = left ? job->agent->now + WAIT_SPACE : 0;
-	return true;
-}
-
-bool generation_worked(struct job *job, struct clones *order)
-{
-	const struct dray_making *m = &of(job)->making;
-	if (job->agent->now < job->generation_at)
-		return false;
-	if (order->kind == CLONES_REMOVE)
-		return removed(job, order);
-	if (m->step != (order->kind == CLONES_MAKE ? DRAY_MAKING_CLONE : DRAY_MAKING_PLACE))
-		return true; /* nobody wants it any more */
-	if (order->rc) {
-		fail(job, order->rc == -ECANCELED ? "canceled" : order->err.text, false);
-		return of(job)->making.step == DRAY_MAKING_NOTHING;
-	}
-	return order->kind == CLONES_MAKE ? made(job, order) : placed(job);
 }
 
 /* ---- the whole ---- */
@@ -604,7 +326,7 @@ static void note_made(struct job *job)
 		change_begin(&c, job->agent, job, ACTOR_SELF);
 		change_touch(&c, run);
 		set_text(&run_pair(run)->targets[0].made, "%s", run->view.targets[0].identity);
-		if (!recorded(job, &c))
+		if (!generation_recorded(job, &c))
 			return;
 	}
 }
@@ -618,98 +340,19 @@ void generation_look(struct job *job)
 		return;
 	}
 	note_made(job);
-	const struct dray_making *m = &of(job)->making;
+	const struct dray_making *m = &generations_of(job)->making;
 	if (m->thaw && m->step != DRAY_MAKING_HOOKS && m->step != DRAY_MAKING_SPLIT)
 		look_thaw(job);
-	m = &of(job)->making;
+	m = &generations_of(job)->making;
 	switch (m->step) {
 	case DRAY_MAKING_NOTHING:
-		remove_old(job);
-		if (!of(job)->making.thaw && !put_back(job))
+		generation_remove_old(job);
+		if (!generations_of(job)->making.thaw && !generation_put_back(job))
 			begin_if_due(job);
 		break;
 	case DRAY_MAKING_HOOKS: look_hooks(job); break;
-	case DRAY_MAKING_CLONE: look_work(job, CLONES_MAKE); break;
-	case DRAY_MAKING_PLACE: look_work(job, CLONES_PLACE); break;
+	case DRAY_MAKING_CLONE: generation_look_files(job, CLONES_MAKE); break;
+	case DRAY_MAKING_PLACE: generation_look_files(job, CLONES_PLACE); break;
 	default: break; /* switch.c has it */
-	}
-}
-
-/* ---- the end ---- */
-
-static bool makes(const struct job *job, unsigned pair)
-{
-	const struct dray_making *m = &of(job)->making;
-	for (size_t i = 0; i < m->g.n_files; i++)
-		if (m->g.files[i].pair == pair)
-			return true;
-	return false;
-}
-
-/* Whether any but this one is still to do with. */
-static bool last_one(const struct pair_run *run)
-{
-	const struct dray_session *s = run->job->s;
-	for (size_t i = 0; i < s->n_pairs; i++)
-		if (i != run->index && !dray_state_final(s->pairs[i].state))
-			return false;
-	return true;
-}
-
-bool generation_over(struct pair_run *run)
-{
-	struct job *job = run->job;
-	struct dray_pair *p = run_pair(run);
-	struct clones order = { .kind = CLONES_REMOVE };
-	if (!job_periodic(job))
-		return true;
-	const struct dray_making *m = &of(job)->making;
-	if (m->step == DRAY_MAKING_HOOKS || m->step == DRAY_MAKING_SPLIT || m->thaw)
-		return false; /* its end first */
-	if (m->step != DRAY_MAKING_NOTHING && makes(job, p->id)) {
-		if (clones_run(job, NULL))
-			clones_cancel(job);
-		else
-			fail(job, "canceled", false);
-		return false;
-	}
-	if (clones_run(job, NULL))
-		return false;
-	if (p->targets[0].made) {
-		clones_add(&order, p->id, 0, NULL, NULL, NULL, p->targets[0].at.resource, p->targets[0].made);
-		if (!clones_start(job, &order))
-			job_wake_by(job, job->agent->now + SECOND);
-		return false;
-	}
-	/* What could not be removed was told. */
-	bool left = false;
-	for (size_t i = 0; i < of(job)->n; i++)
-		left |= of(job)->list[i].removing;
-	return !left || !last_one(run) || job->remove_at;
-}
-
-void generation_stay(const struct job *job, char *text, size_t size)
-{
-	size_t n = dray_generations_complete(of(job));
-	if (n)
-		snprintf(text, size, "canceled; %zu generation%s", n, n == 1 ? " stays" : "s stay");
-	else
-		snprintf(text, size, "canceled; there is no generation");
-}
-
-void generation_missed_while_away(struct agent *a)
-{
-	dray_list_for_each (n, &a->jobs) {
-		struct job *job = dray_container(n, struct job, node);
-		time_t due = generation_due(job);
-		char at[40], why[120];
-		if (!due || due >= (time_t)a->started)
-			continue;
-		struct change c;
-		change_begin(&c, a, job, ACTOR_SELF);
-		snprintf(why, sizeof why, "a generation was due at %s, when the agent was not running or it could not be made", dray_instant_format(due, at, sizeof at));
-		if (dray_session_warn(job->s, "/start", "late", "%s", why))
-			change_event(&c, 0, "warning", NULL, "late", "%s", why);
-		change_end(&c);
 	}
 }

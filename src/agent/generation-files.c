@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * CLONE and PLACE: the working images, which nobody writes to, become files of their own (generation.c).
+ */
+#include "agent/generation-parts.h"
+
+#include "base/crash.h"
+#include "base/instant.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const struct dray_target *target_of(const struct job *job, unsigned pair)
+{
+	return &job->s->pairs[pair - 1].targets[0];
+}
+
+void generation_look_files(struct job *job, enum clones_kind kind)
+{
+	const struct dray_making *m = &generations_of(job)->making;
+	struct clones order = { .kind = kind };
+	if (clones_run(job, NULL))
+		return;
+	if (kind == CLONES_MAKE && (!m->boot || strcmp(m->boot, job->agent->boot_id))) {
+		generation_fail(job, "the host was restarted before it was durable", true);
+		return;
+	}
+	if (kind == CLONES_MAKE && !job->s->limits.rate) {
+		job_wake_by(job, job->agent->now + SECOND);
+		return; /* nothing moves just now */
+	}
+	for (size_t i = 0; i < m->g.n_files; i++) {
+		const struct dray_generation_file *f = &m->g.files[i];
+		const struct dray_target *t = target_of(job, f->pair);
+		clones_add(&order, f->pair, 0, t->at.resource, t->made, f->part, f->path, f->identity);
+	}
+	if (kind == CLONES_MAKE)
+		dray_crash_point("gen-split");
+	if (!clones_start(job, &order))
+		job_wake_by(job, job->agent->now + SECOND);
+}
+
+static bool made(struct job *job, struct clones *order)
+{
+	struct change c;
+	change_begin(&c, job->agent, job, ACTOR_SELF);
+	struct dray_making *m = &generations_of(job)->making;
+	m->g.shared = 1;
+	for (size_t i = 0; i < order->n && i < m->g.n_files; i++) {
+		set_text(&m->g.files[i].identity, "%s", order->files[i].identity);
+		m->g.shared &= order->files[i].shared;
+	}
+	m->step = DRAY_MAKING_PLACE;
+	return generation_recorded(job, &c);
+}
+
+static bool placed(struct job *job)
+{
+	struct change c;
+	char at[40];
+	change_begin(&c, job->agent, job, ACTOR_SELF);
+	struct dray_generations *g = generations_of(job);
+	struct dray_making *m = &g->making;
+	time_t due = m->due, time = m->g.time;
+	m->g.complete = true;
+	for (size_t i = 0; i < m->g.n_files; i++)
+		set_text(&m->g.files[i].part, NULL);
+	change_event(&c, 0, "generation", NULL, "complete", "%s: %zu file%s, the first is %s", dray_instant_format(time, at, sizeof at), m->g.n_files,
+		m->g.n_files == 1 ? "" : "s", m->g.n_files ? m->g.files[0].path : "none");
+	dray_generations_add(g, &m->g);
+	m->step = DRAY_MAKING_NOTHING;
+	g->made++;
+	schedule_count_anew(job);
+	set_text(&g->why, NULL);
+	generation_mark_old(job);
+	generation_pass(&c, due, time, "the one before was late");
+	if (!generation_recorded(job, &c))
+		return false;
+	dray_crash_point("gen-complete");
+	job_wake_pairs(job);
+	return true;
+}
+
+bool generation_worked(struct job *job, struct clones *order)
+{
+	const struct dray_making *m = &generations_of(job)->making;
+	if (job->agent->now < job->generation_at)
+		return false;
+	if (order->kind == CLONES_REMOVE)
+		return generation_removed(job, order);
+	if (m->step != (order->kind == CLONES_MAKE ? DRAY_MAKING_CLONE : DRAY_MAKING_PLACE))
+		return true; /* nobody wants it any more */
+	if (order->rc) {
+		generation_fail(job, order->rc == -ECANCELED ? "canceled" : order->err.text, false);
+		return generations_of(job)->making.step == DRAY_MAKING_NOTHING;
+	}
+	return order->kind == CLONES_MAKE ? made(job, order) : placed(job);
+}
