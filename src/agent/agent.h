@@ -199,6 +199,7 @@ struct job {
 	struct split_hooks *split_hooks; /* of a generation, that run; or NULL */
 	unsigned generation_consent;     /* of one that was asked for by hand */
 	uint64_t generation_at;          /* monotonic: after a failure, not before */
+	time_t failed_since;             /* some of its pairs are failed: retried at the first moment after this; 0: none is */
 	uint64_t remove_at;              /* monotonic: what could not be removed is tried again; 0: there is nothing of that kind */
 };
 
@@ -455,6 +456,8 @@ const char *job_phase(const struct job *job);
 /* ---- pair.c ---- */
 void pair_step(struct pair_run *run);
 void pair_fail(struct pair_run *run, bool halt, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* One that failed goes on from what is there. */
+void pair_again(struct change *c, struct pair_run *run);
 /* Whether it is in sync, and goes straight back to that when nothing holds it. */
 bool run_resumes_synced(const struct pair_run *run);
 /* The same of the session: its priority, its limit, `seq` its age. */

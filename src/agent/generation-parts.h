@@ -29,6 +29,9 @@ void generation_missed(struct change *c, time_t due, const char *why);
 /* Whether the clock was put back so far that the row has to begin anew; it does. */
 bool generation_put_back(struct job *job);
 
+/* Pairs that failed are tried again, once at each moment. */
+void generation_retry_failed(struct job *job);
+
 /* ---- generation-files.c ---- */
 void generation_look_files(struct job *job, enum clones_kind kind);
 

@@ -95,6 +95,45 @@ bool generation_put_back(struct job *job)
 	return true;
 }
 
+static bool may_go_on(const struct job *job, size_t i)
+{
+	enum pair_goal goal = job->runs[i].goal;
+	return (goal == GOAL_NONE || goal == GOAL_HALT) && !pair_pause_wanted(job, &job->s->pairs[i]);
+}
+
+/* What it failed of may be over by then: no room, a directory that was away. Nobody is there at night to say `retry`. */
+void generation_retry_failed(struct job *job)
+{
+	time_t now = wall_now(), then;
+	struct change c;
+	bool any = false;
+	if (!job_count(job, DRAY_PAIR_FAILED) || job->s->on_error == DRAY_ON_ERROR_SESSION) {
+		job->failed_since = 0;
+		return;
+	}
+	if (!job->failed_since || job->failed_since > now)
+		job->failed_since = now;
+	then = generation_moment_after(job, job->failed_since);
+	if (then > now) {
+		job_wake_at_wall(job, then);
+		return;
+	}
+	job->failed_since = now;
+	job_each (job, FAILED, i)
+		any |= may_go_on(job, i);
+	if (!any)
+		return;
+	change_begin(&c, job->agent, job, ACTOR_SELF);
+	job_each (job, FAILED, i) {
+		if (!may_go_on(job, i))
+			continue;
+		change_event(&c, job->s->pairs[i].id, "retry", NULL, NULL, "it failed before, and a generation is due");
+		pair_again(&c, &job->runs[i]);
+	}
+	change_session_reason(&c, NULL);
+	generation_recorded(job, &c);
+}
+
 void generation_missed_while_away(struct agent *a)
 {
 	dray_list_for_each (n, &a->jobs) {

@@ -153,10 +153,15 @@ static void begin_if_due(struct job *job)
 	struct dray_error err;
 	if (due > wall_now()) {
 		job_wake_at_wall(job, due);
+		generation_retry_failed(job);
 		return;
 	}
-	if (!iod_ready(job->agent->iod) || job->token || !switch_group_ready(job, job->pick))
+	if (!iod_ready(job->agent->iod) || job->token)
 		return; /* what it waits for wakes us */
+	if (!switch_group_ready(job, job->pick)) {
+		generation_retry_failed(job);
+		return;
+	}
 	if (!switch_in_window(job, &opens)) {
 		job_wake_at_wall(job, opens);
 		return;

@@ -47,6 +47,19 @@ void pair_fail(struct pair_run *run, bool halt, const char *fmt, ...)
 	change_end(&c);
 }
 
+void pair_again(struct change *c, struct pair_run *run)
+{
+	change_touch(c, run);
+	struct dray_pair *p = run_pair(run);
+	for (size_t t = 0; t < p->n_targets; t++)
+		set_text(&p->targets[t].error, NULL);
+	verify_void(p);
+	p->switch_attempts = 0;
+	run->retry_at = run->backoff = 0;
+	change_goal(c, run, GOAL_NONE);
+	change_pair(c, run, DRAY_PAIR_QUEUED, NULL);
+}
+
 /* A target that takes no part any more. */
 static bool target_over(const struct dray_pair *p, size_t t)
 {

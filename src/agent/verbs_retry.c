@@ -81,15 +81,8 @@ void verb_retry(struct ask *q)
 			job->runs[i].vehicle = vehicle;
 			set_text(&p->vehicle_chosen, "%s", vehicle->name);
 		}
-		change_touch(&c, &job->runs[i]);
-		for (size_t t = 0; t < p->n_targets; t++)
-			set_text(&p->targets[t].error, NULL);
-		verify_void(p);
-		p->switch_attempts = 0;
+		pair_again(&c, &job->runs[i]);
 		p->vouched = true;
-		job->runs[i].retry_at = job->runs[i].backoff = 0;
-		change_goal(&c, &job->runs[i], GOAL_NONE);
-		change_pair(&c, &job->runs[i], DRAY_PAIR_QUEUED, NULL);
 	}
 	change_session_reason(&c, NULL);
 	if (change_end(&c)) {
