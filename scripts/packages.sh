@@ -11,7 +11,8 @@ fuzz="clang llvm libclang-rt-14-dev"
 ci="shellcheck"
 vm="qemu-system-x86 cpio kmod"
 guest="busybox-static bash coreutils util-linux mount kmod libkmod2 e2fsprogs fdisk libfdisk1 udev libsystemd-shared procps grep sed diffutils
-  lvm2 dmsetup libdevmapper1.02.1 libdevmapper-event1.02.1 libaio1 libedit2 libbsd0 libmd0 mdadm nbd-client libnl-3-200 libnl-genl-3-200"
+  lvm2 dmsetup libdevmapper1.02.1 libdevmapper-event1.02.1 libaio1 libedit2 libbsd0 libmd0 mdadm nbd-client libnl-3-200 libnl-genl-3-200
+  btrfs-progs liblzo2-2 libzstd1 xfsprogs libinih1 liburcu8"
 case ${1:-} in
   fuzz) more=$fuzz ;;
   ci) more=$ci ;;
