@@ -475,6 +475,8 @@ void limits_look(struct job *job);
 bool limits_stop(const struct job *job, const struct dray_pair *p, char *why, size_t size);
 /* Its view is a new one: what can it use of a rate? */
 void limits_measure(struct pair_run *run);
+/* Bytes a second at which the pair's working image may be cloned now; DRAY_UNKNOWN: no limit. */
+uint64_t limits_of_clone(const struct job *job, unsigned pair);
 /* Shares out what has to be, and tells the pairs that transfer. */
 void limits_push(struct agent *a);
 /* Tells those of a job that is looked at. */

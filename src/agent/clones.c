@@ -27,10 +27,10 @@ struct work {
 	struct agent *agent;
 	char *session;
 	struct clones order;
-	uint64_t rate;
+	size_t at;           /* the thread's: which file */
 	pthread_t thread;
 	pthread_mutex_t lock;
-	bool stop, finished; /* under the lock */
+	bool stop, finished; /* under the lock, as the files' rates */
 };
 
 static char *copy(const char *s)
@@ -76,13 +76,23 @@ static bool told_to_stop(void *ctx)
 	return stop;
 }
 
+static uint64_t rate_now(void *ctx)
+{
+	struct work *w = ctx;
+	pthread_mutex_lock(&w->lock);
+	uint64_t rate = w->order.files[w->at].rate;
+	pthread_mutex_unlock(&w->lock);
+	return rate;
+}
+
 static void make_all(struct work *w)
 {
 	struct clones *o = &w->order;
 	for (size_t i = 0; i < o->n && !o->rc; i++) {
 		struct clones_file *f = &o->files[i];
 		char identity[512];
-		struct dray_clone_order order = { .from = f->from, .expected = f->expected, .part = f->part, .rate = w->rate, .stop = told_to_stop,
+		w->at = i;
+		struct dray_clone_order order = { .from = f->from, .expected = f->expected, .part = f->part, .rate = rate_now, .stop = told_to_stop,
 			.ctx = w };
 		o->rc = dray_clone_make(&order, identity, sizeof identity, &f->shared, &o->err);
 		if (!o->rc)
@@ -179,10 +189,10 @@ bool clones_start(struct job *job, struct clones *order)
 	w->session = copy(job->s->id);
 	w->order = *order;
 	w->order.err = DRAY_ERROR_INIT;
-	w->rate = job->s->limits.rate == DRAY_UNKNOWN ? UINT64_MAX : job->s->limits.rate;
 	*order = (struct clones){ 0 };
 	pthread_mutex_init(&w->lock, NULL);
 	dray_list_add_tail(&a->clones, &w->node);
+	clones_pace(job);
 	if (!pthread_create(&w->thread, NULL, run, w))
 		return true;
 	work_free(w);
@@ -195,6 +205,17 @@ bool clones_run(const struct job *job, enum clones_kind *kind)
 	if (w && kind)
 		*kind = w->order.kind;
 	return w;
+}
+
+void clones_pace(struct job *job)
+{
+	struct work *w = work_of(job);
+	if (!w || w->order.kind != CLONES_MAKE)
+		return;
+	pthread_mutex_lock(&w->lock);
+	for (size_t i = 0; i < w->order.n; i++)
+		w->order.files[i].rate = limits_of_clone(job, w->order.files[i].pair);
+	pthread_mutex_unlock(&w->lock);
 }
 
 void clones_cancel(struct job *job)

@@ -18,6 +18,7 @@ struct clones_file {
 	unsigned pair;
 	size_t generation; /* REMOVE: which of the session's (its time) */
 	char *from, *expected, *part, *path, *identity; /* what each kind needs; identity is found by MAKE */
+	uint64_t rate;     /* MAKE: clones_pace */
 	bool shared;
 	int rc;            /* REMOVE */
 	struct dray_error err;
@@ -37,6 +38,8 @@ void clones_add(struct clones *order, unsigned pair, size_t generation, const ch
 /* Starts it; takes over the files. false: there is no place or no thread for it now, and nothing is taken. One at a time for a session. */
 bool clones_start(struct job *job, struct clones *order);
 bool clones_run(const struct job *job, enum clones_kind *kind);
+/* Tells it the rates that are in force now. */
+void clones_pace(struct job *job);
 /* What runs is told to stop; its end is told as ever. */
 void clones_cancel(struct job *job);
 /* The core's: hands over what is done to generation_worked. */

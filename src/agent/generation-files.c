@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define PACE_EVERY (SECOND / 4) /* a limit that is set counts after that */
+
 static const struct dray_target *target_of(const struct job *job, unsigned pair)
 {
 	return &job->s->pairs[pair - 1].targets[0];
@@ -19,15 +21,16 @@ void generation_look_files(struct job *job, enum clones_kind kind)
 {
 	const struct dray_making *m = &generations_of(job)->making;
 	struct clones order = { .kind = kind };
-	if (clones_run(job, NULL))
+	if (clones_run(job, NULL)) {
+		if (kind == CLONES_MAKE) {
+			clones_pace(job);
+			job_wake_by(job, job->agent->now + PACE_EVERY);
+		}
 		return;
+	}
 	if (kind == CLONES_MAKE && (!m->boot || strcmp(m->boot, job->agent->boot_id))) {
 		generation_fail(job, "the host was restarted before it was durable", true);
 		return;
-	}
-	if (kind == CLONES_MAKE && !job->s->limits.rate) {
-		job_wake_by(job, job->agent->now + SECOND);
-		return; /* nothing moves just now */
 	}
 	for (size_t i = 0; i < m->g.n_files; i++) {
 		const struct dray_generation_file *f = &m->g.files[i];
@@ -36,8 +39,7 @@ void generation_look_files(struct job *job, enum clones_kind kind)
 	}
 	if (kind == CLONES_MAKE)
 		dray_crash_point("gen-split");
-	if (!clones_start(job, &order))
-		job_wake_by(job, job->agent->now + SECOND);
+	job_wake_by(job, job->agent->now + (clones_start(job, &order) ? PACE_EVERY : SECOND));
 }
 
 static bool made(struct job *job, struct clones *order)

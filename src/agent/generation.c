@@ -47,6 +47,11 @@ bool generation_holds(const struct job *job)
 	return job_periodic(job) && generations_of(job)->making.step >= DRAY_MAKING_SPLIT;
 }
 
+bool generation_clones(const struct job *job)
+{
+	return job_periodic(job) && generations_of(job)->making.step == DRAY_MAKING_CLONE;
+}
+
 /* ---- records ---- */
 
 bool generation_recorded(struct job *job, struct change *c)

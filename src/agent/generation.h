@@ -15,6 +15,8 @@ void generation_begin(struct dray_session *s);
 void generation_look(struct job *job);
 /* The working images have to stay as they are: no leg is attached again. */
 bool generation_holds(const struct job *job);
+/* Its working images are being cloned: that is what its pairs use their rates for. */
+bool generation_clones(const struct job *job);
 /* By hand: one of this instant. 0: it is begun; or why not (as switch_begin). */
 int generation_ask(struct job *job, unsigned consent, const char *actor, struct dray_error *err);
 /* switch.c's, each inside its change: the split is about to be asked for; it happened (`result` NULL: nobody knows how); it did not. `last`: not

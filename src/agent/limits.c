@@ -22,6 +22,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/generation.h"
 #include "agent/shares.h"
 #include "base/instant.h"
 #include "base/log.h"
@@ -263,7 +264,7 @@ void limits_measure(struct pair_run *run)
 		run->rate_need = 0;
 	} else if (ns < NEED_EVERY || m->list == a->list_viewed) {
 		return;
-	} else if (!strcmp(run->view.bound, "rate") || run_pair(run)->state == DRAY_PAIR_STARTING) {
+	} else if (!strcmp(run->view.bound, "rate") || generation_clones(run->job) || run_pair(run)->state == DRAY_PAIR_STARTING) {
 		run->rate_need = 0;
 	} else {
 		uint64_t used = (uint64_t)((double)(paced - m->bytes) * 1e9 / (double)ns), floor = run->share_rate / 8, need = used + used / 4;
@@ -276,6 +277,19 @@ void limits_measure(struct pair_run *run)
 	m->bytes = paced;
 	m->list = a->list_viewed;
 	a->needs_changed += run->rate_need != before;
+}
+
+/* ---- generations ---- */
+
+/* The files of a session are cloned one after the other, so that each may have what all its pairs have; these don't copy meanwhile. */
+uint64_t limits_of_clone(const struct job *job, unsigned pair)
+{
+	uint64_t own = least3(job->s->pairs[pair - 1].limits.rate, job->s->limits.rate, job->agent->config->rate), sum = 0;
+	if (!job->places.active.nset) /* paused: it is made to its end all the same */
+		return own;
+	job_each_of (&job->places.active, i)
+		sum = job->runs[i].share_rate_now > DRAY_UNKNOWN - sum ? DRAY_UNKNOWN : sum + job->runs[i].share_rate_now;
+	return least(own, sum);
 }
 
 /* What the timetable says now becomes the rate. Whether that is another one than before. */

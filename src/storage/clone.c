@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Sharing blocks (FICLONE: btrfs, XFS, bcachefs ...) is asked of the file system first; if it can't, what the file has between its holes is copied,
- * by the kernel where it will (copy_file_range), in pieces that keep to the rate and let it be stopped.
+ * by the kernel where it will (copy_file_range), in pieces that keep to the rate and let it be stopped. A piece is what the rate allows in a tenth of a second.
+ * What was copied is written to the disk as it goes, one stretch after the other: else it would gather in memory, and the flush at the end would send all of
+ * it at once, at no rate at all, and before the requests of applications.
  *
  * Removing (H24). Between the look at a file and its unlink somebody could put another one in its place. So it first gets a name that nobody else
  * uses, ".NAME.dray-gone", and is looked at there: what turns out to be another file goes back. A kill in between leaves it under that name, where
@@ -24,7 +26,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PIECE (UINT64_C(4) << 20)
+#define PIECE       (UINT64_C(4) << 20)
+#define PIECE_LEAST (UINT64_C(64) << 10)
+#define STRETCH     (UINT64_C(8) << 20) /* written to the disk before the next one is */
+#define PAUSE_NS    10000000
 
 static int sync_directory_of(const char *path)
 {
@@ -76,7 +81,9 @@ struct copying {
 	int from, to;
 	char *buffer;
 	bool by_hand; /* the kernel would not */
-	uint64_t begun_ns, copied;
+	uint64_t at_ns;
+	double allowed; /* bytes, by now */
+	off_t sent, waited; /* up to here it is on its way to the disk; is there */
 };
 
 static int by_hand(struct copying *c, off_t at, size_t length)
@@ -108,18 +115,39 @@ static int piece(struct copying *c, off_t at, size_t length)
 	return by_hand(c, at, length);
 }
 
-/* Waits as long as the rate says. false: it is to stop. */
-static bool keep_pace(const struct copying *c)
+/* Waits until the rate, as it is by then, allows some bytes: how many, `left` at most. 0: it is to stop. What was not used is not saved up. */
+static size_t keep_pace(struct copying *c, uint64_t left)
 {
 	const struct dray_clone_order *o = c->order;
 	for (;;) {
-		if (o->stop && o->stop(o->ctx))
-			return false;
-		uint64_t gone = now_ns() - c->begun_ns;
-		if (o->rate == UINT64_MAX || (o->rate && (double)c->copied / (double)o->rate <= (double)gone / 1e9))
-			return true;
-		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+		if (o->stop(o->ctx))
+			return 0;
+		uint64_t rate = o->rate(o->ctx), now = now_ns(), piece = PIECE;
+		if (rate / 10 < piece)
+			piece = rate / 10 > PIECE_LEAST ? rate / 10 : PIECE_LEAST;
+		if (piece > left)
+			piece = left;
+		c->allowed += rate == UINT64_MAX ? (double)piece : (double)rate * (double)(now - c->at_ns) / 1e9;
+		c->at_ns = now;
+		if (c->allowed >= (double)piece) {
+			c->allowed = c->allowed - (double)piece > (double)piece ? (double)piece : c->allowed - (double)piece;
+			return (size_t)piece;
+		}
+		nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
 	}
+}
+
+/* Has what was copied up to `at` written, and waits for the stretch before, which nobody needs in memory. An error is told by the flush at the end. */
+static void write_out(struct copying *c, off_t at)
+{
+	if ((uint64_t)(at - c->sent) < STRETCH)
+		return;
+	sync_file_range(c->to, c->sent, at - c->sent, SYNC_FILE_RANGE_WRITE);
+	sync_file_range(c->to, c->waited, c->sent - c->waited, SYNC_FILE_RANGE_WAIT_BEFORE);
+	posix_fadvise(c->to, c->waited, c->sent - c->waited, POSIX_FADV_DONTNEED);
+	posix_fadvise(c->from, c->waited, c->sent - c->waited, POSIX_FADV_DONTNEED);
+	c->waited = c->sent;
+	c->sent = at;
 }
 
 static int copy_between_holes(struct copying *c, off_t size)
@@ -131,14 +159,14 @@ static int copy_between_holes(struct copying *c, off_t size)
 		if (data < 0 || (hole = lseek(c->from, data, SEEK_HOLE)) < 0)
 			return -errno;
 		for (at = data; at < hole;) {
-			if (!keep_pace(c))
+			size_t now = keep_pace(c, (uint64_t)(hole - at));
+			if (!now)
 				return -ECANCELED;
-			uint64_t left = (uint64_t)(hole - at);
-			int n = piece(c, at, left < PIECE ? (size_t)left : PIECE);
+			int n = piece(c, at, now);
 			if (n < 0)
 				return n;
 			at += n;
-			c->copied += (uint64_t)n;
+			write_out(c, at);
 		}
 	}
 	return 0;
@@ -151,7 +179,7 @@ static int fill(const struct dray_clone_order *o, int from, int to, off_t size, 
 		return 0;
 	if (!cannot_share(errno))
 		return -errno;
-	struct copying c = { .order = o, .from = from, .to = to, .begun_ns = now_ns() };
+	struct copying c = { .order = o, .from = from, .to = to, .at_ns = now_ns() };
 	int rc = ftruncate(to, size) ? -errno : copy_between_holes(&c, size);
 	free(c.buffer);
 	return rc;

@@ -19,7 +19,7 @@ struct dray_clone_order {
 	const char *from;
 	const char *expected; /* identity of `from`; NULL: not known */
 	const char *part;
-	uint64_t rate;        /* bytes per second where bytes are copied; UINT64_MAX: no limit */
+	uint64_t (*rate)(void *ctx); /* bytes per second where bytes are copied; UINT64_MAX: no limit. It counts at once, in the middle, too */
 	bool (*stop)(void *ctx);
 	void *ctx;
 };
