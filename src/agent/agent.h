@@ -162,6 +162,8 @@ struct job {
 	struct dray_bitmap with_goal;  /* which have one, or are being verified */
 	struct dray_bitmap retiring, retiring_itself; /* whose retire is pending; of these, by the document (run_note_retire) */
 	unsigned n_online;
+	unsigned n_comparing;          /* pairs that are being verified */
+	struct dray_list compare_node; /* in agent.comparing, while there are any */
 	struct dray_bitmap look, looking; /* in the next wake-up; in this one */
 	struct dray_list look_node;    /* in agent.looks */
 	struct dray_list over_node;    /* in agent.over, while it is over and in memory still */
@@ -250,6 +252,8 @@ struct agent {
 	size_t n_moments, room_moments;
 	struct places places;     /* who may transfer */
 	unsigned moving;        /* jobs of which something moves: dray-iod is asked often */
+	struct dray_list comparing; /* sessions of which pairs are being verified */
+	size_t n_comparing;     /* pairs, of all sessions */
 	uint64_t needs_changed; /* of how many pairs what they can use of a rate changed: it grows */
 	struct limits_basis {
 		uint64_t changes, needs;

@@ -4,7 +4,7 @@
  *
  * dray-iod says what the copy waits for (engine/bound.c): its rate, bytes in flight, steps, the window, or nothing of these. A rate and bytes
  * in flight are shares of what several levels allow, so who worked them out knows whose limit it was (shares.h). Of steps and of the latency the
- * least counts. A pair that waits for a place waits for a number of pairs.
+ * least counts. A comparison (a verification) is bound as a copy is. A pair that waits for a place waits for a number of pairs.
  */
 #include "agent/agent.h"
 
@@ -98,7 +98,7 @@ json_t *pair_bound(const struct pair_run *run)
 		return NULL;
 	if (p->state == DRAY_PAIR_QUEUED)
 		return by_places(run);
-	if ((p->state != DRAY_PAIR_STARTING && p->state != DRAY_PAIR_COPYING) || !run->view_valid)
+	if ((p->state != DRAY_PAIR_STARTING && p->state != DRAY_PAIR_COPYING && !run->verifying) || !run->view_valid)
 		return NULL;
 	if (!strcmp(word, "rate"))
 		return by_rate(run);
@@ -147,14 +147,25 @@ static void count(json_t *list, json_t *one, size_t n)
 	json_array_append(list, one);
 }
 
+static void count_one(json_t *list, const struct pair_run *run)
+{
+	json_t *one = pair_bound(run);
+	if (one)
+		count(list, one, 1);
+	json_decref(one);
+}
+
 static void count_moving(json_t *list, const struct job *job, enum dray_pair_state state)
 {
-	job_each_of (&job->in[state], i) {
-		json_t *one = pair_bound(&job->runs[i]);
-		if (one)
-			count(list, one, 1);
-		json_decref(one);
-	}
+	job_each_of (&job->in[state], i)
+		count_one(list, &job->runs[i]);
+}
+
+static void count_comparing(json_t *list, const struct job *job)
+{
+	for (size_t i = 0; job->n_comparing && i < job->s->n_pairs; i++)
+		if (job->runs[i].verifying)
+			count_one(list, &job->runs[i]);
 }
 
 /* There may be thousands, and those that are not about to start wait for the same limit: one of them is asked. */
@@ -177,6 +188,7 @@ json_t *job_bound(const struct job *job)
 	json_t *list = json_array();
 	count_moving(list, job, DRAY_PAIR_STARTING);
 	count_moving(list, job, DRAY_PAIR_COPYING);
+	count_comparing(list, job);
 	count_waiting(list, job);
 	size_t n = json_array_size(list);
 	json_t **sorted = calloc(n + 1, sizeof *sorted);

@@ -511,6 +511,7 @@ int agent_run(struct agent *a, struct dray_error *err)
 	dray_list_init(&a->over);
 	dray_list_init(&a->soon);
 	dray_list_init(&a->unlisted);
+	dray_list_init(&a->comparing);
 	clock_init(a->config->allow_faults);
 	places_init(&a->places, a->config->active_pairs);
 	a->seen = json_object();

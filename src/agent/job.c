@@ -38,6 +38,7 @@ struct job *job_new(struct agent *a, struct dray_session *s)
 	dray_list_init(&job->node);
 	dray_list_init(&job->look_node);
 	dray_list_init(&job->over_node);
+	dray_list_init(&job->compare_node);
 	job->runs = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *job->runs);
 	job->pick = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *job->pick);
 	if (!job->runs || !job->pick || make_sets(job))
@@ -105,6 +106,8 @@ void job_free(struct job *job)
 	struct agent *a = job->agent;
 	leave(job);
 	dray_list_del(&job->over_node);
+	dray_list_del(&job->compare_node);
+	a->n_comparing -= job->n_comparing;
 	wake_forget(job);
 	a->moving -= job->moves;
 	places_session_free(&a->places, &job->places);

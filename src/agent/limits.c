@@ -6,7 +6,7 @@
  * parts by priority, of its bytes in flight by the number of their pairs. Nobody gets more than its own limit, and what one can't use goes to
  * the others (shares.h). A vehicle's limits stand beside the session's and the agent's. All hold at once: the tightest counts. The
  * shares are worked out anew where what they depend on changed, for the pairs that transfer then, and sent only where they
- * changed: before a pair is started, so that it never runs without them. What dray-iod could not carry out is sent again.
+ * changed (pairs that are verified share like those that are copied): before a pair is started, so that it never runs without them. What dray-iod could not carry out is sent again.
  *
  * What a pair can use of a rate is measured. One that its rate holds back can use more than it has; one that is held back by anything else (its
  * disks, the application, another limit) uses what it uses: it keeps that and a quarter more, so that it can be seen to become
@@ -151,13 +151,20 @@ static uint64_t equal(uint64_t whole, size_t n)
 	return whole / n ? whole / n : 1;
 }
 
-/* The session's pairs that transfer, as a group; the pairs are appended to `pairs`. */
+static void add_to(struct share_group *g, const struct kind *kind, struct pair_run *run)
+{
+	g->pairs[g->n++] = (struct share_pair){ .cap = kind->pair(run_pair(run)), .need = kind->needs ? run->rate_need : 0, .owner = run };
+}
+
+/* The session's pairs that move bytes, as a group; the pairs are appended to `pairs`. */
 static struct share_group group_of(struct job *job, const struct kind *kind, struct share_pair *pairs)
 {
 	struct share_group g = { .cap = kind->session(job->s), .pairs = pairs };
 	job_each_of (&job->places.active, i)
-		pairs[g.n++] = (struct share_pair){ .cap = kind->pair(&job->s->pairs[i]), .need = kind->needs ? job->runs[i].rate_need : 0,
-			.owner = &job->runs[i] };
+		add_to(&g, kind, &job->runs[i]);
+	for (size_t i = 0; job->n_comparing && i < job->s->n_pairs; i++)
+		if (job->runs[i].verifying && !dray_bitmap_test(&job->places.active, i))
+			add_to(&g, kind, &job->runs[i]);
 	g.weight = kind->by_priority ? job->s->priority : g.n;
 	return g;
 }
@@ -167,10 +174,20 @@ static struct share_group group_of(struct job *job, const struct kind *kind, str
 		dray_list_for_each (of_run, &(a)->places.running[of_p])                                             \
 			for (struct job *job = dray_container(of_run, struct job, places.running_node); job; job = NULL)
 
-static void divide(struct agent *a, const struct kind *kind, struct share_group *groups, struct share_pair *pairs)
+/* Of which pairs are being verified, and none is transferred. */
+#define each_comparing(job, a)                                                                                  \
+	dray_list_for_each (of_run, &(a)->comparing)                                                            \
+		for (struct job *job = dray_container(of_run, struct job, compare_node); job; job = NULL)        \
+			if (dray_list_empty(&job->places.running_node))
+
+static size_t divide(struct agent *a, const struct kind *kind, struct share_group *groups, struct share_pair *pairs)
 {
 	size_t n_groups = 0, n = 0;
 	each_running (job, a) {
+		groups[n_groups] = group_of(job, kind, pairs + n);
+		n += groups[n_groups++].n;
+	}
+	each_comparing (job, a) {
 		groups[n_groups] = group_of(job, kind, pairs + n);
 		n += groups[n_groups++].n;
 	}
@@ -179,6 +196,7 @@ static void divide(struct agent *a, const struct kind *kind, struct share_group 
 		*(uint64_t *)((char *)pairs[i].owner + kind->into) = pairs[i].share;
 		*(enum share_by *)((char *)pairs[i].owner + kind->by) = pairs[i].by;
 	}
+	return n;
 }
 
 /* A rate is lent to those who could use more of it than their share, and their own limits let them. */
@@ -195,7 +213,7 @@ static bool anybody_lacks(struct agent *a)
 
 static void divide_all(struct agent *a)
 {
-	size_t n = a->places.active;
+	size_t n = a->places.active + a->n_comparing;
 	struct share_group *groups = calloc(n + 1, sizeof *groups); /* not more groups than pairs */
 	struct share_pair *pairs = calloc(n + 1, sizeof *pairs);
 	if (!groups || !pairs)
@@ -207,11 +225,10 @@ static void divide_all(struct agent *a)
 		{ least(c->in_flight, c->host_in_flight), session_in_flight, pair_in_flight, false, false, INTO(share_in_flight, in_flight_by) },
 	};
 	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-		divide(a, &kinds[i], groups, pairs);
-	if (!anybody_lacks(a))
-		each_running (job, a)
-			job_each_of (&job->places.active, i)
-				job->runs[i].share_rate_now = job->runs[i].share_rate;
+		n = divide(a, &kinds[i], groups, pairs);
+	size_t n_lent = anybody_lacks(a) ? 0 : n;
+	for (size_t i = 0; i < n_lent; i++)
+		((struct pair_run *)pairs[i].owner)->share_rate_now = ((struct pair_run *)pairs[i].owner)->share_rate;
 	free(groups);
 	free(pairs);
 }
@@ -224,10 +241,10 @@ static void push_run(struct pair_run *run)
 	if (!run->vehicle || !run->vehicle->limits || !run->view_valid || !run->view.found)
 		return;
 	size_t together = job->places.active.nset;
-	if (transfers(run, p)) {
+	if (transfers(run, p) || run->verifying) {
 		push(run, run->share_rate, run->share_rate_now, run->share_in_flight);
 	} else if (p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_SWITCHED) {
-		/* What is brought again after a stall, or compared; rare enough not to count among those that share. */
+		/* What is brought again after a stall; rare enough not to count among those that share. */
 		uint64_t rate = least3(p->limits.rate, equal(job->s->limits.rate, together), config->rate);
 		push(run, rate, rate, least3(p->limits.in_flight, equal(session_in_flight(job->s), together), least(config->in_flight, config->host_in_flight)));
 	}
@@ -363,6 +380,12 @@ void limits_push(struct agent *a)
 			limits_look(job); /* its equal parts are others now */
 			job_each_of (&job->places.active, i)
 				push_run(&job->runs[i]);
+		}
+		dray_list_for_each (n, &a->comparing) {
+			struct job *job = dray_container(n, struct job, compare_node);
+			for (size_t i = 0; i < job->s->n_pairs; i++)
+				if (job->runs[i].verifying)
+					push_run(&job->runs[i]);
 		}
 	}
 }

@@ -158,8 +158,22 @@ static void set_verification(struct dray_pair *p, json_t *v)
 	p->verification = v;
 }
 
+/* It has its part of what limits allow, as one that is copied has (limits.c). */
+static void count_comparing(struct job *job, int n)
+{
+	struct agent *a = job->agent;
+	job->n_comparing += (unsigned)n;
+	a->n_comparing += (size_t)n;
+	a->needs_changed++;
+	dray_list_del(&job->compare_node);
+	if (job->n_comparing)
+		dray_list_add_tail(&a->comparing, &job->compare_node);
+}
+
 static void set_verifying(struct pair_run *run, bool on)
 {
+	if (run->verifying != on)
+		count_comparing(run->job, on ? 1 : -1);
 	run->verifying = on;
 	set_text(&run_pair(run)->phase, on ? "%s" : NULL, "verifying");
 }
