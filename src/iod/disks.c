@@ -2,6 +2,7 @@
 #include "iod/disks.h"
 
 #include "storage/below.h"
+#include "storage/nbd.h"
 
 #include <string.h>
 
@@ -105,15 +106,11 @@ unsigned iod_disks_below(struct iod_disks *disks, const char *resource, const st
 		resource = strchr(resource + 6, ':') + 1;
 	dray_storage_below(resource, add_device, &f);
 	if (!f.n && !strncmp(info->identity, "nbd:", 4)) {
-		/* Without the slice. */
-		size_t n = strlen(info->identity);
-		for (size_t i = n; i-- > 0 && strchr("0123456789,", info->identity[i]);)
-			n = i;
-		if (!n || info->identity[n - 1] != '+')
-			n = strlen(info->identity) + 1;
+		char server[8600];
+		dray_nbd_server(resource, server, sizeof server);
 		uint64_t hash = UINT64_C(14695981039346656037);
-		for (size_t i = 0; i + 1 < n; i++)
-			hash = (hash ^ (uint8_t)info->identity[i]) * UINT64_C(1099511628211);
+		for (const char *c = server; *c; c++)
+			hash = (hash ^ (uint8_t)*c) * UINT64_C(1099511628211);
 		add(&f, hash | UINT64_C(1) << 63);
 	}
 	return f.n;

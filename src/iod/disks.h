@@ -10,7 +10,9 @@
  *             second, as long as an application counts as one that works; whoever said it may say more, others only less
  *
  * A disk is known by the kernel's numbers of all that lies below a storage (storage/below.h), so that partitions, logical volumes and files meet on
- * the disk that they are on; an NBD export, with all its slices, counts as one. What can't be looked at shares nothing. Disks are never
+ * the disk that they are on. All exports of an NBD server count as one: what lies behind them can't be looked at, and what they share for
+ * certain is the server and the way to it. (Where they are on disks of their own an application on one has nothing to complain about
+ * while another is copied, and holds nobody back.) What else can't be looked at shares nothing. Disks are never
  * forgotten: there are few, and when the places are taken the rest share nothing.
  */
 #ifndef DRAY_IOD_DISKS_H

@@ -72,6 +72,8 @@ int dray_nbd_process(const char *uri, uint64_t size_bytes, char *buf, size_t siz
 
 /* "nbd:host:10809/export:size", with defaults filled in and escapes undone. */
 void dray_nbd_identity(const char *uri, uint64_t size_bytes, char *buf, size_t size);
+/* The server that a URI names: its socket's path, or its host and port. All names of our own host are "localhost"; of others the name counts. */
+void dray_nbd_server(const char *uri, char *buf, size_t size);
 /* Another identity line for the same export of a host that has several names: its address stands for them, "localhost" for our own. It
  * holds for as long as the addresses do, so it is for comparing, not for records. 0; -ENOENT: there is none. Looks the name up: blocks. */
 int dray_nbd_alias(const char *identity, char *buf, size_t size);

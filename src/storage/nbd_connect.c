@@ -227,30 +227,43 @@ void dray_nbd_address(const char *uri, struct dray_nbd_address *to)
 			unescape(q + 8, q + 1 + strcspn(q + 1, "&"), to->socket, sizeof to->socket);
 }
 
-void dray_nbd_identity(const char *uri, uint64_t size_bytes, char *buf, size_t size)
+/* The server, in lower case, with a port; or the path of its socket. */
+static void where_is(struct dray_nbd_address *address, char *where, size_t size)
+{
+	char *host = address->host, *socket = address->socket;
+	if (socket[0]) {
+		char *real = realpath(socket, NULL);
+		snprintf(where, size, "%s", real ? real : socket);
+		free(real);
+		return;
+	}
+	for (char *c = host; *c; c++)
+		*c = (char)tolower((unsigned char)*c);
+	/* A colon behind the last bracket, if any, begins the port. */
+	const char *bracket = strrchr(host, ']'), *port = strrchr(bracket ? bracket : host, ':');
+	int n = (int)(port ? (size_t)(port - host) : strlen(host));
+	static const char *const here[] = { "", "localhost", "localhost.", "localhost.localdomain", "ip6-localhost", "[::1]", "[::ffff:127.0.0.1]" };
+	unsigned b, c, d;
+	int used = 0;
+	bool local = sscanf(host, "127.%u.%u.%u%n", &b, &c, &d, &used) == 3 && used == n;
+	for (size_t i = 0; i < sizeof here / sizeof here[0]; i++)
+		local |= (size_t)n == strlen(here[i]) && !strncmp(host, here[i], (size_t)n);
+	snprintf(where, size, "%.*s%s", local ? 9 : n, local ? "localhost" : host, port ? port : ":10809");
+}
+
+void dray_nbd_server(const char *uri, char *buf, size_t size)
 {
 	struct dray_nbd_address address;
 	dray_nbd_address(uri, &address);
-	char *host = address.host, *export = address.export, *socket = address.socket, where[8600];
-	if (socket[0]) {
-		char *real = realpath(socket, NULL);
-		snprintf(where, sizeof where, "%s", real ? real : socket);
-		free(real);
-	} else {
-		for (char *c = host; *c; c++)
-			*c = (char)tolower((unsigned char)*c);
-		/* A colon behind the last bracket, if any, begins the port. */
-		const char *bracket = strrchr(host, ']'), *port = strrchr(bracket ? bracket : host, ':');
-		int n = (int)(port ? (size_t)(port - host) : strlen(host));
-		static const char *const here[] = { "", "localhost", "localhost.", "localhost.localdomain", "ip6-localhost", "[::1]",
-			"[::ffff:127.0.0.1]" };
-		unsigned b, c, d;
-		int used = 0;
-		bool local = sscanf(host, "127.%u.%u.%u%n", &b, &c, &d, &used) == 3 && used == n;
-		for (size_t i = 0; i < sizeof here / sizeof here[0]; i++)
-			local |= (size_t)n == strlen(here[i]) && !strncmp(host, here[i], (size_t)n);
-		snprintf(where, sizeof where, "%.*s%s", local ? 9 : n, local ? "localhost" : host, port ? port : ":10809");
-	}
+	where_is(&address, buf, size);
+}
+
+void dray_nbd_identity(const char *uri, uint64_t size_bytes, char *buf, size_t size)
+{
+	struct dray_nbd_address address;
+	char where[8600], *export = address.export;
+	dray_nbd_address(uri, &address);
+	where_is(&address, where, sizeof where);
 	if ((size_t)snprintf(buf, size, "nbd:%s/%s:%llu", where, export, (unsigned long long)size_bytes) + 48 < size)
 		return;
 	/* Too long to carry about; room is left for a slice. */

@@ -61,7 +61,7 @@ static bool meet(struct iod_disk *const *a, unsigned n, struct iod_disk *const *
 	return false;
 }
 
-/* Files of one file system, and slices of one export; not two exports. */
+/* Files of one file system, and exports of one server, whole or slices; not two servers. */
 static void which(void **state)
 {
 	static struct iod_disks disks;
@@ -84,7 +84,15 @@ static void which(void **state)
 	strcpy(y.identity, "nbd:/a.sock/one:4096");
 	assert_true(iod_disks_below(&disks, "nbd+unix:///one?socket=/a.sock", &y, b) == 1 && a[0] == b[0]);
 	strcpy(y.identity, "nbd:/a.sock/two:4096");
-	assert_true(iod_disks_below(&disks, "nbd+unix:///two?socket=/a.sock", &y, b) == 1 && a[0] != b[0]);
+	assert_true(iod_disks_below(&disks, "nbd+unix:///two?socket=/a.sock", &y, b) == 1 && a[0] == b[0]);
+	assert_true(iod_disks_below(&disks, "fault:delay_ms=1:nbd+unix:///two?socket=/a.sock", &y, b) == 1 && a[0] == b[0]);
+	strcpy(y.identity, "nbd:/b.sock/one:4096");
+	assert_true(iod_disks_below(&disks, "nbd+unix:///one?socket=/b.sock", &y, b) == 1 && a[0] != b[0]);
+	strcpy(x.identity, "nbd:localhost:10809/one:4096");
+	strcpy(y.identity, "nbd:localhost:10809/two:4096");
+	assert_true(iod_disks_below(&disks, "nbd://localhost/one", &x, a) == 1 && iod_disks_below(&disks, "nbd://127.0.0.1:10809/two", &y, b) == 1);
+	assert_ptr_equal(a[0], b[0]);
+	assert_true(iod_disks_below(&disks, "nbd://localhost:10810/two", &y, b) == 1 && a[0] != b[0]);
 	strcpy(y.identity, "other:1");
 	assert_int_equal(iod_disks_below(&disks, "other://1", &y, b), 0);
 	close(fd);
