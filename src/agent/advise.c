@@ -107,6 +107,26 @@ static void done_with(struct change *c, struct pair_run *run, const char *pointe
 		change_event(c, p->id, "warning", NULL, "duplicate_uuid", "%s and %s both carry %s", p->source.resource, name, what);
 }
 
+static void no_switch(struct dray_session *s, struct change *c, const char *pointer, const char *key)
+{
+	char why[200];
+	snprintf(why, sizeof why, "nobody uses the sources of this session, so nothing is switched: each pair is completed as soon as it is copied, whatever %s says",
+		key);
+	if (dray_session_warn(s, pointer, "no_switch", "%s", why) && c)
+		change_event(c, 0, "warning", NULL, "no_switch", "%s", why);
+}
+
+void advise_switch(struct dray_session *s, struct change *c)
+{
+	for (size_t i = 0; i < s->n_pairs; i++)
+		if (!pair_offline(&s->pairs[i]))
+			return;
+	if (s->when == DRAY_WHEN_TIME || s->when == DRAY_WHEN_EVENT)
+		no_switch(s, c, "/switch/when", "switch.when");
+	if (s->switch_window.n)
+		no_switch(s, c, "/switch/window", "switch.window");
+}
+
 void advise_done(struct change *c, struct pair_run *run)
 {
 	const struct dray_pair *p = run_pair(run);

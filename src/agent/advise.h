@@ -8,6 +8,7 @@
  *   duplicate_uuid  a copy is done: two storages have the same UUIDs
  *   no_room         a thin file is made where less is free than the source has
  *   unreadable      what a source holds could not be looked at
+ *   no_switch       switch says when, and nobody uses any of the sources: there is nothing to be switched
  */
 #ifndef DRAY_AGENT_ADVISE_H
 #define DRAY_AGENT_ADVISE_H
@@ -22,6 +23,8 @@ void advise_keep(struct dray_pair *p, const struct dray_content *content);
 /* Warnings about a pair before it starts. `size_bytes`: of the source, 0: not known. */
 void advise_target(struct dray_session *s, size_t pair, const char *pointer, size_t target, const struct probe *probe,
 	uint64_t size_bytes);
+/* Warnings about the switch, before the session starts (c NULL), or as part of a change of it, with an event each. */
+void advise_switch(struct dray_session *s, struct change *c);
 /* Warnings about a pair whose copy is done, with an event each, as part of the change that records it. */
 void advise_done(struct change *c, struct pair_run *run);
 

@@ -3,6 +3,8 @@
  * `dray set` and `dray apply`: a session is changed while it is there. All of it, or nothing.
  */
 #include "agent/agent.h"
+
+#include "agent/advise.h"
 #include "agent/api.h"
 #include "agent/retire.h"
 #include "base/instant.h"
@@ -98,6 +100,7 @@ static void change_session(struct agent *a, struct job *job, struct api_call *ca
 		change_event(&c, pair, "set", NULL, NULL, "%s=%s", pair ? strchr(key + strlen("pairs."), '.') + 1 : key, text ? text : "");
 		free(text);
 	}
+	advise_switch(job->s, &c);
 	for (size_t i = 0; wanted && i < job->s->n_pairs; i++) {
 		if (!dray_session_take_pair_limits(job->s, wanted, i))
 			continue;

@@ -579,6 +579,7 @@ void validate(struct agent *a, struct dray_session *s, const struct probe_set *p
 		for (size_t t = 0; good && t < s->pairs[i].n_targets; t++)
 			check_target(&c, i, t, &src);
 	}
+	advise_switch(s, NULL);
 	int rc = dray_repo_locks_check(a->repo, locks->locks, locks->n, locked, &c, &err);
 	if (rc && rc != -EBUSY)
 		dray_problems_add(problems, "", 0, "repository", NULL, NULL, "%s", err.text);
