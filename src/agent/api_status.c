@@ -163,7 +163,7 @@ void api_shutdown(struct agent *a, struct api_call *call)
 			api_problem(call, 400, 2, "unknown_key", "shutdown does not take %s", key);
 			return;
 		} else if (!json_is_boolean(value)) {
-			char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+			char *text = dray_value_text(value);
 			dray_problems_add(&call->problems, "/force", 0, "bad_value", text, "true or false", "\"force\" can't be that");
 			free(text);
 			api_problems(call, &call->problems);

@@ -7,6 +7,7 @@
 #include "agent/reconcile.h"
 #include "agent/validate.h"
 #include "base/log.h"
+#include "base/name.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -181,17 +182,9 @@ static int see_owner(void *arg, size_t wanted, const struct dray_repo_lock *hold
 /* As it was given. */
 static void wrong(struct api_call *call, const char *pointer, const char *code, const json_t *given, const char *legal, const char *detail)
 {
-	char *dump = given && !json_is_string(given) ? json_dumps(given, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-	dray_problems_add(&call->problems, pointer, 0, code, dump ? dump : json_string_value(given), legal, "%s", detail);
-	free(dump);
-}
-
-/* dray-iod's rule, told here so that it comes together with what else is wrong. */
-static bool name_ok(const char *name)
-{
-	size_t n = strlen(name);
-	return n >= 1 && n <= 128 && name[0] != '.' && name[0] != '-' &&
-	       strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
+	char *value = dray_value_text(given);
+	dray_problems_add(&call->problems, pointer, 0, code, value, legal, "%s", detail);
+	free(value);
 }
 
 /* The name of the resource, if it is one that can be looked up; else NULL, with problems. */
@@ -232,12 +225,12 @@ static void add(struct agent *a, struct api_call *call)
 	json_int_t bytes = json_integer_value(block);
 	if (block && (!json_is_integer(block) || bytes < 512 || bytes > 65536 || (bytes & (bytes - 1))))
 		wrong(call, "/block_bytes", "bad_value", block, "a power of two from 512 to 65536", "block_bytes can't be that");
-	static const char name_legal[] = "1 to 128 of A-Z a-z 0-9 . _ -, beginning with none of . -";
+	static const char name_legal[] = DRAY_VOLUME_NAME_LEGAL; /* told here so that it comes together with what else is wrong */
 	if (!name)
 		wrong(call, "/name", "missing", NULL, name_legal, "name is missing");
 	else if (!json_is_string(name))
 		wrong(call, "/name", "wrong_type", name, name_legal, "a name is a text");
-	else if (!name_ok(json_string_value(name)))
+	else if (!dray_volume_name_ok(json_string_value(name)))
 		wrong(call, "/name", "bad_name", name, name_legal, "this can't be a volume's name");
 	const char *what = check_resource(call, resource);
 	const struct probe *probe = what ? call->probe : NULL;

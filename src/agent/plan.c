@@ -163,8 +163,8 @@ static const char *said(const struct dray_session *s, const char *key, const cha
 		return otherwise;
 	if (json_is_string(v))
 		return json_string_value(v);
-	char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
-	snprintf(buf, size, "%s", text ? text : "");
+	char *text = dray_value_text(v);
+	snprintf(buf, size, "%s", text);
 	free(text);
 	return buf;
 }

@@ -13,13 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *value_text(const json_t *value)
-{
-	if (json_is_string(value))
-		return strdup(json_string_value(value));
-	return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-}
-
 /* All keys on a copy first: either all are set, or none. *retire: what switch.retire would be. */
 static bool try_all(struct job *job, struct api_call *call, enum dray_retire_way *retire)
 {
@@ -31,7 +24,7 @@ static bool try_all(struct job *job, struct api_call *call, enum dray_retire_way
 	const char *key;
 	json_t *value;
 	json_object_foreach (call->body, key, value) {
-		char *text = value_text(value);
+		char *text = dray_value_text(value);
 		dray_session_set(copy, key, text ? text : "", &call->problems);
 		free(text);
 	}
@@ -42,7 +35,7 @@ static bool try_all(struct job *job, struct api_call *call, enum dray_retire_way
 
 static void begun_already(const struct job *job, struct api_call *call)
 {
-	char at[40], *text = value_text(json_object_get(call->body, "start"));
+	char at[40], *text = dray_value_text(json_object_get(call->body, "start"));
 	dray_problems_add(&call->problems, "/start", 0, "not_settable", text, "leave it out", "session %s began at %s: its start can't be changed any more",
 		job->s->name, dray_instant_format(job->s->started, at, sizeof at));
 	free(text);
@@ -79,7 +72,7 @@ static void change_session(struct agent *a, struct job *job, struct api_call *ca
 	const char *key;
 	json_t *value;
 	json_object_foreach (call->body, key, value) {
-		char *text = value_text(value);
+		char *text = dray_value_text(value);
 		unsigned pair = dray_session_key_pair(key);
 		if (pair) {
 			change_touch(&c, &job->runs[pair - 1]);

@@ -253,14 +253,6 @@ json_t *settings_json(const struct agent *a)
 	return all;
 }
 
-static char *value_text(const json_t *value)
-{
-	char *text = json_is_string(value) ? strdup(json_string_value(value)) : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-	if (!text)
-		abort();
-	return text;
-}
-
 /* null and "default" take back what was set; the file, or the default, is in force again. */
 static bool takes_back(const json_t *value)
 {
@@ -271,7 +263,7 @@ static void set_one(struct agent *a, struct api_call *call, struct agent_config 
 	const json_t *value)
 {
 	const struct setting *row = setting_find(key);
-	char pointer[200], *text = value_text(value);
+	char pointer[200], *text = dray_value_text(value);
 	snprintf(pointer, sizeof pointer, "/%.190s", key);
 	if (!row)
 		dray_problems_add(&call->problems, pointer, 0, "unknown_key", key, setting_words(), "there is no setting %s", key);

@@ -170,7 +170,7 @@ static bool check_members(struct ask *q)
 		}
 		if (m->good(value))
 			continue;
-		char pointer[40], *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+		char pointer[40], *text = dray_value_text(value);
 		snprintf(pointer, sizeof pointer, "/%s", key);
 		dray_problems_add(&q->call->problems, pointer, 0, "bad_value", text, m->legal ? m->legal : dray_vehicle_words(),
 			"\"%s\" can't be that", key);

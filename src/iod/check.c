@@ -45,7 +45,7 @@ static bool overlap(const char *a, const char *b, const struct range *r)
 
 int iod_leg_check_other(struct iod *iod, const struct iod_leg *leg, const char *identity, struct dray_error *err)
 {
-	char name[IOD_NAME_MAX + 1] = "";
+	char name[DRAY_VOLUME_NAME_MAX + 1] = "";
 	unsigned id = 0;
 	struct range range = range_of(identity);
 	pthread_mutex_lock(&iod->lock);

@@ -37,13 +37,6 @@ void iod_volume_def_clear(struct iod_volume_def *def)
 	def->n_legs = 0;
 }
 
-bool iod_name_ok(const char *name)
-{
-	size_t n = strlen(name);
-	return n >= 1 && n <= IOD_NAME_MAX && name[0] != '.' && name[0] != '-' &&
-		strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
-}
-
 void iod_uuid_format(const uint8_t uuid[IOD_UUID_BYTES], char out[37])
 {
 	char *p = out;

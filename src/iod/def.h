@@ -6,9 +6,9 @@
 #ifndef DRAY_IOD_DEF_H
 #define DRAY_IOD_DEF_H
 
+#include "base/name.h"
 #include "engine/engine.h"
 
-#define IOD_NAME_MAX 128
 #define IOD_LEGS_MAX DRAY_MAX_LEGS
 #define IOD_UUID_BYTES 16
 
@@ -32,7 +32,7 @@ struct iod_leg_def {
 };
 
 struct iod_volume_def {
-	char name[IOD_NAME_MAX + 1];
+	char name[DRAY_VOLUME_NAME_MAX + 1];
 	uint8_t uuid[IOD_UUID_BYTES];
 	uint64_t size_bytes, region_bytes;
 	uint32_t block_bytes;
@@ -48,8 +48,6 @@ struct iod_leg_def *iod_leg_def_new(const char *resource, const char *tag);
 void iod_leg_def_free(struct iod_leg_def *leg);
 /* Frees the legs, not `def` itself. */
 void iod_volume_def_clear(struct iod_volume_def *def);
-/* 1 to 128 of A-Z a-z 0-9 . _ -, not beginning with a dot or a dash: it names a folder and an export. */
-bool iod_name_ok(const char *name);
 void iod_uuid_format(const uint8_t uuid[IOD_UUID_BYTES], char out[37]);
 bool iod_uuid_parse(const char *text, uint8_t uuid[IOD_UUID_BYTES]);
 const char *iod_role_name(enum iod_role role);

@@ -30,7 +30,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define NAME_BYTES (IOD_NAME_MAX + 40)
+#define NAME_BYTES (DRAY_VOLUME_NAME_MAX + 40)
 
 static void file_name(char out[NAME_BYTES], const char *volume, unsigned a, unsigned b)
 {

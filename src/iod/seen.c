@@ -8,7 +8,7 @@
 #include <string.h>
 
 struct line {
-	char name[IOD_NAME_MAX + 1], uuid[64];
+	char name[DRAY_VOLUME_NAME_MAX + 1], uuid[64];
 	uint64_t epoch;
 };
 

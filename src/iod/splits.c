@@ -90,7 +90,7 @@ static int carry_out(struct iod_state *state, const json_t *member, bool keep, s
 	const json_t *legs = json_object_get(member, "legs");
 	struct iod_volume_def def;
 	uint8_t uuid[IOD_UUID_BYTES];
-	if (!name || !iod_name_ok(name) || !uuid_text || !iod_uuid_parse(uuid_text, uuid))
+	if (!name || !dray_volume_name_ok(name) || !uuid_text || !iod_uuid_parse(uuid_text, uuid))
 		return 0;
 	int rc = iod_state_volume_read(state, name, &def, err);
 	if (rc == -ENOENT || rc == -EBADMSG)

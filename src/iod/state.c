@@ -155,7 +155,7 @@ int iod_state_list(struct iod_state *state, void (*each)(void *arg, const char *
 		return rc;
 	}
 	for (struct dirent *e; (e = readdir(dir));)
-		if (iod_name_ok(e->d_name))
+		if (dray_volume_name_ok(e->d_name))
 			each(arg, e->d_name);
 	closedir(dir);
 	return 0;
@@ -361,7 +361,7 @@ static bool def_from_json(json_t *o, struct iod_volume_def *def)
 	if (get_u64(o, "format", &bad) != FORMAT || bad)
 		return false;
 	const char *name = get_text(o, "name", &bad);
-	bad |= !iod_name_ok(name) || !iod_uuid_parse(get_text(o, "uuid", &bad), def->uuid);
+	bad |= !dray_volume_name_ok(name) || !iod_uuid_parse(get_text(o, "uuid", &bad), def->uuid);
 	snprintf(def->name, sizeof def->name, "%s", name);
 	def->size_bytes = get_u64(o, "size_bytes", &bad);
 	def->region_bytes = get_u64(o, "region_bytes", &bad);

@@ -90,9 +90,9 @@ json_t *iod_do_volume_add(struct iod_call *call)
 {
 	struct iod *iod = call->iod;
 	const char *name = iod_arg_text(call, "name", "");
-	if (!iod_name_ok(name)) {
+	if (!dray_volume_name_ok(name)) {
 		dray_error_kind(&call->err, -EINVAL, "bad_name",
-			"volume.add: \"%.140s\": a name is 1 to 128 of A-Z a-z 0-9 . _ -, and begins with none of . -", name);
+			"volume.add: \"%.140s\": a name is " DRAY_VOLUME_NAME_LEGAL, name);
 		return NULL;
 	}
 	struct iod_volume_def def = { .next_leg_id = 2 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "session/check.h"
 #include "base/format.h"
+#include "base/name.h"
 #include "base/units.h"
 #include "session/local.h"
 #include "session/session.h"
@@ -13,15 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The value as submitted, cut where it gets long. malloc'ed, NULL if there is none. */
-static char *value_text(const json_t *v)
+/* The value as submitted, cut where it gets long. */
+static char *short_text(const json_t *v)
 {
 	enum { MOST = 120 };
-	char *s = NULL;
-	if (json_is_string(v))
-		s = strdup(json_string_value(v));
-	else if (v)
-		s = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+	char *s = dray_value_text(v);
 	if (s && strlen(s) > MOST) {
 		size_t end = MOST;
 		while (end && (s[end] & 0xc0) == 0x80) /* not inside a character */
@@ -34,7 +31,7 @@ static char *value_text(const json_t *v)
 void dray_check_fail(struct dray_check *c, unsigned line, const char *code, const json_t *v, const char *legal,
 	const char *detail, ...)
 {
-	char *value = value_text(v), *text;
+	char *value = short_text(v), *text;
 	va_list ap;
 	va_start(ap, detail);
 	text = dray_vformat(detail, ap);
@@ -306,7 +303,7 @@ bool dray_check_resource_name(struct dray_check *c, const struct dray_key *key, 
 	if (!why && !strncmp(s, "volume:", 7)) {
 		if (!volumes)
 			why = "a volume can be a source, here must be a plain resource";
-		else if (!name_is_good(s + 7) && !looks_like_id(s + 7)) /* only sessions have ids */
+		else if (!dray_volume_name_ok(s + 7))
 			why = "this can't be a volume's name";
 	} else if (!why && *s != '/') {
 		/* A relative path would mean another file to the agent than to who wrote it. */

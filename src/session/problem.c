@@ -17,6 +17,13 @@ static void *must(void *p)
 	return p;
 }
 
+char *dray_value_text(const json_t *v)
+{
+	if (!v)
+		return NULL;
+	return must(json_is_string(v) ? strdup(json_string_value(v)) : json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT));
+}
+
 void dray_problems_free(struct dray_problems *problems)
 {
 	for (size_t i = 0; i < problems->n; i++) {

@@ -29,6 +29,8 @@ void dray_problems_free(struct dray_problems *problems);
 /* Strings are copied; value and legal may be NULL. */
 void dray_problems_add(struct dray_problems *problems, const char *pointer, unsigned line, const char *code,
 	const char *value, const char *legal, const char *detail_fmt, ...) __attribute__((format(printf, 7, 8)));
+/* A value as people write it: a text as it is, else its JSON. For the caller to free; NULL if there is none. */
+char *dray_value_text(const json_t *v);
 /* [{pointer, line, value, code, detail, legal}] New reference. */
 json_t *dray_problems_to_json(const struct dray_problems *problems);
 
