@@ -45,9 +45,12 @@ static json_t *take(json_t *doc, const char *dotted)
 	return v;
 }
 
-static void refuse(struct dray_problems *problems, const char *pointer, const char *what)
+/* `given`: instead of what is so; NULL: nothing. */
+static void refuse(struct dray_problems *problems, const char *pointer, const char *what, const json_t *given)
 {
-	dray_problems_add(problems, pointer, 0, "not_settable", NULL, dray_settable_words(), "%s can't be changed once the session is submitted", what);
+	char *value = dray_value_text(given);
+	dray_problems_add(problems, pointer, 0, "not_settable", value, dray_settable_words(), "%s can't be changed once the session is submitted", what);
+	free(value);
 }
 
 /* What is left differs in nothing. `pointer` and `of` say what the maps are. */
@@ -64,7 +67,7 @@ static void compare_rest(json_t *now, json_t *wanted, const char *pointer, const
 			char at[120], what[120];
 			snprintf(at, sizeof at, "%s/%.60s", pointer, key);
 			snprintf(what, sizeof what, "%.60s%s", key, of);
-			refuse(problems, at, what);
+			refuse(problems, at, what, json_object_get(wanted, key));
 		}
 	}
 }
@@ -79,7 +82,7 @@ static void compare_pairs(const struct dray_session *now, const json_t *a, const
 {
 	size_t n = json_array_size(a);
 	if (n != json_array_size(b)) {
-		refuse(problems, "/pairs", "how many pairs there are");
+		refuse(problems, "/pairs", "how many pairs there are", NULL);
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {

@@ -202,6 +202,10 @@ bool dray_check_priority(struct dray_check *c, const struct dray_key *key, unsig
 		dray_check_fail(c, line, "out_of_range", v, key->legal, "\"priority\" is out of range");
 		return false;
 	}
+	if (json_is_real(v)) {
+		dray_check_fail(c, line, "bad_value", v, key->legal, "\"priority\" must be a word or a whole number");
+		return false;
+	}
 	if (!json_is_string(v)) {
 		dray_check_wrong_type(c, key, line, v);
 		return false;

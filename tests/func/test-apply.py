@@ -73,6 +73,9 @@ with Scratch() as s:
     p = apply(json.dumps(wrong), 3)
     assert {e["pointer"]: e["code"] for e in p["errors"]} == {"/mode": "not_settable", "/leg_timeout": "not_settable",
                                                             "/pairs/0/target": "not_settable", "/pairs/1/overwrite": "not_settable"}, p
+    assert {e["pointer"]: e["value"] for e in p["errors"]} == {"/mode": "copy", "/leg_timeout": "3s", "/pairs/0/target": s.path("elsewhere"),
+                                                             "/pairs/1/overwrite": "true"}, p
+    assert all("limits.rate" in e["legal"] for e in p["errors"]), p
     p = apply(json.dumps(least | {"pairs": least["pairs"][:1]}), 3)
     assert [e["pointer"] for e in p["errors"]] == ["/pairs"], p
     p = apply(json.dumps(least | {"colour": "red", "limits": {"rate": "quick"}}), 3)
