@@ -266,6 +266,31 @@ static void figure_of_pairs(FILE *out, size_t which, const struct job *const *jo
 	}
 }
 
+/* What `bound_by` of a session says. */
+static void bounds(FILE *out, const struct job *const *jobs, size_t n)
+{
+	static const char name[] = "dray_session_bound_pairs";
+	head(out, name, "gauge", "Pairs that this limit holds back now, and whose it is; limit none: their storages.");
+	for (size_t k = 0; k < n; k++) {
+		json_t *list = job_bound(jobs[k]), *one, *seen = json_object(), *pairs;
+		const char *labels;
+		size_t i;
+		json_array_foreach (list, i, one) { /* of several values of a limit, as pairs have each its own, the sum */
+			const char *limit = json_string_value(json_object_get(one, "limit")), *of = json_string_value(json_object_get(one, "of"));
+			char text[100];
+			snprintf(text, sizeof text, ",limit=\"%s\",of=\"%s\"} ", limit, of ? of : "");
+			json_int_t sum = json_integer_value(json_object_get(seen, text)) + json_integer_value(json_object_get(one, "pairs"));
+			json_object_set_new(seen, text, json_integer(sum));
+		}
+		json_object_foreach (seen, labels, pairs) {
+			names(out, name, jobs[k]);
+			fprintf(out, "%s%lld\n", labels, (long long)json_integer_value(pairs));
+		}
+		json_decref(seen);
+		json_decref(list);
+	}
+}
+
 static void sessions(FILE *out, const struct agent *a)
 {
 	const struct job **jobs = calloc(SESSIONS, sizeof(struct job *));
@@ -279,6 +304,7 @@ static void sessions(FILE *out, const struct agent *a)
 		figure_of_sessions(out, f, jobs, n);
 		figure_of_pairs(out, f, jobs, n);
 	}
+	bounds(out, jobs, n);
 	one(out, "dray_left_out_sessions", "gauge", "Live sessions without figures of their own here: there are too many.", sessions_out);
 	one(out, "dray_left_out_pairs", "gauge", "Pairs of live sessions without figures of their own here.", pairs_out);
 	free(jobs);

@@ -6,10 +6,18 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from agent import UnixConnection  # noqa: E402
 from dray import MiB, Scratch, wait_for  # noqa: E402
 from load import LoadAgent, below  # noqa: E402
 
 N = 24 * MiB
+
+
+def metrics(a):
+    c = UnixConnection(a.socket, 60)
+    c.request("GET", "/metrics")
+    return c.getresponse().read().decode().splitlines()
+
 
 with Scratch() as s:
     a = LoadAgent(s, N, a=20, b=20, c=20)
@@ -22,6 +30,7 @@ with Scratch() as s:
     wait_for("the session says so", lambda: a.show("two").get("bound_by") == [
         {"limit": "rate", "of": "session", "key": "limits.rate", "value": 256 << 10, "pairs": 2}])
     below(0.25, sum(a.rates("ab")))
+    wait_for("the metrics say so", lambda: f'dray_session_bound_pairs{{session="two",id="{a.show("two")["id"]}",limit="rate",of="session"}} 2' in metrics(a))
 
     # Of the agent's, beside another session's copy.
     a.run("set", "two", "limits.rate=none")
