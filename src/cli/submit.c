@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define MAX_DOCUMENT ((size_t)16 << 20)
+#define MOST_TOLD    20 /* pairs of an estimate, for people */
 
 /* ---- start ---- */
 
@@ -121,10 +122,14 @@ static void print_estimate(const json_t *e)
 	json_t *item;
 	printf("%s: %s, about %s (%s to %s)\n", text_of(e, "name"), size_text(json_object_get(e, "bytes"), bytes),
 		span(json_object_get(e, "seconds"), mid), span(json_object_get(e, "seconds_low"), low), span(json_object_get(e, "seconds_high"), high));
-	json_array_foreach (json_object_get(e, "pairs"), i, item)
-		printf("  pair %s: %s: %s at %s/s, begins after %s, takes %s\n", text_of(item, "id"), text_of(item, "source"),
-			size_text(json_object_get(item, "bytes"), bytes), size_text(json_object_get(item, "rate"), rate),
-			span(json_object_get(item, "begins"), low), span(json_object_get(item, "seconds"), mid));
+	const json_t *pairs = json_object_get(e, "pairs");
+	json_array_foreach (pairs, i, item)
+		if (i < MOST_TOLD)
+			printf("  pair %s: %s: %s at %s/s, begins after %s, takes %s\n", text_of(item, "id"), text_of(item, "source"),
+				size_text(json_object_get(item, "bytes"), bytes), size_text(json_object_get(item, "rate"), rate),
+				span(json_object_get(item, "begins"), low), span(json_object_get(item, "seconds"), mid));
+	if (json_array_size(pairs) > MOST_TOLD)
+		printf("  ... and %zu more; -o json has them all\n", json_array_size(pairs) - MOST_TOLD);
 	puts("\nAssumed:");
 	json_array_foreach (json_object_get(e, "assumptions"), i, item)
 		printf("  - %s\n", json_string_value(item));

@@ -38,4 +38,7 @@ with Scratch() as s:
     assert estimated - looked < N * MiB // 4, (estimated, looked)
     assert any(line.startswith(f"4 of {N + TINY} sources were read for a moment") for line in e["assumptions"]), e["assumptions"]
     assert not any("not measured" in line for line in e["assumptions"]), e["assumptions"]
+    # For people: what fits on a screen.
+    text = a.run("estimate", "-", stdin=json.dumps({"name": "x", "pairs": pairs}), timeout=300).stdout
+    assert text.count("\n  pair ") == 20 and f"... and {N + TINY - 20} more" in text and "Assumed:" in text, text[-3000:]
     assert e["bytes"] <= N * MiB + TINY * 64 * 1024 and e["seconds_low"] <= e["seconds"] <= e["seconds_high"], e["bytes"]
