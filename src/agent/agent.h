@@ -118,6 +118,7 @@ struct pair_run {
 		uint64_t active;     /* the agent's pairs, when it got its place */
 	} copied;
 	uint64_t speed;        /* bytes a second, as far as limits let it be seen (eta.c); 0: it was not */
+	bool held;             /* by a limit of the rate, when it was looked at last: it would be faster */
 	uint64_t dirtied, seen_dirty, seen_moved; /* written by applications to what is not mirrored; of the last look */
 	/* of the session's and the agent's limits, while it transfers (limits.c): its share of a rate, and what it has while others can't use theirs */
 	uint64_t share_rate, share_rate_now, share_in_flight;

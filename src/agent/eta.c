@@ -4,7 +4,7 @@
  * (estimate-play.c), with the windows, timetables and limits that are still to come.
  *
  * The speed of a pair is what was measured last while no limit held it, or, if that is more, what it reached in spite of one (observe.c); of one that has not
- * begun yet, the median of the others'. Nobody knows when a person resumes what is paused, when an event comes, or who goes on when max_duration is
+ * begun yet, the median of the others'. One that a limit holds now can have, when others are through, what they all move now at least. Nobody knows when a person resumes what is paused, when an event comes, or who goes on when max_duration is
  * used up: then there is none (null). What other sessions leave of the agent's places and of its rate is not foreseen; what they take now is
  * in what was measured.
  */
@@ -57,6 +57,7 @@ struct eta {
 	struct estimate_pair *pairs;
 	size_t *index, n; /* which pair of the document each of them is; those that move come first */
 	bool held;        /* some pair waits for a person */
+	uint64_t together; /* what all move now, bytes a second */
 };
 
 /* Puts it among those that are played. false: what is left of it, or its speed, is not known. */
@@ -66,6 +67,8 @@ static bool add(struct eta *e, size_t i, uint64_t otherwise)
 	const struct dray_progress *g = &p->progress;
 	uint64_t speed = e->job->runs[i].speed;
 	speed = speed ? speed : otherwise;
+	if (e->job->runs[i].held && moves(p->state) && speed && speed < e->together)
+		speed = e->together;
 	if (g->bytes_total == DRAY_UNKNOWN || !speed)
 		return false;
 	uint64_t done = g->bytes_done == DRAY_UNKNOWN ? 0 : g->bytes_done;
@@ -81,6 +84,9 @@ static bool collect(struct eta *e)
 {
 	const struct dray_session *s = e->job->s;
 	uint64_t otherwise = median_speed(e->job);
+	for (size_t i = 0; i < s->n_pairs; i++)
+		if (moves(s->pairs[i].state) && s->pairs[i].progress.rate != DRAY_UNKNOWN)
+			e->together += s->pairs[i].progress.rate;
 	for (int waiting = 0; waiting <= 1; waiting++)
 		for (size_t i = 0; i < s->n_pairs; i++) {
 			if (!(waiting ? waits : moves)(s->pairs[i].state))

@@ -133,6 +133,7 @@ static void note_rate(struct pair_run *run, uint64_t rate)
 	if (rate == DRAY_UNKNOWN || !rate || (run->speed && rate_span_ns(&run->window) < SPEED_LEAST))
 		return;
 	uint64_t limit = run->push.valid ? run->push.last.rate : DRAY_UNKNOWN;
+	run->held = limit != DRAY_UNKNOWN && rate >= limit / 2;
 	if (limit && (limit == DRAY_UNKNOWN || rate < limit / 2 || rate > run->speed))
 		run->speed = rate;
 }

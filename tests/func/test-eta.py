@@ -83,3 +83,10 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
     t.set("x", limits__rate="none")
     t.wait_states("x", "synced", "synced")
     assert eta() == [0, 0, 0]
+    # What a limit is to be shared with for a while only: 72 MiB at 64 KiB a second, not 64 at the half of it.
+    t.verb("x", "cancel")
+    t.call("POST", "/volumes", {"name": "d", "resource": t.file("old-d", 8 * MiB, os.urandom(8 * MiB))})
+    t.submit({"name": "y", "limits": {"rate": "64K", "step": "16K"}, "pairs": [
+        {"source": f"volume:{v}", "target": t.file("new-" + v, n * MiB)} for v, n in (("c", 64), ("d", 8))]})
+    t.wait_states("y", "copying", "copying")
+    t.wait("the other's part, later", lambda: eta("y")[0] is not None and 900 <= eta("y")[0] <= 1500)
