@@ -8,6 +8,7 @@
 #include "base/instant.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define PACE_EVERY (SECOND / 4) /* a limit that is set counts after that */
@@ -93,7 +94,12 @@ bool generation_worked(struct job *job, struct clones *order)
 	if (m->step != (order->kind == CLONES_MAKE ? DRAY_MAKING_CLONE : DRAY_MAKING_PLACE))
 		return true; /* nobody wants it any more */
 	if (order->rc) {
-		generation_fail(job, order->rc == -ECANCELED ? "canceled" : order->err.text, false);
+		char why[sizeof order->err.text + 120];
+		/* Nothing that is done again and again brings it back. */
+		bool lost = order->kind == CLONES_MAKE && (order->rc == -ENOENT || order->rc == -ENOTDIR || order->rc == -ESTALE);
+		snprintf(why, sizeof why, "%s%s", order->rc == -ECANCELED ? "canceled" : order->err.text,
+			lost ? ": put the working image back, or cancel the session and submit it anew (its generations stay)" : "");
+		generation_fail(job, why, false);
 		return generations_of(job)->making.step == DRAY_MAKING_NOTHING;
 	}
 	return order->kind == CLONES_MAKE ? made(job, order) : placed(job);

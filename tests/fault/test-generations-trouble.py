@@ -75,7 +75,7 @@ with Scratch() as s:
     with open(base, "w", encoding="ascii") as f:
         f.write("another's")
     said = by_hand()
-    assert "not the working image" in said or "was removed" in said, said
+    assert ("not the working image" in said and "put the working image back, or cancel" in said) or "was removed" in said, said
     os.rename(base + ".real", base)
     assert not by_hand()
 
@@ -83,7 +83,7 @@ with Scratch() as s:
     n = len(night.complete())
     os.rename(night.backup, night.backup + ".away")
     said = by_hand()
-    assert "No such file or directory" in said, said
+    assert "No such file or directory" in said and "put the working image back, or cancel" in said, said
     os.rename(night.backup + ".away", night.backup)
     assert not by_hand()
     doc = night.settle()
