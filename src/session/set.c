@@ -11,6 +11,7 @@
 #include "session/session.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,15 +98,29 @@ static void write_value(json_t *map, const struct way *w, unsigned from, json_t 
 		json_object_del(map, w->part[from]);
 }
 
+/* A map of which parts can be set. */
+static bool in_parts(const struct target *t)
+{
+	size_t n = strlen(t->row->name);
+	for (size_t i = 0; i < dray_keys_n; i++)
+		if (!strncmp(dray_keys[i].name, t->row->name, n) && dray_keys[i].name[n] == '.' && (t->pair || dray_keys[i].flags & DRAY_K_SET))
+			return !t->pair || !strcmp(t->row->name, "pairs.limits");
+	return false;
+}
+
 static void say_no(struct dray_check *c, const struct dray_session *s, const struct target *t, const char *key, const json_t *given)
 {
 	unsigned id = dray_session_key_pair(key);
-	if (!t->row && id > s->n_pairs)
-		dray_check_fail(c, 0, "unknown_key", given, dray_settable_words(), "session %s has no pair %u", s->name, id);
-	else if (!t->row)
+	char pairs[60];
+	if (!t->row && id > s->n_pairs) {
+		snprintf(pairs, sizeof pairs, s->n_pairs > 1 ? "pairs 1 to %zu" : "pair %zu", s->n_pairs);
+		dray_check_fail(c, 0, "unknown_key", given, pairs, "session %s has no pair %u", s->name, id);
+	} else if (!t->row)
 		dray_check_fail(c, 0, "unknown_key", given, dray_settable_words(), "there is no key \"%s\"", key);
 	else if (t->row->type == DRAY_T_LATER)
 		dray_check_fail(c, 0, "unsupported", given, dray_settable_words(), "\"%s\" is not supported yet", key);
+	else if (in_parts(t))
+		dray_check_fail(c, 0, "not_settable", given, dray_settable_words(), "\"%s\" is changed by its parts, each for itself", key);
 	else
 		dray_check_fail(c, 0, "not_settable", given, dray_settable_words(), "\"%s\" can't be changed once the session is submitted", key);
 }

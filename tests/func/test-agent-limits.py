@@ -62,11 +62,15 @@ with AgentTest() as t:
                                       ("pairs.4.limits.rate", "1MiB", "/pairs/3/limits/rate", "unknown_key"),
                                       ("pairs.2.limits.rate", "fast", "/pairs/1/limits/rate", "bad_value"),
                                       ("pairs.2.target", "/x", "/pairs/1/target", "not_settable"),
+                                      ("limits", "none", "/limits", "not_settable"), ("pairs.1.limits", "none", "/pairs/0/limits", "not_settable"),
                                       ("pairs.2.limits.active_pairs", "2", "/pairs/1/limits/active_pairs", "unknown_key")):
         try:
             t.set("l", **{key: value})
         except Problem as p:
             assert p.codes() == {pointer: code}, (key, p)
+            e = p.body["errors"][0]
+            assert ("by its parts" in e["detail"]) == key.endswith("limits"), e
+            assert (e["legal"] == "pairs 1 to 3") == key.startswith("pairs.4."), e
         else:
             raise AssertionError(f"{key}={value} was taken")
     # dray-iod forgot them in a restart: told again.
