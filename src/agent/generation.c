@@ -180,14 +180,20 @@ static void begin_if_due(struct job *job)
 		dray_log(DRAY_LOG_INFO, "generation-not-begun", "session %s: %s", job->s->id, err.text);
 }
 
+/* Who asks for one wants it of all that there is. */
+static void pick_by_hand(const struct job *job, bool *pairs)
+{
+	for (size_t i = 0; i < job->s->n_pairs; i++)
+		pairs[i] = !dray_state_final(job->s->pairs[i].state) && job->s->pairs[i].state != DRAY_PAIR_FAILED;
+}
+
 int generation_ask(struct job *job, unsigned consent, const char *actor, struct dray_error *err)
 {
 	const struct dray_making *m = &generations_of(job)->making;
 	if (m->step != DRAY_MAKING_NOTHING || m->thaw || time_is_taken(job))
 		return dray_error_kind(err, -EBUSY, "busy", "a generation of this session is being made, or was made this second");
 	bool *pairs = job->pick;
-	for (size_t i = 0; i < job->s->n_pairs; i++)
-		pairs[i] = !dray_state_final(job->s->pairs[i].state) && job->s->pairs[i].state != DRAY_PAIR_FAILED;
+	pick_by_hand(job, pairs);
 	int rc = switch_check(job, "moment", pairs, consent, err);
 	if (rc)
 		return rc;
@@ -227,14 +233,16 @@ static void look_hooks(struct job *job)
 			return;
 		}
 	}
-	bool *pairs = job->pick;
-	if (switch_group_ready(job, pairs)) {
+	bool *pairs = job->pick, by_hand = !generations_of(job)->making.due, ready = switch_group_ready(job, pairs);
+	if (by_hand)
+		pick_by_hand(job, pairs);
+	if (by_hand || ready) {
 		split(job, pairs, &err);
 	} else {
-		dray_error_kind(&err, -EAGAIN, "not_synced", "while the hooks ran, it fell out of sync");
+		dray_error_kind(&err, -EAGAIN, "not_synced", "while the hooks ran, it was paused or fell out of sync");
 		tidy_after_refusal(job, &err);
-		job_wake(job);
 	}
+	job_wake(job);
 }
 
 /* Those after the split, until they have ended: again after a kill. */
@@ -254,7 +262,7 @@ static void look_thaw(struct job *job)
 		hooks_failed(&c, why);
 	generations_of(job)->making.thaw = false;
 	if (generation_recorded(job, &c))
-		job_wake(job);
+		job_wake_pairs(job); /* what is canceled waited for that */
 }
 
 /* ---- SPLIT ---- */
