@@ -140,24 +140,30 @@ static json_t *pairs_json(const struct basis *b, double wait)
 	return list;
 }
 
+/* Of the pairs that go by the one basis or the other: an example, for they may be many with a history each. */
+static void say_example(const struct basis *b, json_t *list, size_t n, size_t example, const char *what)
+{
+	const struct speeds_found *f = &b->before[example];
+	if (n)
+		assume(list, "%zu of %zu pairs go by what %s: such as %.0f MiB/s, the median of %zu on record", n, b->s->n_pairs, what,
+			(double)f->mid / (double)MIB, f->n);
+}
+
 static void say_before(const struct basis *b, json_t *list)
 {
-	size_t copies = 0, others = 0, places = 0, to_target = 0, first = b->s->n_pairs;
+	size_t others = 0, places = 0, to_target = 0, place = 0, target = 0;
+	char what[120];
 	for (size_t i = 0; i < b->s->n_pairs; i++) {
 		const struct speeds_found *f = &b->before[i];
-		bool between = f->n && f->by == SPEEDS_PLACES;
-		copies += f->n;
+		if (f->n && f->by == SPEEDS_PLACES)
+			place = places++ ? place : i;
+		else if (f->n)
+			target = to_target++ ? target : i;
 		others += f->n && f->by == SPEEDS_SAME_TARGET;
-		places += between;
-		to_target += f->n && !between;
-		first = f->n && first == b->s->n_pairs ? i : first;
 	}
-	if (to_target)
-		assume(list, "%zu of %zu pairs go by what earlier copies to the same target took (%zu of them from other sources): %zu on record, such as %.0f MiB/s",
-			to_target, b->s->n_pairs, others, copies, (double)b->before[first].mid / (double)MIB);
-	if (places)
-		assume(list, "%zu of %zu pairs go by what earlier copies between the same disks or file systems took: %zu on record, such as %.0f MiB/s", places,
-			b->s->n_pairs, copies, (double)b->before[first].mid / (double)MIB);
+	snprintf(what, sizeof what, "earlier copies to the same target took (%zu of them from other sources)", others);
+	say_example(b, list, to_target, target, what);
+	say_example(b, list, places, place, "earlier copies between the same disks or file systems took");
 }
 
 static void say_fixed(const struct basis *b, json_t *list)

@@ -72,6 +72,13 @@ with Scratch() as s:
     rate = kept()[1]["rate"]
     e = a.json("estimate", "-", stdin=json.dumps(anew(2)))
     assert "1 of 1 pairs" in before(e)[0] and "between the same disks" in before(e)[0] and about(e), (e, rate)
+    assert before(e)[0].endswith("the median of 1 on record"), e
+    # Two at a time share what one of them had.
+    halves = {"name": "halves", "pairs": [{"source": {"resource": target, "offset": i * N // 2, "length": N // 2}, "target": s.path(f"half{i}"),
+                                           "create": "thin"} for i in range(2)]}
+    e = a.json("estimate", "-", stdin=json.dumps(halves))
+    assert "2 of 2 pairs" in before(e)[0] and before(e)[0].endswith("the median of 1 on record"), e
+    assert all(rate * 0.48 < p["rate"] <= rate * 0.51 for p in e["pairs"]), (e, rate)
     assert not [x for x in e["assumptions"] if "for a moment" in x], e
     e = a.json("estimate", "-", stdin=json.dumps(anew(3, other)))
     assert not before(e), e  # of another disk
