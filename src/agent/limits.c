@@ -22,6 +22,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/clones.h"
 #include "agent/generation.h"
 #include "agent/shares.h"
 #include "base/instant.h"
@@ -378,6 +379,8 @@ void limits_push(struct agent *a)
 		divide_all(a);
 		each_running (job, a) {
 			limits_look(job); /* its equal parts are others now */
+			if (generation_clones(job))
+				clones_pace(job);
 			job_each_of (&job->places.active, i)
 				push_run(&job->runs[i]);
 		}
