@@ -39,6 +39,8 @@
 
 /* Of the speed at which a source was read; of what is assumed. */
 static const double of_reading[] = { 3, 0.45, 0.15 }, of_guess[] = { 10, 1, 0.1 };
+/* With bad luck, and a target of which nothing is known but that it is not here. */
+#define OF_REMOTE 0.3
 /* Seconds of a session, whatever is in it. */
 static const double of_session[] = { 0, 0.15, 1 };
 /* Of the bytes, how many are moved in fact: a limit is not quite reached, and something is copied again. */
@@ -93,6 +95,15 @@ struct basis {
 
 enum luck { GOOD, USUAL, BAD };
 
+/* Some target is behind a network, or another's server. */
+static bool remote(const struct dray_pair *p)
+{
+	for (size_t t = 0; t < p->n_targets; t++)
+		if (!strncmp(p->targets[t].at.resource, "nbd", 3))
+			return true;
+	return false;
+}
+
 static uint64_t speed(const struct basis *b, size_t i, enum luck luck)
 {
 	const struct speeds_found *f = &b->before[i];
@@ -101,6 +112,8 @@ static uint64_t speed(const struct basis *b, size_t i, enum luck luck)
 		return luck == GOOD ? f->high : luck == USUAL ? f->mid : f->low;
 	/* Of one target a half of the work is to write it, if it is on the same disk. */
 	double writes = luck == GOOD ? 1 : 2 / (1 + (double)b->s->pairs[i].n_targets);
+	if (luck == BAD && remote(&b->s->pairs[i]))
+		writes *= OF_REMOTE;
 	return (uint64_t)((double)(read ? read : b->fallback) * (read ? of_reading : of_guess)[luck] * writes);
 }
 
@@ -185,6 +198,8 @@ static void say_measured(const struct basis *b, json_t *list)
 		assume(list, "%zu of %zu sources were read for a moment, others of the same disks are taken to be as fast: %.0f MiB/s; of that a copy is taken to "
 			"reach %g, and from %g to %g of it with bad or good luck", b->probed, s->n_pairs, (double)b->measured / (double)MIB, of_reading[USUAL],
 			of_reading[BAD], of_reading[GOOD]);
+	if (b->n_before < s->n_pairs)
+		assume(list, "nothing is written to find out how fast the targets are: that is not known%s", b->n_before ? " of those without earlier copies" : "");
 	if (b->unmeasured)
 		assume(list, "%zu of %zu sources were not measured: %.0f MiB/s are assumed for them, and from %g to %g times that with bad or good luck",
 			b->unmeasured, s->n_pairs, (double)b->fallback / (double)MIB, of_guess[BAD], of_guess[GOOD]);

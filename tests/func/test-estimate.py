@@ -35,6 +35,7 @@ with Scratch() as s:
     e = estimate()
     assert [p["bytes"] for p in e["pairs"]] == [32 * MiB, 8 * MiB] and e["bytes"] == 40 * MiB, e
     assert e["seconds_low"] == e["seconds"] == 640 and 640 < e["seconds_high"] <= 700, e
+    assert any("how fast the targets are" in line for line in e["assumptions"]), e
     assert [p["vehicle"] for p in e["pairs"]] == ["host", "host"] and e["pairs"][0]["source"] == "volume:v", e
     assert any("holes" in line for line in e["assumptions"]) and any("read for a moment" in line for line in e["assumptions"]), e
 
