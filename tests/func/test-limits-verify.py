@@ -10,7 +10,7 @@ from agent import UnixConnection  # noqa: E402
 from dray import MiB, Scratch, wait_for  # noqa: E402
 from load import LoadAgent, below  # noqa: E402
 
-N = 24 * MiB
+N = 48 * MiB
 
 
 def metrics(a):
@@ -32,17 +32,17 @@ with Scratch() as s:
     below(0.25, sum(a.rates("ab")))
     wait_for("the metrics say so", lambda: f'dray_session_bound_pairs{{session="two",id="{a.show("two")["id"]}",limit="rate",of="session"}} 2' in metrics(a))
 
-    # Of the agent's, beside another session's copy.
-    a.run("set", "two", "limits.rate=none")
+    # Of the agent's, beside another session's copy. (In this order: on a slow machine all is compared before the next command was given.)
+    a.run("settings", "rate=512KiB")
     a.begin("one", "c", limits={"step": "32KiB"})
     a.wait_copying("one")
-    a.binds("two", "rate", "agent", "rate", 512 << 10, settings=["rate=512KiB"])
+    a.binds("two", "rate", "agent", "rate", 512 << 10, set_=["limits.rate=none"])
     a.binds("one", "rate", "agent", "rate", 512 << 10)
     below(0.5, sum(a.rates("abc")))
     a.run("cancel", "one")
     wait_for("the copy's part comes back", lambda: a.volume_limit("a", "rate") == 256 << 10)
-    a.run("settings", "rate=none")
-    a.binds("two", "steps", "session", "limits.steps", 1, set_=["limits.steps=1"])
+    a.run("set", "two", "limits.steps=1", "limits.step=16KiB")
+    a.binds("two", "steps", "session", "limits.steps", 1, settings=["rate=none"])
     a.binds("two", "none", set_=["limits.steps=none"])
     a.run("set", "two", "limits.step=1MiB")
     wait_for("compared", lambda: verify.poll() is not None, 60)
