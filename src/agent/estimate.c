@@ -322,6 +322,8 @@ json_t *estimate_make(const struct dray_session *s, const struct probe_set *prob
 		high = mid; /* a timetable may favour the slow */
 	if (low > mid && mid >= 0)
 		low = mid;
+	if (low > 0 && (b.rules.from > facts->now || s->window.n))
+		low = low > 1 ? low - 1 : 0; /* to a moment it is a part of a second less than was counted: now is told whole, too */
 	json_t *list = json_array();
 	say(&b, list, holes);
 	if (mid < 0 && b.rules.run_most > 0)
