@@ -196,6 +196,7 @@ struct leg {
 	uint64_t pause_until_ns; /* its next step, where the window is less than a step */
 	int last_error;
 	struct dray_bitmap dirty_cache, dirty_cache_old; /* written since (before) the tracked flush began: H13 */
+	unsigned n_flushes;            /* under way */
 	bool tracked_flush, flush_poisoned; /* poisoned: one failed, judged when the switch has ended */
 	struct dray_bitmap known_zero; /* per region: proved to read as zeroes; void before a write (H5) */
 	struct dray_io takeover_io;
@@ -399,6 +400,8 @@ void dray_leg_progress(struct dray_vol *v, struct leg *leg);
 void dray_leg_io_settled(struct dray_vol *v, int leg);
 uint64_t dray_leg_tick(struct dray_vol *v);
 /* Bookkeeping of what a flush covers (H13). */
+/* Nothing that was written there (in whole regions) waits for a flush: none that fails can take it away. */
+bool dray_leg_flushed(const struct dray_vol *v, const struct leg *leg, uint64_t offset, uint64_t length);
 void dray_leg_wrote(struct dray_vol *v, struct leg *leg, uint64_t offset, uint64_t length);
 uint64_t dray_leg_flush_begin(struct dray_vol *v, struct leg *leg);
 void dray_leg_flush_end(struct dray_vol *v, int leg, uint64_t gen, uint64_t since_ns, int error);

@@ -419,6 +419,15 @@ void dray_leg_wrote(struct dray_vol *v, struct leg *leg, uint64_t offset, uint64
 		dray_bitmap_set(&leg->dirty_cache, r);
 }
 
+bool dray_leg_flushed(const struct dray_vol *v, const struct leg *leg, uint64_t offset, uint64_t length)
+{
+	for_regions(v, r, offset, length) {
+		if (dray_bitmap_test(&leg->dirty_cache, r) || dray_bitmap_test(&leg->dirty_cache_old, r))
+			return false;
+	}
+	return true;
+}
+
 uint64_t dray_leg_flush_begin(struct dray_vol *v, struct leg *leg)
 {
 	if (leg->tracked_flush)

@@ -159,8 +159,10 @@ void dray_io_send(struct dray_vol *v, struct dray_io *io, enum io_role role, voi
 	}
 	if (role == ROLE_REQUEST || (role == ROLE_STEP && io->op != DRAY_OP_EXTENTS))
 		dray_list_add_tail(&leg->outstanding, &io->node);
-	if (io->op == DRAY_OP_FLUSH)
+	if (io->op == DRAY_OP_FLUSH) {
+		leg->n_flushes++;
 		io->gen = dray_leg_flush_begin(v, leg);
+	}
 	if (is_write(io->op)) {
 		dray_leg_wrote(v, leg, io->offset, io->length);
 		dray_record_touch(v, io->offset, io->length);
@@ -249,8 +251,10 @@ static void completed(struct dray_vol *v, struct dray_io *io)
 		assert(leg->in_flight);
 		leg->in_flight--;
 	}
-	if (io->op == DRAY_OP_FLUSH)
+	if (io->op == DRAY_OP_FLUSH) {
+		leg->n_flushes--;
 		dray_leg_flush_end(v, io->leg, io->gen, io->since_ns, error);
+	}
 	/* What was dropped had been acknowledged, and the storage reports it once, to us. Also when an application's flush failed:
 	 * its answer may still wait for another leg while the next one succeeds. */
 	if (io->op == DRAY_OP_FLUSH && error && io->leg == v->primary)

@@ -54,6 +54,13 @@ static unsigned pick_block(struct sim_vol *v, struct sim_app *a, enum dray_op op
 			if (v->lost_ok[(from + i) % v->n_blocks])
 				return (from + i) % v->n_blocks;
 	}
+	/* Beside one: what is copied then, back to an old primary too, has it in its middle. */
+	if (v->s->mix.latent && !reads && rng_one_in(g, 20)) {
+		unsigned from = (unsigned)rng_below(g, v->n_blocks);
+		for (unsigned i = 0; i < v->n_blocks; i++)
+			if (v->lost_ok[(from + i) % v->n_blocks])
+				return (from + i + 1) % v->n_blocks;
+	}
 	switch (a->pattern == 3 ? rng_below(g, 3) : a->pattern) {
 	case 1: a->cursor = (a->cursor + 1) % v->n_blocks; return a->cursor;
 	case 2: return (unsigned)((a->hot + rng_below(g, spread)) % v->n_blocks);
