@@ -208,6 +208,8 @@ static size_t same_place(const struct speed_candidate *list, size_t n)
 size_t speed_choose(struct speed_candidate *list, size_t n, size_t chosen[SPEED_PROBES])
 {
 	size_t n_chosen = 0;
+	if (!n)
+		return 0; /* and there may be no list, which qsort does not allow */
 	qsort(list, n, sizeof *list, by_place);
 	for (size_t i = 0, k; i < n; i += k)
 		set_turns(list + i, k = same_place(list + i, n - i));
