@@ -486,6 +486,8 @@ uint64_t limits_of_clone(const struct job *job, unsigned pair);
 void limits_push(struct agent *a);
 /* Tells those of a job that is looked at. */
 void limits_push_job(struct job *job);
+/* Whether dray-iod has what the pair may use: nothing of it is started before. Who has to wait is woken. */
+bool limits_in_force(const struct pair_run *run);
 
 /* ---- bound.c ---- */
 /* What holds the pair back now, as the document shows it; NULL: it is not known, or it does not transfer. New reference. */

@@ -6,7 +6,8 @@
  * parts by priority, of its bytes in flight by the number of their pairs. Nobody gets more than its own limit, and what one can't use goes to
  * the others (shares.h). A vehicle's limits stand beside the session's and the agent's. All hold at once: the tightest counts. The
  * shares are worked out anew where what they depend on changed, for the pairs that transfer then, and sent only where they
- * changed (pairs that are verified share like those that are copied): before a pair is started, so that it never runs without them. What dray-iod could not carry out is sent again.
+ * changed (pairs that are verified share like those that are copied). What dray-iod could not carry out is sent again. A pair is started when it has
+ * answered, and not before: it carries calls out at once, and one that began first would run without limits for a moment, long enough for a small file.
  *
  * What a pair can use of a rate is measured. One that its rate holds back can use more than it has; one that is held back by anything else (its
  * disks, the application, another limit) uses what it uses: it keeps that and a quarter more, so that it can be seen to become
@@ -64,6 +65,8 @@ static void told(void *arg, const struct dray_error *err, json_t *result)
 	if (!err) {
 		push->backoff = push->again_at = 0;
 		push_run(run); /* what changed meanwhile */
+		if (!push->under_way && run_pair(run)->state == DRAY_PAIR_STARTING)
+			run_wake(run); /* it may begin now */
 		return;
 	}
 	if (err->code == -ECANCELED)
@@ -353,6 +356,11 @@ bool limits_stop(const struct job *job, const struct dray_pair *p, char *why, si
 	if (p ? p->state != DRAY_PAIR_STARTING && p->state != DRAY_PAIR_COPYING : job->s->state != DRAY_SESSION_COPYING)
 		return false;
 	return stopped(&job->s->limits, "limits.rate", why, size) || (p && stopped(&p->limits, "limits.rate of this pair", why, size));
+}
+
+bool limits_in_force(const struct pair_run *run)
+{
+	return !run->vehicle->limits || (run->push.valid && !run->push.under_way);
 }
 
 void limits_look(struct job *job)

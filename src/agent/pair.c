@@ -284,6 +284,11 @@ static void start_step(struct pair_run *run)
 		return;
 	}
 	run->unserved_since = 0;
+	if (!limits_in_force(run)) {
+		if (run->push.again_at)
+			set_text(&p->reason, "waits until dray-iod takes its limits, which it refused: the log has why, and it is asked again");
+		return;
+	}
 	for (size_t t = 0; t < p->n_targets; t++) {
 		const struct dray_leg_view *leg = &run->view.targets[t];
 		if (target_over(p, t))

@@ -108,3 +108,22 @@ with AgentTest() as t:
     t.set("l", limits__steps=3)
     limits("steps", 3, 3, 3)
     assert not t.iod.fail["copy.set"] and t.log().count("event=limits-refused") == 3, t.iod.fail
+
+    # Nothing is begun before it has them, also where it refused them first.
+    def attached(volume):
+        with t.iod.lock:
+            return len(t.iod.volumes[volume]["legs"]) > 1
+
+    t.iod.add("d", "/nowhere/d", MiB)
+    t.iod.held["copy.set"] = True
+    t.submit({"name": "m", "limits": {"rate": "1MiB"}, "pairs": [{"source": "volume:d", "target": t.file("d")}]})
+    t.wait("they are told", lambda: kept("d"))
+    t.iod.event()
+    lists = t.iod.count("volume.list")
+    t.wait("looked at again", lambda: t.iod.count("volume.list") > lists + 1)
+    assert not attached("d") and t.show("m")["pairs"][0]["state"] == "starting", t.show("m")
+    t.iod.fail["copy.set"] = [("busy", "the volume is busy")]
+    t.iod.release("copy.set")
+    t.wait("it is started", lambda: attached("d"))
+    assert t.iod.volumes["d"]["limits"]["rate"] == MiB
+    t.wait("it copies", lambda: t.show("m")["state"] == "copying" and not t.show("m")["pairs"][0]["reason"])
