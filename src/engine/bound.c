@@ -64,7 +64,7 @@ void dray_bound_rests(struct dray_vol *v, enum dray_bound waits)
 		v->bound.any = false;
 }
 
-enum dray_bound dray_bound_get(const struct dray_vol *v)
+enum dray_bound dray_vol_bound(const struct dray_vol *v)
 {
 	return v->bound.any ? v->bound.lately : v->bound.now;
 }

@@ -426,6 +426,8 @@ struct dray_vol_info {
 	int source_error;
 };
 void dray_vol_info(const struct dray_vol *vol, struct dray_vol_info *info);
+/* Its `bound` alone, for who looks whether a tick changed it. */
+enum dray_bound dray_vol_bound(const struct dray_vol *vol);
 void dray_vol_longest_reset(struct dray_vol *vol);
 
 /* ---- the region map on disk (docs/ONDISK.md) ----

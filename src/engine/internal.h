@@ -522,7 +522,6 @@ uint64_t dray_bound_tick(struct dray_vol *v);
 void dray_bound_step(struct dray_vol *v);
 /* No further one can begin, and why. */
 void dray_bound_rests(struct dray_vol *v, enum dray_bound waits);
-enum dray_bound dray_bound_get(const struct dray_vol *v);
 
 /* ---- copy.c ---- */
 /* As it is in force. */

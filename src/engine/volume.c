@@ -445,7 +445,7 @@ void dray_vol_info(const struct dray_vol *v, struct dray_vol_info *info)
 		.app_ns = v->pacer.seen_ns,
 		.app_base_ns = v->pacer.base_ns,
 		.app_allowed_ns = v->pacer.allowed_ns,
-		.bound = dray_bound_get(v),
+		.bound = dray_vol_bound(v),
 		.paced_bytes = v->paced_bytes,
 		.ios_in_flight = v->ios_in_use,
 		.reads = v->n_reads,

@@ -56,8 +56,7 @@ static void take(void *arg)
 	/* To look is no news. What a tick finds out by itself it tells as an event, but for what binds the copy, which may change by time alone. */
 	bool news = !dray_list_empty(&vio->news_node), touched = vio->touched;
 	vio->eventful = false;
-	dray_vol_info(vio->vol, &s->vol);
-	enum dray_bound was = s->vol.bound;
+	enum dray_bound was = dray_vol_bound(vio->vol);
 	iod_vio_enter(s->v);
 	s->now_ns = vio->ticked_ns;
 	dray_vol_info(vio->vol, &s->vol);
