@@ -3,6 +3,7 @@
 
 #include "base/units.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <libfyaml.h>
 #include <limits.h>
@@ -18,13 +19,13 @@
 
 const struct setting agent_settings[] = {
 	{ "active_pairs", SET_COUNT, true, false, 1, 100000, "a number from 1 to 100000", FIELD(active_pairs) },
-	{ "rate", SET_SIZE, true, true, 1, INT64_MAX, "bytes per second such as 200MiB, or none", FIELD(rate) },
-	{ "in_flight", SET_SIZE, true, true, 16 << 10, INT64_MAX, "bytes such as 64MiB, at least 16KiB, or none", FIELD(in_flight) },
+	{ "rate", SET_SIZE, true, true, 1, INT64_MAX, "bytes per second above 0 such as 200MiB, or none", FIELD(rate) },
+	{ "in_flight", SET_SIZE, true, true, 16 << 10, UINT64_C(16) << 30, "a size from 16KiB to 16GiB, or none", FIELD(in_flight) },
 	{ "step", SET_SIZE, true, true, 16 << 10, 64 << 20, "a power of two from 16KiB to 64MiB, or none", FIELD(step), true },
 	{ "steps", SET_MANY, true, true, 1, 256, "a number from 1 to 256, or none", FIELD(steps) },
-	{ "app_latency", SET_DURATION, true, true, NS_S / 1000, 600 * NS_S, "a time from 1ms to 10m, or none", FIELD(app_latency_ns) },
+	{ "app_latency", SET_DURATION, true, true, NS_S / 1000, 600 * NS_S, "a duration from 1ms to 10m, or none", FIELD(app_latency_ns) },
 	{ "vehicle.host.active_pairs", SET_MANY, true, true, 1, 100000, "a number from 1 to 100000, or none", FIELD(host_active_pairs) },
-	{ "vehicle.host.in_flight", SET_SIZE, true, true, 16 << 10, INT64_MAX, "bytes such as 64MiB, at least 16KiB, or none",
+	{ "vehicle.host.in_flight", SET_SIZE, true, true, 16 << 10, UINT64_C(16) << 30, "a size from 16KiB to 16GiB, or none",
 		FIELD(host_in_flight) },
 	{ "log_level", SET_LEVEL, true, false, 0, 0, "error, warn, info or debug", FIELD(log_level) },
 	{ "hooks_dir", SET_PATH, true, true, 0, 0, "an absolute path, or none", FIELD(hooks_dir) },
@@ -66,80 +67,83 @@ static void *field_of(const struct agent_config *c, const struct setting *s)
 
 static bool in_range(const struct setting *s, uint64_t v)
 {
-	return v >= s->least && v <= s->most && !(s->power2 && v & (v - 1));
+	return v >= s->least && v <= s->most;
 }
 
-static bool take_count(struct agent_config *c, const struct setting *s, const char *text)
+/* What is wrong with a number that was read with this result, as the keys of a document have it; NULL: nothing. */
+static const char *number_wrong(const struct setting *s, const char *text, int rc, uint64_t v)
 {
-	char *end;
-	errno = 0;
-	unsigned long v = strtoul(text, &end, 10);
-	if (errno || *end || text[0] < '0' || text[0] > '9' || !in_range(s, v))
-		return false;
-	*(unsigned *)field_of(c, s) = (unsigned)v;
-	return true;
+	bool unit = s->type == SET_SIZE || s->type == SET_DURATION;
+	if (*text == '-' && text[1] && !text[1 + strspn(text + 1, "0123456789")])
+		return "out_of_range";
+	if (rc == -EINVAL)
+		return unit && isdigit((unsigned char)*text) ? "bad_unit" : "bad_value";
+	if (rc || !in_range(s, v))
+		return "out_of_range";
+	return s->power2 && v & (v - 1) ? "bad_value" : NULL;
 }
 
-static bool take_path(struct agent_config *c, const struct setting *s, const char *text)
+static int parse_number(const struct setting *s, const char *text, uint64_t *v)
+{
+	if (s->type == SET_DURATION)
+		return dray_duration_parse(text, v);
+	if (s->type == SET_SIZE)
+		return dray_size_parse(text, v);
+	return text[strspn(text, "0123456789")] ? -EINVAL : dray_size_parse(text, v);
+}
+
+static const char *take_number(struct agent_config *c, const struct setting *s, const char *text)
+{
+	uint64_t v = UINT64_MAX;
+	if (!s->none || strcmp(text, "none")) {
+		int rc = parse_number(s, text, &v);
+		const char *wrong = number_wrong(s, text, rc, v);
+		if (wrong)
+			return wrong;
+	}
+	if (s->type == SET_COUNT)
+		*(unsigned *)field_of(c, s) = (unsigned)v;
+	else
+		*(uint64_t *)field_of(c, s) = v;
+	return NULL;
+}
+
+static const char *take_path(struct agent_config *c, const struct setting *s, const char *text)
 {
 	bool none = s->none && !strcmp(text, "none");
 	/* A relative one would depend on where the agent was started; the directories it has always had are made absolute. */
 	if (!*text || (!none && s->live && *text != '/'))
-		return false;
+		return "bad_value";
 	char **into = field_of(c, s), *copy = strdup(none ? "" : text);
 	if (!copy)
 		abort();
 	free(*into);
 	*into = copy;
-	return true;
+	return NULL;
 }
 
-bool setting_take(struct agent_config *c, const struct setting *s, const char *text)
+const char *setting_take(struct agent_config *c, const struct setting *s, const char *text)
 {
-	uint64_t v;
 	switch (s->type) {
-	case SET_COUNT: return take_count(c, s, text);
-	case SET_PATH: return take_path(c, s, text);
+	case SET_COUNT:
 	case SET_MANY:
-		if (s->none && !strcmp(text, "none")) {
-			v = UINT64_MAX;
-		} else {
-			char *end;
-			errno = 0;
-			v = strtoull(text, &end, 10);
-			if (errno || *end || text[0] < '0' || text[0] > '9' || !in_range(s, v))
-				return false;
-		}
-		*(uint64_t *)field_of(c, s) = v;
-		return true;
 	case SET_SIZE:
-		if (s->none && !strcmp(text, "none"))
-			v = UINT64_MAX;
-		else if (dray_size_parse(text, &v) || !in_range(s, v))
-			return false;
-		*(uint64_t *)field_of(c, s) = v;
-		return true;
-	case SET_DURATION:
-		if (s->none && !strcmp(text, "none"))
-			v = UINT64_MAX;
-		else if (dray_duration_parse(text, &v) || !in_range(s, v))
-			return false;
-		*(uint64_t *)field_of(c, s) = v;
-		return true;
+	case SET_DURATION: return take_number(c, s, text);
+	case SET_PATH: return take_path(c, s, text);
 	case SET_BOOL:
 		if (strcmp(text, "true") && strcmp(text, "false"))
-			return false;
+			return "bad_value";
 		*(bool *)field_of(c, s) = !strcmp(text, "true");
-		return true;
+		return NULL;
 	case SET_LEVEL:
 		for (int i = 0; i < 4; i++)
 			if (!strcmp(text, levels[i])) {
 				*(enum dray_log_level *)field_of(c, s) = (enum dray_log_level)i;
-				return true;
+				return NULL;
 			}
-		return false;
+		return "bad_value";
 	}
-	return false;
+	return "bad_value";
 }
 
 json_t *setting_value(const struct agent_config *c, const struct setting *s)
@@ -319,6 +323,7 @@ static void take_pair(struct agent_config *c, const char *path, const char *unde
 	if (own && asprintf(&key, "%s%s", under, own) < 0)
 		abort();
 	const struct setting *s = key ? setting_find(key) : NULL;
+	const char *wrong;
 	snprintf(pointer, sizeof pointer, "/%.70s", key ? key : "");
 	if (key && !s && fy_node_is_mapping(node) && names_below(key)) {
 		char deeper[80];
@@ -332,8 +337,8 @@ static void take_pair(struct agent_config *c, const char *path, const char *unde
 	else if (!key || !value)
 		dray_problems_add(problems, pointer, line, "wrong_type", NULL, s ? s->legal : NULL, "%s:%u: %s: KEY: VALUE is expected",
 			path, line, key ? key : "?");
-	else if (!setting_take(c, s, value))
-		dray_problems_add(problems, pointer, line, "bad_value", value, s->legal, "%s:%u: %s: %s is not %s", path, line, key, value,
+	else if ((wrong = setting_take(c, s, value)))
+		dray_problems_add(problems, pointer, line, wrong, value, s->legal, "%s:%u: %s: %s is not %s", path, line, key, value,
 			s->legal);
 	else if (given)
 		json_object_set_new(given, key, json_string(value));

@@ -51,8 +51,8 @@ extern const size_t agent_settings_n;
 
 /* NULL: there is none. */
 const struct setting *setting_find(const char *key);
-/* Takes the text of a value. false: it is not legal, nothing was changed. */
-bool setting_take(struct agent_config *config, const struct setting *setting, const char *text);
+/* Takes the text of a value. NULL, or the code of what is wrong with it, as of a key of a document: bad_value, bad_unit, out_of_range; nothing was changed then. */
+const char *setting_take(struct agent_config *config, const struct setting *setting, const char *text);
 /* The value as the API shows it: a number (sizes in bytes, durations in seconds), a word, true or false; null: none. */
 json_t *setting_value(const struct agent_config *config, const struct setting *setting);
 /* Copies one value; the two configs own their strings. */

@@ -57,7 +57,7 @@ static void effective(const struct settings *s, const json_t *set, const struct 
 {
 	const char *text = json_string_value(json_object_get(set, row->key));
 	setting_copy(into, s->base, row);
-	if (text && row->live && !setting_take(into, row, text))
+	if (text && row->live && setting_take(into, row, text))
 		dray_log(DRAY_LOG_ERROR, "setting-ignored", "%s: %s, as it was set over the API, is not %s", row->key, text, row->legal);
 }
 
@@ -263,6 +263,7 @@ static void set_one(struct agent *a, struct api_call *call, struct agent_config 
 	const json_t *value)
 {
 	const struct setting *row = setting_find(key);
+	const char *wrong;
 	char pointer[200], *text = dray_value_text(value);
 	snprintf(pointer, sizeof pointer, "/%.190s", key);
 	if (!row)
@@ -272,8 +273,8 @@ static void set_one(struct agent *a, struct api_call *call, struct agent_config 
 			"%s can't be changed while the agent runs: it is read from the file at the start", key);
 	else if (takes_back(value))
 		json_object_del(set, key);
-	else if (!setting_take(scratch, row, text))
-		dray_problems_add(&call->problems, pointer, 0, "bad_value", text, row->legal, "%s: %s is not %s", key, text, row->legal);
+	else if ((wrong = setting_take(scratch, row, text)))
+		dray_problems_add(&call->problems, pointer, 0, wrong, text, row->legal, "%s: %s is not %s", key, text, row->legal);
 	else
 		json_object_set_new(set, key, json_string(text));
 	free(text);
