@@ -12,6 +12,7 @@
 #include <wchar.h>
 
 #define CELL_LEAST 14 /* columns: a state, an id */
+#define LAST_LEAST 9  /* of the last column: the beginning of a remark, of which there is more elsewhere */
 
 const char plain[] = "\033[0m";
 
@@ -226,7 +227,7 @@ static void fit(struct table *t, size_t *width)
 	for (; sum > ws.ws_col; sum--) {
 		size_t widest = t->columns;
 		for (size_t c = 0; c < t->columns; c++)
-			if (t->headings[c][0] != '>' && width[c] > CELL_LEAST && (widest == t->columns || width[c] > width[widest]))
+			if (t->headings[c][0] != '>' && width[c] > (c + 1 < t->columns ? CELL_LEAST : LAST_LEAST) && (widest == t->columns || width[c] > width[widest]))
 				widest = c;
 		if (widest == t->columns)
 			break;

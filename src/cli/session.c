@@ -21,6 +21,35 @@ static int no_state(const struct args *args, const char *word)
 	return fail(args, EXIT_USAGE, "usage", "there is no state \"%s\" (legal: %s)", word, legal);
 }
 
+/* "by session rate, pair steps": what holds the session back now, that of the most pairs first. */
+static void bound_text(const json_t *doc, char *buf, size_t size)
+{
+	size_t i, n = 0;
+	json_t *one;
+	*buf = 0;
+	json_array_foreach(json_object_get(doc, "bound_by"), i, one) {
+		const char *limit = text_of(one, "limit"), *of = text_of(one, "of");
+		if (*text_of(doc, "reason") && !strcmp(limit, "active_pairs"))
+			continue; /* it says so, with more words */
+		bool its_own = strcmp(of, "default") && strcmp(of, "neighbour");
+		n += (size_t)snprintf(buf + n, size - n, "%s%s%s%s", n ? ", " : "by ", !strcmp(limit, "none") ? "storage" : !strcmp(of, "default") ? "application" : of,
+			*of && its_own ? " " : "", *of && its_own ? limit : "");
+		if (n >= size)
+			return;
+	}
+}
+
+/* What there is to say of it: why it is as it is, what it does, what holds it back. malloc'ed. */
+static char *remark_on(const json_t *doc)
+{
+	char bound[160], *text;
+	const char *first = *text_of(doc, "reason") ? text_of(doc, "reason") : phase_of(doc);
+	bound_text(doc, bound, sizeof bound);
+	if (asprintf(&text, "%s%s%s", first, *first && *bound ? "; " : "", bound) < 0)
+		abort();
+	return text;
+}
+
 #define PAST_SHOWN 100 /* of those that are over, unless all are asked for */
 
 int cmd_list(const struct args *args)
@@ -56,7 +85,9 @@ int cmd_list(const struct args *args)
 			table_add(t, size_text(json_object_get(p, "bytes_total"), buf));
 			size_text(json_object_get(p, "rate"), buf);
 			table_add(t, *buf == '-' ? buf : strcat(buf, "/s"));
-			table_add(t, *text_of(doc, "reason") ? text_of(doc, "reason") : phase_of(doc));
+			char *remark = remark_on(doc);
+			table_add(t, remark);
+			free(remark);
 		}
 		table_print(t);
 	}

@@ -14,6 +14,7 @@ import termios
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from agent import AgentTest  # noqa: E402
+from fake_agent import FakeAgent, document  # noqa: E402
 from dray import BUILD, SLOW, MiB  # noqa: E402
 
 N = 300
@@ -27,10 +28,10 @@ def piped(*args):
     return subprocess.run([os.path.join(BUILD, "dray"), *args], capture_output=True, text=True, check=True, timeout=60 * SLOW, env=env()).stdout
 
 
-def terminal(width, *args):
+def terminal(width, *args, socket=None):
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    p = subprocess.Popen([os.path.join(BUILD, "dray"), *args], stdin=slave, stdout=slave, stderr=slave, env=env(), start_new_session=True)
+    p = subprocess.Popen([os.path.join(BUILD, "dray"), *args], stdin=slave, stdout=slave, stderr=slave, env=dict(env(), **({"DRAY_SOCKET": socket} if socket else {})), start_new_session=True)
     os.close(slave)
     data = b""
     while True:
@@ -46,7 +47,7 @@ def terminal(width, *args):
     return data.decode().replace("\r\n", "\n")
 
 
-with AgentTest(config="active_pairs: 2\n") as t:
+with FakeAgent() as shown, AgentTest(config="active_pairs: 2\n") as t:
     os.mkdir(t.dir + "/s")
     for i in range(N):
         with open(f"{t.dir}/s/{i}", "wb") as f:
@@ -97,3 +98,14 @@ with AgentTest(config="active_pairs: 2\n") as t:
     assert all(name in piped("list") for name in names)
     assert {d["name"] for d in json.loads(piped("list", "-o", "json"))} >= set(names)
     assert all(name in terminal(400, "list") for name in names)
+
+    # With all that there can be in a row, on a terminal of 80 columns, it is still a line, and says of what holds it back as much as there is room for.
+    progress = {"bytes_total": 1023 * MiB, "bytes_done": 102 * MiB, "rate": 100 * MiB, "eta_seconds": 5}
+    bound = [{"limit": "rate", "of": "session", "pairs": 2}, {"limit": "in_flight", "of": "vehicle", "pairs": 1}]
+    docs = [dict(document("copying", progress=progress, bound_by=bound), id="s-4k2x9y7a", name=name) for name in ("orders", names[0])]
+    shown.answer("GET", "/v1/sessions", 200, docs)
+    rows = terminal(80, "list", socket=shown.socket).splitlines()
+    assert all(len(row) <= 80 for row in rows) and all("by sess" in row and "100 MiB/s" in row for row in rows[1:]), rows
+    shown.answer("GET", "/v1/sessions", 200, docs[:1])
+    row = terminal(80, "list", socket=shown.socket).splitlines()[1]
+    assert len(row) <= 80 and "  by session rate" in row, row

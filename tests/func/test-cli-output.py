@@ -32,6 +32,16 @@ with FakeAgent() as a:
     rows = a.run("list").stdout.splitlines()
     assert rows[0].split() == ["NAME", "ID", "STATE", "DONE", "OF", "RATE", "REASON"]
     assert rows[1].index("s-4k2") == rows[2].index("s-4k2") and "100 MiB/s" in rows[1], rows
+    # What holds a session back is told in the last column, beside what else there is to say.
+    bound = [{"limit": "rate", "of": "session", "key": "limits.rate", "value": 1 << 20, "pairs": 2}, {"limit": "in_flight", "of": "vehicle", "pairs": 1},
+             {"limit": "steps", "of": "pair", "pairs": 1}]
+    for by, reason, said in ((bound[:1], "", "by session rate"), (bound, "", "by session rate, vehicle in_flight, pair steps"), (bound[:1], "pair 2 failed", "pair 2 failed; by session rate"),
+                             ([{"limit": "app_latency", "of": "default"}], "", "by application"), ([{"limit": "app_latency", "of": "neighbour"}], "", "by neighbour"),
+                             ([{"limit": "app_latency", "of": "agent"}], "", "by agent app_latency"), ([{"limit": "none"}], "", "by storage"),
+                             ([{"limit": "active_pairs", "of": "agent"}], "", "by agent active_pairs"), ([{"limit": "active_pairs", "of": "agent"}], "it waits", "it waits")):
+        a.answer("GET", "/v1/sessions", 200, [document("copying", bound_by=by, reason=reason)])
+        row = a.run("list").stdout.splitlines()[1]
+        assert row.endswith("100 MiB/s  " + said), row
     a.run("list", "--state", "copying", "-n", "3")
     assert a.asked[-1][1] == "/v1/sessions?state=copying&limit=3"
 
