@@ -47,6 +47,7 @@ void verb_refuse(struct ask *q, const struct dray_pair *p)
 	}
 	api_problem(q->call, 409, 5, "not_legal", "%s is not legal: session %s (%s) is %s%s", dray_verb_word(q->verb), s->name, s->id,
 		dray_state_word(state), what);
+	free(q->pairs);
 }
 
 enum dray_legal verb_legal(const struct ask *q, size_t i)
@@ -83,7 +84,6 @@ static void ask_verify(struct ask *q)
 		bool yes = verb_legal(q, i) == DRAY_LEGAL && job->runs[i].goal == GOAL_NONE;
 		if (q->pairs[i] && !yes && q->named) {
 			verb_refuse(q, &job->s->pairs[i]);
-			free(q->pairs);
 			return;
 		}
 		q->pairs[i] = yes;
@@ -91,7 +91,6 @@ static void ask_verify(struct ask *q)
 	}
 	if (!any) {
 		verb_refuse(q, NULL);
-		free(q->pairs);
 		return;
 	}
 	struct change c;

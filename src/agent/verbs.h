@@ -23,10 +23,11 @@ struct ask {
 };
 
 /* ---- verbs.c ---- */
-/* `p`: because of this pair; NULL: of what they all are. */
-void verb_refuse(struct ask *q, const struct dray_pair *p);
 /* For that pair; illegal if it was not asked for. */
 enum dray_legal verb_legal(const struct ask *q, size_t i);
+/* These answer, and q->pairs are let go of or handed on: nothing is left to do. */
+/* `p`: because of this pair; NULL: of what they all are. */
+void verb_refuse(struct ask *q, const struct dray_pair *p);
 void verb_answer_now(struct ask *q);
 /* When it is done. `not_done` is taken over. */
 void verb_answer_later(struct ask *q, json_t *not_done);

@@ -2,8 +2,6 @@
 /* Cancel and commit: the two ends that are asked for. */
 #include "agent/verbs.h"
 
-#include <stdlib.h>
-
 /* An offline pair that is being split off: a moment, and nobody's decision. Of a session with many of them there is always one, and
  * what is asked of all must not be refused because of it. */
 static bool ends_by_itself(const struct ask *q, size_t i)
@@ -27,7 +25,6 @@ static void ask_goal(struct ask *q, enum pair_goal goal, bool (*blocks)(enum dra
 	}
 	if (illegal || (!any && !fulfilled)) {
 		verb_refuse(q, illegal);
-		free(q->pairs);
 		return;
 	}
 	struct change c;

@@ -5,7 +5,6 @@
 #include "agent/verify.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 void verb_pause(struct ask *q)
 {
@@ -26,9 +25,8 @@ void verb_pause(struct ask *q)
 		}
 	}
 	if (!any && !fulfilled) {
-		verb_refuse(q, NULL);
 		json_decref(not_paused);
-		free(q->pairs);
+		verb_refuse(q, NULL);
 		return;
 	}
 	struct change c;
@@ -79,7 +77,6 @@ void verb_resume(struct ask *q)
 		any |= q->pairs[i] && may_resume(job, &s->pairs[i]);
 	if (!any) {
 		verb_refuse(q, NULL);
-		free(q->pairs);
 		return;
 	}
 	struct change c;

@@ -43,7 +43,6 @@ void verb_retry(struct ask *q)
 		bool look = q->pairs[i] && trouble_may_look_again(job, i);
 		if (q->pairs[i] && q->named && verb_legal(q, i) != DRAY_LEGAL && !look) {
 			verb_refuse(q, &job->s->pairs[i]);
-			free(q->pairs);
 			return;
 		}
 		if (may_retry(q, i)) {
@@ -58,7 +57,6 @@ void verb_retry(struct ask *q)
 	}
 	if (!any) {
 		verb_refuse(q, NULL);
-		free(q->pairs);
 		return;
 	}
 	if (q->call->problems.n) {

@@ -47,6 +47,7 @@ static void ask_generation(struct ask *q)
 		api_problem(q->call, 409, 5, "mixed", "switch is not legal: a generation of session %s is one of all its volumes: name no pairs", job->s->name);
 	} else if (!job_live(job)) {
 		verb_refuse(q, NULL);
+		return;
 	} else if (!switch_in_window(job, &opens)) {
 		api_problem(q->call, 409, 5, "window",
 			"a generation of session %s (%s) is not due: its window (switch.window) opens at %s; set switch.window=none to make it now",
@@ -96,7 +97,6 @@ void verb_switch(struct ask *q)
 		}
 		if (l == DRAY_ILLEGAL || job->runs[i].goal != GOAL_NONE) {
 			verb_refuse(q, p);
-			free(q->pairs);
 			return;
 		}
 		any = true;
@@ -118,7 +118,6 @@ void verb_switch(struct ask *q)
 	}
 	if (!any) {
 		verb_refuse(q, NULL);
-		free(q->pairs);
 		return;
 	}
 	time_t opens;
