@@ -9,13 +9,18 @@
 #define COPIED_MS  100 /* a copy with pauses between its steps is one all the same */
 #define ALLOWED_MS 500
 
-/* `tightest`: 12 bits of a window, 20 of who, 32 of when. */
+/* Each word: 12 bits of a window (`tightest`), 20 of who, 32 of when. */
 #define WINDOW_MOST 0xfffU
 #define WHO_MASK    0xfffffU
 
 static uint64_t word(uint32_t who, uint32_t window, uint64_t now_ms)
 {
 	return (uint64_t)(window < WINDOW_MOST ? window : WINDOW_MOST) << 52 | (uint64_t)(who & WHO_MASK) << 32 | (uint32_t)now_ms;
+}
+
+static uint32_t whose(uint64_t w)
+{
+	return (uint32_t)(w >> 32) & WHO_MASK;
 }
 
 static uint32_t age_ms(uint64_t w, uint64_t now_ms)
@@ -29,23 +34,32 @@ static bool holds(uint64_t w, uint64_t now_ms)
 	return w && age_ms(w, now_ms) < ALLOWED_MS;
 }
 
-void iod_disk_copied(struct iod_disk *d, uint64_t now_ms)
+/* Each may overwrite what another says at the same moment: it says so again as long as it is true. */
+void iod_disk_copied(struct iod_disk *d, uint32_t who, uint64_t now_ms)
 {
-	if (atomic_load_explicit(&d->copied_ms, memory_order_relaxed) != now_ms)
-		atomic_store_explicit(&d->copied_ms, now_ms, memory_order_relaxed);
+	uint64_t was = atomic_load_explicit(&d->copied, memory_order_relaxed), is = word(who, 0, now_ms);
+	if (was == is)
+		return;
+	if (was && whose(was) != whose(is))
+		atomic_store_explicit(&d->copied_before, was, memory_order_relaxed);
+	atomic_store_explicit(&d->copied, is, memory_order_relaxed);
 }
 
-bool iod_disk_is_copied(const struct iod_disk *d, uint64_t now_ms)
+static bool by_others(uint64_t w, uint32_t who, uint64_t now_ms)
 {
-	uint64_t at = atomic_load_explicit(&d->copied_ms, memory_order_relaxed);
-	return at && (at >= now_ms || now_ms - at < COPIED_MS);
+	return w && whose(w) != (who & WHO_MASK) && age_ms(w, now_ms) < COPIED_MS;
+}
+
+bool iod_disk_is_copied(const struct iod_disk *d, uint32_t who, uint64_t now_ms)
+{
+	return by_others(atomic_load_explicit(&d->copied, memory_order_relaxed), who, now_ms) ||
+		by_others(atomic_load_explicit(&d->copied_before, memory_order_relaxed), who, now_ms);
 }
 
 void iod_disk_allow(struct iod_disk *d, uint32_t who, uint32_t window, uint64_t now_ms)
 {
 	uint64_t was = atomic_load_explicit(&d->tightest, memory_order_relaxed), is = word(who, window, now_ms);
-	uint32_t whose = (uint32_t)(was >> 32) & WHO_MASK;
-	if (holds(was, now_ms) && whose != (who & WHO_MASK) && is >> 52 >= was >> 52)
+	if (holds(was, now_ms) && whose(was) != whose(is) && is >> 52 >= was >> 52)
 		return;
 	/* The same again is worth a write only now and then: all threads read it. */
 	if (was >> 32 == is >> 32 && age_ms(was, now_ms) < ALLOWED_MS / 10)
@@ -57,7 +71,7 @@ void iod_disk_allow(struct iod_disk *d, uint32_t who, uint32_t window, uint64_t 
 uint32_t iod_disk_allowed(const struct iod_disk *d, uint32_t who, uint64_t now_ms)
 {
 	uint64_t w = atomic_load_explicit(&d->tightest, memory_order_relaxed);
-	if (!holds(w, now_ms) || ((uint32_t)(w >> 32) & WHO_MASK) == (who & WHO_MASK))
+	if (!holds(w, now_ms) || whose(w) == (who & WHO_MASK))
 		return IOD_WINDOW_ANY;
 	return (uint32_t)(w >> 52);
 }

@@ -3,9 +3,10 @@
  * What the volumes of this process know of each other where they share a disk.
  *
  * A volume's copy follows what its own application feels (engine/pacer.h). Another volume on the same disk feels it just as much, and may live on
- * another thread. So for each disk there is one place with two words, read and written by all threads without a lock:
+ * another thread. So for each disk there is one place with three words, read and written by all threads without a lock:
  *
- *   copied    when a copy had anything under way on it, last: whose requests take long meanwhile has the copy to blame, whosever it is
+ *   copied    whose copy had anything under way on it last, and when; and who was that before: whose requests take long meanwhile has another's copy
+ *             to blame. What its own does it knows better itself
  *   tightest  the least window that the application of any volume allows to copies, whose that is, and when it was said. It holds for half a
  *             second, as long as an application counts as one that works; whoever said it may say more, others only less
  *
@@ -30,7 +31,7 @@
 
 struct iod_disk {
 	atomic_uint_fast64_t key; /* 0: free */
-	atomic_uint_fast64_t copied_ms, tightest;
+	atomic_uint_fast64_t copied, copied_before, tightest;
 };
 
 struct iod_disks {
@@ -42,8 +43,9 @@ unsigned iod_disks_below(struct iod_disks *disks, const char *resource, const st
 	struct iod_disk *out[IOD_DISKS_OF_LEG]);
 
 /* Any thread, at once. `who` is not 0 and of one volume alone; times are of one clock. */
-void iod_disk_copied(struct iod_disk *disk, uint64_t now_ms);
-bool iod_disk_is_copied(const struct iod_disk *disk, uint64_t now_ms);
+void iod_disk_copied(struct iod_disk *disk, uint32_t who, uint64_t now_ms);
+/* By others than `who` (0: by anybody), a moment ago. */
+bool iod_disk_is_copied(const struct iod_disk *disk, uint32_t who, uint64_t now_ms);
 /* `window`: in 1/16 of a step. */
 void iod_disk_allow(struct iod_disk *disk, uint32_t who, uint32_t window, uint64_t now_ms);
 /* What others allow; IOD_WINDOW_ANY: there is nobody. */

@@ -61,7 +61,7 @@ static void ask_neighbours(struct iod_volume *v, uint64_t now_ms)
 	uint32_t allowed = IOD_WINDOW_ANY;
 	for (unsigned i = 0; i < v->vio.n_disks; i++) {
 		uint32_t w = iod_disk_allowed(v->vio.disks[i], v->vio.number, now_ms);
-		copied |= iod_disk_is_copied(v->vio.disks[i], now_ms);
+		copied |= iod_disk_is_copied(v->vio.disks[i], v->vio.number, now_ms);
 		allowed = w < allowed ? w : allowed;
 	}
 	dray_vol_neighbours(v->vio.vol, copied, allowed);
@@ -75,8 +75,8 @@ static void tell_neighbours(struct iod_volume *v, uint64_t now_ms)
 	for (unsigned i = 0; i < v->vio.n_disks; i++) {
 		struct iod_disk *d = v->vio.disks[i];
 		if (copies)
-			iod_disk_copied(d, now_ms);
-		if (works && iod_disk_is_copied(d, now_ms))
+			iod_disk_copied(d, v->vio.number, now_ms);
+		if (works && iod_disk_is_copied(d, 0, now_ms))
 			iod_disk_allow(d, v->vio.number, window, now_ms);
 	}
 }

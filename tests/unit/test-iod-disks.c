@@ -46,10 +46,23 @@ static void tightest(void **state)
 static void copied(void **state)
 {
 	struct iod_disk d = { 0 };
-	assert_false(iod_disk_is_copied(&d, 1000));
-	iod_disk_copied(&d, 1000);
-	assert_true(iod_disk_is_copied(&d, 1000) && iod_disk_is_copied(&d, 1050) && iod_disk_is_copied(&d, 999));
-	assert_false(iod_disk_is_copied(&d, 1200));
+	assert_false(iod_disk_is_copied(&d, 0, 1000));
+	iod_disk_copied(&d, 1, 1000);
+	assert_true(iod_disk_is_copied(&d, 0, 1000) && iod_disk_is_copied(&d, 2, 1050) && iod_disk_is_copied(&d, 2, 999));
+	assert_false(iod_disk_is_copied(&d, 2, 1200));
+	/* What its own copy does is no news to a volume, and hides nobody's. */
+	assert_false(iod_disk_is_copied(&d, 1, 1000));
+	for (unsigned t = 1000; t < 1300; t += 10)
+		iod_disk_copied(&d, 1 + t / 10 % 2, t);
+	assert_true(iod_disk_is_copied(&d, 1, 1300) && iod_disk_is_copied(&d, 2, 1300));
+	for (unsigned t = 1300; t < 1500; t += 10)
+		iod_disk_copied(&d, 1, t);
+	assert_true(iod_disk_is_copied(&d, 2, 1500) && !iod_disk_is_copied(&d, 1, 1500));
+	/* Three of them: each hears of another. */
+	for (unsigned t = 1500; t < 1600; t += 10)
+		iod_disk_copied(&d, 1 + t / 10 % 3, t);
+	for (unsigned who = 1; who <= 3; who++)
+		assert_true(iod_disk_is_copied(&d, who, 1600));
 }
 
 static bool meet(struct iod_disk *const *a, unsigned n, struct iod_disk *const *b, unsigned m)
