@@ -18,6 +18,7 @@
 #define STEPS_MOST   8 /* to one leg, where nobody set a number: measured, more bring no speed */
 #define PAUSE_MOST   (NS_S / 2)
 #define NO_BUFFER_NS UINT64_C(5000000)
+#define OTHERS_LOOK_NS UINT64_C(5000000)
 
 static bool paced(uint64_t rate)
 {
@@ -65,16 +66,15 @@ void dray_copy_refund(struct dray_vol *v, uint64_t bytes)
 
 unsigned dray_copy_window(const struct dray_vol *v)
 {
-	unsigned own = dray_pacer_window(&v->pacer, v->now_ns, v->running), others = v->others_window;
-	if (others < DRAY_PACER_LEAST)
-		others = DRAY_PACER_LEAST;
-	return own < others ? own : others;
+	unsigned own = dray_pacer_window(&v->pacer, v->now_ns, v->running);
+	return own < v->others_window ? own : v->others_window;
 }
 
 void dray_vol_neighbours(struct dray_vol *v, bool copying, unsigned allowed)
 {
 	v->others_copy = copying;
 	v->others_window = allowed;
+	dray_pacer_others_still(&v->pacer, v->now_ns, !allowed);
 }
 
 bool dray_vol_copied_lately(struct dray_vol *v)
@@ -93,7 +93,10 @@ bool dray_vol_allows(const struct dray_vol *v, unsigned *allowed)
 void dray_copy_step_over(struct dray_vol *v, struct leg *leg, uint64_t took_ns)
 {
 	unsigned w = dray_copy_window(v);
-	v->stepped = v->copied_lately = true;
+	v->copied_lately = true;
+	v->step_over_ns = v->now_ns;
+	if (w < DRAY_PACER_LEAST)
+		w = DRAY_PACER_LEAST;
 	if (w < DRAY_PACER_STEP)
 		leg->pause_until_ns = v->now_ns + min_u64(took_ns * (DRAY_PACER_STEP - w) / w, PAUSE_MOST);
 }
@@ -369,7 +372,7 @@ bool dray_copy_pump(struct dray_vol *v)
 
 uint64_t dray_copy_tick(struct dray_vol *v)
 {
-	uint64_t next = dray_bound_tick(v);
+	uint64_t next = min_u64(dray_bound_tick(v), dray_pacer_still_until(&v->pacer, v->now_ns));
 	for_links(v, i) {
 		struct leg *leg = &v->legs[i];
 		if (!has_work(v, leg) || v->limits.rate == DRAY_RATE_STOP)
@@ -382,6 +385,9 @@ uint64_t dray_copy_tick(struct dray_vol *v)
 			next = min_u64(next, leg->link->doubt_until_ns);
 		if (v->out_of_buffers)
 			next = min_u64(next, v->now_ns + NO_BUFFER_NS);
+		/* Another's look is over when it says so. */
+		if (!v->others_window)
+			next = min_u64(next, v->now_ns + OTHERS_LOOK_NS);
 		/* The window is wide open when the application falls idle. */
 		if (v->now_ns - v->pacer.last_ns < DRAY_PACER_IDLE_NS)
 			next = min_u64(next, v->pacer.last_ns + DRAY_PACER_IDLE_NS);

@@ -298,8 +298,8 @@ struct dray_vol {
 	unsigned turn;               /* the leg that is to have the next step */
 	bool out_of_buffers, pumping;
 	struct dray_pacer pacer;
-	bool stepped;                /* a step ended since the last answer */
-	bool copied_lately;          /* ... since it was asked about */
+	uint64_t step_over_ns;       /* when the last step ended: a request that came before has met it */
+	bool copied_lately;          /* a step ended since it was asked about */
 	bool others_copy;            /* dray_vol_neighbours */
 	unsigned others_window;
 

@@ -18,19 +18,26 @@
  * falls below a quarter: a copy has to end, also beside an application that wants all of the disk.
  *
  * What they took before is known from the periods without a copy. Applications change, though, while a copy goes on for days. So every five
- * seconds one period has the least of a window, and moves the base half way to what is seen then, of requests that came through between two
- * steps: on a disk that does one thing after the other even a quarter of a step would show. So an application that
- * saturates its disk by itself gets a base that says so, and the copy its share back. What is less than the base moves it down a little at any time.
+ * seconds there is a look: for one period no step begins, and only requests that met none count. On a disk that does one thing after the other
+ * nothing less would do, since all that waited behind a step bring its time with them, and a base that has it in it allows twice that. What is
+ * seen moves the base half way; so an application that saturates its disk by itself gets a base that says so, and the copy its share back. What is
+ * less than the base moves it down a little at any time; what met a step never moves it up. With a goal nothing depends on the base, and nothing
+ * stands still for it.
+ *
+ * A look is over in 20 ms where requests are many, in 100 ms where there are some. Where after 200 ms there are next to none, because few are asked or because
+ * a step under way does not end (a target may be slow), the copy goes on with the least of a window, and after a second what met a step counts as well, so that
+ * something is known at all. An eighth of the time is the most that a copy stands still for all this.
  *
  * Volumes that share a disk share this, too: whose requests are slow while any of them is copied counts that as a copy, and the least window that one
- * of their applications allows is the window of all their copies (iod/disks.h). So they grow and shrink together.
+ * of their applications allows is the window of all their copies (iod/disks.h). So they grow and shrink together, they stand still together for
+ * a look, and those that are to look soon look at the same time.
  *
- * An application that asked nothing for half a second needs no protection: then as much is under way as is allowed at all. When it asks again, the
- * window is at its least for one period, and if that shows less than the base it is the base: what it took to saturate the disk is no
- * measure for a request now and then. Then it grows from half a step, whatever it was before the sleep: the other way round, down
+ * An application that asked nothing for half a second needs no protection: then as much is under way as is allowed at all. When it asks again there
+ * is a look, and if that shows less than the base it is the base: what it took to saturate the disk is no measure for a request now and then. Then the window
+ * grows from half a step, whatever it was before the sleep: the other way round, down
  * from a window that is too large for this disk or this work, takes a tenth of a second and more, which the application has to pay, while the copy
- * pays for a start that is too small, with a second at less than its speed. Who woke to other work than before is met soon: periods at the least
- * come again after an eighth of a second, a quarter, and so on up to the five seconds. What is in flight too much at the first moment is
+ * pays for a start that is too small, with a second at less than its speed. Who woke to other work than before is met soon: looks come again after an
+ * eighth of a second, a quarter, and so on up to the five seconds. What is in flight too much at the first moment is
  * through in a few milliseconds. While nothing at all is known of what its requests take, the window is at its least.
  */
 #include "engine/pacer.h"
@@ -45,8 +52,11 @@
 #define SLACK_NS       UINT64_C(200000)
 #define WINDOW_FIRST   (DRAY_PACER_STEP / 2) /* what a disk that does one thing after the other can stand */
 #define GROWTH         (DRAY_PACER_STEP / 4)
-#define PROBE_NS       (5000 * MS)
-#define PROBE_FIRST_NS (125 * MS)
+#define LOOK_NS        (5000 * MS)
+#define LOOK_FIRST_NS  (125 * MS)
+#define LOOK_MOST_NS   (1000 * MS) /* then all that is answered counts */
+#define STILL_NS       (200 * MS)
+#define STILL_PART     8 /* of the time */
 
 void dray_pacer_init(struct dray_pacer *p)
 {
@@ -94,7 +104,7 @@ static void learn(struct dray_pacer *p, uint64_t seen)
 {
 	if (!p->base_ns || (p->woke && seen < p->base_ns))
 		p->base_ns = seen;
-	else if (p->probing)
+	else if (p->looking && !p->copied)
 		p->base_ns = moved(p->base_ns, seen, 2);
 	else if (!p->copied)
 		p->base_ns = moved(p->base_ns, seen, 4);
@@ -108,7 +118,7 @@ static void judge(struct dray_pacer *p)
 	learn(p, quantile(p, 900));
 	p->seen_ns = quantile(p, p->goal_ns ? 990 : 900);
 	p->allowed_ns = p->goal_ns ? p->goal_ns : 2 * p->base_ns + SLACK_NS;
-	if (p->probing) {
+	if (p->looking) {
 		/* It says nothing of the window. */
 	} else if (p->copied && p->seen_ns > p->allowed_ns) {
 		uint64_t w = p->window * p->allowed_ns / p->seen_ns;
@@ -134,50 +144,105 @@ static void begin(struct dray_pacer *p, uint64_t now)
 	p->began_ns = now;
 }
 
+/* `still`: no step begins, until it is over or for STILL_NS. */
+static void look(struct dray_pacer *p, uint64_t now, bool still)
+{
+	begin(p, now);
+	p->looking = true;
+	p->still_ns = still ? now + STILL_NS : now;
+	if (still)
+		p->still_again_ns = now + STILL_NS * STILL_PART;
+}
+
+static void look_over(struct dray_pacer *p, uint64_t now)
+{
+	if (now < p->still_ns)
+		p->still_again_ns = now + (now - p->began_ns) * STILL_PART;
+	p->looking = p->woke = false;
+	p->still_ns = 0;
+}
+
+/* (With a goal nothing is compared with the base.) */
+static bool may_stand_still(const struct dray_pacer *p, uint64_t now)
+{
+	return !p->goal_ns && now >= p->still_again_ns;
+}
+
+static void next_look_after(struct dray_pacer *p, uint64_t now)
+{
+	p->look_every_ns = p->look_every_ns && p->look_every_ns < LOOK_NS / 2 ? 2 * p->look_every_ns : LOOK_NS;
+	p->look_ns = now + p->look_every_ns;
+}
+
 void dray_pacer_asked(struct dray_pacer *p, uint64_t now)
 {
 	/* A pause says nothing, and what came before it is old. */
 	if (now - p->last_ns >= DRAY_PACER_IDLE_NS) {
-		begin(p, now);
-		p->woke = p->probing = true;
+		look(p, now, may_stand_still(p, now));
+		p->woke = true;
 	}
 	p->last_ns = now;
+}
+
+void dray_pacer_others_still(struct dray_pacer *p, uint64_t now, bool still)
+{
+	if (!still) {
+		p->others_still_ns = 0;
+		return;
+	}
+	if (!p->others_still_ns)
+		p->others_still_ns = now;
+	/* Two that look one after the other would have the copies stand still for twice as long. */
+	if (!p->looking && p->base_ns && !p->goal_ns && now + p->look_every_ns / 2 >= p->look_ns && now - p->last_ns < DRAY_PACER_IDLE_NS) {
+		look(p, now, true);
+		next_look_after(p, now);
+	}
+	uint64_t again = now + (now - p->others_still_ns) * STILL_PART;
+	if (again > p->still_again_ns)
+		p->still_again_ns = again;
 }
 
 void dray_pacer_answered(struct dray_pacer *p, uint64_t now, uint64_t took, bool copying)
 {
-	uint64_t since = now - p->began_ns;
+	uint64_t since = now - p->began_ns, at_most = PERIOD_LONG_NS;
 	p->last_ns = now;
-	/* Between the few steps of such a period is the time without a copy. */
-	if (p->probing && copying && since < PERIOD_LONG_NS)
+	if (p->looking && copying && since < LOOK_MOST_NS)
 		return;
 	p->hist[bucket_of(took)]++;
 	p->n++;
 	p->copied |= copying;
-	/* Where no request came between two steps, those that are counted then are to be more than a few. */
-	uint64_t at_most = p->probing ? 2 * PERIOD_LONG_NS : PERIOD_LONG_NS;
+	/* Where next to none met no step, those that are counted then are to be more than a few. */
+	if (p->looking && p->copied)
+		at_most += LOOK_MOST_NS;
 	if (!((p->n >= ENOUGH && since >= PERIOD_NS) || (p->n >= FEW && since >= at_most)))
 		return;
 	judge(p);
-	begin(p, now);
 	if (p->woke) {
 		if (p->window > WINDOW_FIRST)
 			p->window = WINDOW_FIRST;
-		p->probe_every_ns = PROBE_FIRST_NS;
-		p->probe_ns = now + PROBE_FIRST_NS;
+		p->look_every_ns = LOOK_FIRST_NS;
+		p->look_ns = now + LOOK_FIRST_NS;
 	}
-	p->woke = false;
-	p->probing = now >= p->probe_ns;
-	if (p->probing) {
-		p->probe_every_ns = p->probe_every_ns && p->probe_every_ns < PROBE_NS / 2 ? 2 * p->probe_every_ns : PROBE_NS;
-		p->probe_ns = now + p->probe_every_ns;
+	if (p->looking)
+		look_over(p, now);
+	begin(p, now);
+	if (now >= p->look_ns && may_stand_still(p, now)) {
+		look(p, now, true);
+		next_look_after(p, now);
 	}
+}
+
+uint64_t dray_pacer_still_until(const struct dray_pacer *p, uint64_t now)
+{
+	return p->looking && now < p->still_ns ? p->still_ns : UINT64_MAX;
 }
 
 unsigned dray_pacer_window(const struct dray_pacer *p, uint64_t now, bool running)
 {
-	unsigned most = p->most * DRAY_PACER_STEP, window = p->probing || !p->base_ns ? DRAY_PACER_LEAST : p->window;
+	unsigned most = p->most * DRAY_PACER_STEP, window = p->looking || !p->base_ns ? DRAY_PACER_LEAST : p->window;
 	if (!running && now - p->last_ns >= DRAY_PACER_IDLE_NS)
 		return most;
+	if (p->looking && now < p->still_ns)
+		return 0;
 	return window < most ? window : most;
 }

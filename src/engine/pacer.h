@@ -29,18 +29,24 @@ struct dray_pacer {
 	uint64_t began_ns, last_ns; /* last_ns: the last request came or was answered */
 	uint32_t n, hist[DRAY_PACER_BUCKETS];
 	bool copied;        /* a step was under way in it */
-	bool probing;       /* it has the least of a window, to learn the base */
-	bool woke;          /* it is the first after a sleep */
-	uint64_t probe_ns, probe_every_ns; /* when there is to be such a one; and the next after it */
+	bool looking;       /* it is a look at the base */
+	bool woke;          /* ... the first after a sleep */
+	uint64_t look_ns, look_every_ns; /* when there is to be a look; and the next after it */
+	uint64_t still_ns;  /* in a look: until then no step begins */
+	uint64_t still_again_ns, others_still_ns; /* not again before; since when another's look has it so (0: none has) */
 };
 
 /* Nothing is known yet. The owner sets `most` and `goal_ns`, now and later. */
 void dray_pacer_init(struct dray_pacer *p);
 /* A request of the application came. */
 void dray_pacer_asked(struct dray_pacer *p, uint64_t now_ns);
-/* One was answered. `copying`: a step of the copy is under way, or was since the last call. Times may not go back. */
+/* One was answered. `copying`: a step of the copy is under way, or was at any time since the request came. Times may not go back. */
 void dray_pacer_answered(struct dray_pacer *p, uint64_t now_ns, uint64_t took_ns, bool copying);
-/* What may be under way now, in 1/16 of a step. `running`: requests of the application are under way. */
+/* What may be under way now, in 1/16 of a step. 0: no step may begin, for a moment. `running`: requests of the application are under way. */
 unsigned dray_pacer_window(const struct dray_pacer *p, uint64_t now_ns, bool running);
+/* Whether another's look has the copies on the same disk stand still now. It is told before a batch of the others. */
+void dray_pacer_others_still(struct dray_pacer *p, uint64_t now_ns, bool still);
+/* When that is over, which nothing else tells; UINT64_MAX: it is. */
+uint64_t dray_pacer_still_until(const struct dray_pacer *p, uint64_t now_ns);
 
 #endif

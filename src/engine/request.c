@@ -48,8 +48,8 @@ static void answer(struct dray_vol *v, struct dray_request *req)
 	}
 	/* (What a switch made it wait for is not the copy's doing.) */
 	if ((req->op == DRAY_OP_READ || is_write(req->op)) && v->takeover.phase == TK_NONE)
-		dray_pacer_answered(&v->pacer, v->now_ns, took, v->stepped || v->step_bytes_in_flight || v->others_copy);
-	v->stepped = false;
+		dray_pacer_answered(&v->pacer, v->now_ns, took,
+			v->step_bytes_in_flight || v->step_over_ns >= req->arrived_ns || v->others_copy);
 	v->n_errors += req->error != 0;
 	v->running--;
 	req->replied = true;

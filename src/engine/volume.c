@@ -441,7 +441,7 @@ void dray_vol_info(const struct dray_vol *v, struct dray_vol_info *info)
 		.switching = v->takeover.phase != TK_NONE,
 		.in_doubt = v->takeover.phase == TK_DOUBT,
 		.requests_in_flight = v->running,
-		.window = v->links ? dray_copy_window(v) : dray_pacer_window(&v->pacer, v->now_ns, v->running),
+		.window = (unsigned)max_u64(v->links ? dray_copy_window(v) : dray_pacer_window(&v->pacer, v->now_ns, v->running), DRAY_PACER_LEAST),
 		.app_ns = v->pacer.seen_ns,
 		.app_base_ns = v->pacer.base_ns,
 		.app_allowed_ns = v->pacer.allowed_ns,

@@ -71,7 +71,7 @@ struct replay {
 	struct sample *flying[4096]; /* asked, and not answered */
 	unsigned n;
 	double sum, looks; /* of windows, each millisecond */
-	unsigned least, idle_looks;
+	unsigned least, idle_looks, still;
 };
 
 /* What is answered until then, in order; and the window is looked at. */
@@ -95,10 +95,14 @@ static void until(struct replay *r, uint64_t now)
 static void look(struct replay *r, uint64_t now)
 {
 	unsigned w = dray_pacer_window(&r->p, now, r->n);
-	assert_in_range(w, DRAY_PACER_LEAST, MOST * DRAY_PACER_STEP);
+	if (!w)
+		assert_true(r->p.looking); /* it stands still for a moment */
+	else
+		assert_in_range(w, DRAY_PACER_LEAST, MOST * DRAY_PACER_STEP);
 	r->sum += w;
 	r->looks++;
-	r->least = w < r->least ? w : r->least;
+	r->still += !w;
+	r->least = w && w < r->least ? w : r->least;
 	/* Idle: all of it, from half a second on. */
 	if (!r->n && now >= r->last + DRAY_PACER_IDLE_NS) {
 		assert_int_equal(w, MOST * DRAY_PACER_STEP);
@@ -110,7 +114,7 @@ static void look(struct replay *r, uint64_t now)
 static void replay(struct replay *r, struct trace *t, uint64_t step_ns, bool copying)
 {
 	r->least = UINT32_MAX;
-	r->sum = r->looks = r->idle_looks = 0;
+	r->sum = r->looks = r->idle_looks = r->still = 0;
 	uint64_t now = r->begin;
 	for (size_t i = 0; i < t->n; i++) {
 		struct sample *s = &t->s[i];
@@ -201,6 +205,7 @@ static void bounds(const char *name, unsigned slack, bool hurts)
 			}
 			assert_true(woken >= 1);
 			assert_true(r.least >= DRAY_PACER_LEAST);
+			assert_true(r.still * 8 <= r.looks);
 		}
 		/* The same load again is met in the same way: nothing is unlearned. */
 		assert_true(windows[2] >= windows[0] / 2 && windows[2] <= windows[0] * 2);

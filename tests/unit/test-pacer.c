@@ -19,7 +19,8 @@ struct world {
 	bool copying;
 	/* of the last run */
 	uint64_t n, over, longest; /* over: took longer than `p.allowed_ns` */
-	unsigned least, most;      /* window */
+	unsigned least, most;      /* window, where the copy does not stand still */
+	uint64_t still;            /* how many requests came while it did */
 };
 
 static struct world begin(uint64_t base_ns, uint64_t step_ns)
@@ -48,21 +49,23 @@ static void one(struct world *w, uint64_t every)
 {
 	dray_pacer_asked(&w->p, w->now);
 	unsigned at = window(w, true);
+	bool met = w->copying && at;
 	uint64_t took = spread(w, w->base_ns + w->step_ns * (at + w->others) / DRAY_PACER_STEP);
 	w->n++;
 	w->over += w->p.allowed_ns && took > w->p.allowed_ns;
 	w->longest = took > w->longest ? took : w->longest;
-	w->least = at < w->least ? at : w->least;
+	w->still += w->copying && !at;
+	w->least = (at || !w->copying) && at < w->least ? at : w->least;
 	w->most = at > w->most ? at : w->most;
 	w->now += took;
-	dray_pacer_answered(&w->p, w->now, took, w->copying);
+	dray_pacer_answered(&w->p, w->now, took, met);
 	if (took < every)
 		w->now += every - took;
 }
 
 static void run(struct world *w, uint64_t ns, uint64_t every)
 {
-	w->n = w->over = w->longest = 0;
+	w->n = w->over = w->longest = w->still = 0;
 	w->least = UINT32_MAX;
 	w->most = 0;
 	for (uint64_t end = w->now + ns; w->now < end;)
@@ -83,12 +86,16 @@ static void idle_application(void **state)
 	assert_true(window(&w, true) < 4 * DRAY_PACER_STEP);
 }
 
-/* Unknown at first: the least. */
+/* Unknown at first: none for a moment, and then the least. */
 static void nothing_known(void **state)
 {
 	struct world w = begin(200 * US, 50 * US);
 	dray_pacer_asked(&w.p, w.now);
+	assert_int_equal(window(&w, true), 0);
+	assert_int_equal(dray_pacer_still_until(&w.p, w.now), w.now + 200 * MS);
+	w.now += 200 * MS;
 	assert_int_equal(window(&w, true), DRAY_PACER_LEAST);
+	assert_int_equal(dray_pacer_still_until(&w.p, w.now), UINT64_MAX);
 }
 
 /* A disk that the copy hurts: what is allowed is kept to, a tenth of a second after the application woke up. */
@@ -120,7 +127,7 @@ static void harmless_copy(void **state)
 		run(&w, 10 * MS, MS);
 		sum += w.most;
 	}
-	assert_true(sum / 1000 >= 6 * DRAY_PACER_STEP); /* neither the spread of the disk itself nor the looks at the base take much of it */
+	assert_true(sum / 1000 >= 7 * DRAY_PACER_STEP); /* neither the spread of the disk itself nor the looks at the base take much of it */
 }
 
 /* An application that begins to want all of the disk makes its own requests slow. The copy gives way, and then gets its share: it has to end. */
@@ -207,16 +214,68 @@ static void two_on_one_disk(void **state)
 	assert_true(over * 8 <= asked);
 }
 
+/* However an application goes about it, and whatever others on its disk do: seven eighths of the time belong to the copy. */
+static void never_still_for_long(void **state)
+{
+	static const uint64_t every[] = { 600 * MS, 510 * MS, 300 * MS, 50 * MS, 5 * MS, MS };
+	for (size_t k = 0; k < sizeof every / sizeof every[0]; k++) {
+		struct world w = begin(200 * US, 300 * US);
+		uint64_t still = 0, looked = 0, next = w.now;
+		for (uint64_t end = w.now + 60 * S; w.now < end; w.now += MS / 2) {
+			if (w.now >= next) {
+				dray_pacer_asked(&w.p, w.now);
+				dray_pacer_answered(&w.p, w.now + 200 * US, 200 * US, dray_pacer_window(&w.p, w.now, true));
+				next += every[k];
+			}
+			still += !dray_pacer_window(&w.p, w.now, false);
+			looked++;
+		}
+		print_message("a request every %llu ms: still for %.1f %% of the time\n", (unsigned long long)(every[k] / MS), 100.0 * still / looked);
+		assert_true(still);
+		assert_true(still * 7 <= looked);
+	}
+}
+
+/* A look that is due soon is taken together with another's on the same disk, and none is taken right after it. */
+static void looks_together(void **state)
+{
+	struct world w = begin(200 * US, 300 * US);
+	run(&w, 20 * S, MS);
+	while (w.p.looking || w.p.look_ns - w.now > S)
+		run(&w, MS, MS);
+	dray_pacer_others_still(&w.p, w.now, false);
+	assert_true(window(&w, true) > 0);
+	dray_pacer_others_still(&w.p, w.now, true);
+	assert_int_equal(window(&w, true), 0);
+	uint64_t began = w.now;
+	while (!window(&w, true)) {
+		dray_pacer_others_still(&w.p, w.now, true);
+		run(&w, MS, MS);
+	}
+	assert_in_range(w.now - began, 20 * MS, 200 * MS);
+	dray_pacer_others_still(&w.p, w.now, false);
+	assert_true(w.p.look_ns >= began + 5 * S);
+	/* Not one that was taken a moment ago. */
+	dray_pacer_others_still(&w.p, w.now, true);
+	assert_true(window(&w, true) > 0);
+	w.now += 100 * MS;
+	dray_pacer_others_still(&w.p, w.now, true);
+	dray_pacer_others_still(&w.p, w.now, false);
+	assert_true(w.p.still_again_ns >= w.now + 700 * MS);
+}
+
 /* A number of steps that somebody set is the most, and below three the window begins there. */
 static void few_steps(void **state)
 {
 	struct world w = begin(200 * US, US);
 	w.p.most = 1;
 	run(&w, 5 * S, MS);
-	assert_int_equal(window(&w, true), DRAY_PACER_STEP);
+	assert_int_equal(w.most, DRAY_PACER_STEP);
 	w.p.most = 2;
 	run(&w, 5 * S, MS);
-	assert_int_equal(window(&w, true), 2 * DRAY_PACER_STEP);
+	assert_int_equal(w.most, 2 * DRAY_PACER_STEP);
+	while (w.p.looking)
+		run(&w, MS, MS);
 	w.p.most = 1;
 	assert_int_equal(window(&w, true), DRAY_PACER_STEP);
 }
@@ -232,6 +291,8 @@ int main(void)
 		cmocka_unit_test(goal),
 		cmocka_unit_test(sparse_application),
 		cmocka_unit_test(two_on_one_disk),
+		cmocka_unit_test(never_still_for_long),
+		cmocka_unit_test(looks_together),
 		cmocka_unit_test(few_steps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
