@@ -17,6 +17,8 @@
  * A timetable in the place of a rate is followed when its session is looked at, at the moments at which it changes: what it says then is the
  * rate. At 0 nothing moves, and the pair stays as it is, with that for its reason.
  *
+ * A rate is paced in copy steps: unless their size is set, a low rate makes them smaller.
+ *
  * Bytes in flight are counted in copy steps, and one step is always possible (or nothing would ever move): a share smaller
  * than the step makes the step smaller. A number of steps is each pair's own, and so are the size of one and the latency that the application
  * is to have: of agent, session and pair the least counts.
@@ -86,6 +88,16 @@ static struct agent_limits agent_limits(const struct agent *a)
 	return (struct agent_limits){ c->rate, c->in_flight, c->step, c->steps, c->app_latency_ns, c->host_in_flight };
 }
 
+/* Where nobody says how large a step is: that of a low rate is small, so that a tenth of a second has one at least, to all targets. Large ones would be bursts, with
+ * pauses of seconds or minutes between them, and a rate that is raised would have to wait for the end of one. */
+static uint64_t step_for(uint64_t rate, size_t n_targets)
+{
+	uint64_t step = STEP_DEFAULT;
+	while (rate && rate != DRAY_UNKNOWN && step > STEP_LEAST && step * n_targets > rate / 10)
+		step /= 2;
+	return step;
+}
+
 static void push(struct pair_run *run, uint64_t rate, uint64_t rate_now, uint64_t in_flight)
 {
 	const struct dray_session *s = run->job->s;
@@ -101,12 +113,11 @@ static void push(struct pair_run *run, uint64_t rate, uint64_t rate_now, uint64_
 		.leg_timeout_ns = s->leg_timeout_ns,
 		.io_level = json_is_true(json_object_get(iod_hello(run->job->agent->iod), "io_level")) ? dray_prio_io_level(s->priority) : DRAY_UNKNOWN,
 	};
-	uint64_t step = l.step == DRAY_UNKNOWN ? STEP_DEFAULT : l.step;
-	if (in_flight < step) {
-		while (step > in_flight && step > STEP_LEAST)
-			step /= 2;
+	uint64_t most = l.step == DRAY_UNKNOWN ? STEP_DEFAULT : l.step, step = l.step == DRAY_UNKNOWN ? step_for(rate > rate_now ? rate : rate_now, p->n_targets) : l.step;
+	while (step > in_flight && step > STEP_LEAST)
+		step /= 2;
+	if (step < most)
 		l.step = step;
-	}
 	if (run->push.valid && !memcmp(&run->push.last, &l, sizeof l))
 		return;
 	/* One call at a time: two that are under way may be carried out in either order, and the older one would stay. */

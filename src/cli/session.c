@@ -21,6 +21,17 @@ static int no_state(const struct args *args, const char *word)
 	return fail(args, EXIT_USAGE, "usage", "there is no state \"%s\" (legal: %s)", word, legal);
 }
 
+/* Each pair has a limit of its own, but the word for them is one. */
+static bool said_before(const json_t *list, size_t n, const json_t *one)
+{
+	for (size_t i = 0; i < n; i++) {
+		const json_t *before = json_array_get(list, i);
+		if (!strcmp(text_of(before, "limit"), text_of(one, "limit")) && !strcmp(text_of(before, "of"), text_of(one, "of")))
+			return true;
+	}
+	return false;
+}
+
 /* "by session rate, pair steps": what holds the session back now, that of the most pairs first. */
 static void bound_text(const json_t *doc, char *buf, size_t size)
 {
@@ -29,8 +40,8 @@ static void bound_text(const json_t *doc, char *buf, size_t size)
 	*buf = 0;
 	json_array_foreach(json_object_get(doc, "bound_by"), i, one) {
 		const char *limit = text_of(one, "limit"), *of = text_of(one, "of");
-		if (*text_of(doc, "reason") && !strcmp(limit, "active_pairs"))
-			continue; /* it says so, with more words */
+		if ((*text_of(doc, "reason") && !strcmp(limit, "active_pairs")) || said_before(json_object_get(doc, "bound_by"), i, one))
+			continue; /* the reason says so, with more words */
 		bool its_own = strcmp(of, "default") && strcmp(of, "neighbour");
 		n += (size_t)snprintf(buf + n, size - n, "%s%s%s%s", n ? ", " : "by ", !strcmp(limit, "none") ? "storage" : !strcmp(of, "default") ? "application" : of,
 			*of && its_own ? " " : "", *of && its_own ? limit : "");

@@ -34,7 +34,7 @@ with FakeAgent() as a:
     assert rows[1].index("s-4k2") == rows[2].index("s-4k2") and "100 MiB/s" in rows[1], rows
     # What holds a session back is told in the last column, beside what else there is to say.
     bound = [{"limit": "rate", "of": "session", "key": "limits.rate", "value": 1 << 20, "pairs": 2}, {"limit": "in_flight", "of": "vehicle", "pairs": 1},
-             {"limit": "steps", "of": "pair", "pairs": 1}]
+             {"limit": "steps", "of": "pair", "value": 1, "pairs": 1}, {"limit": "steps", "of": "pair", "value": 2, "pairs": 1}]
     for by, reason, said in ((bound[:1], "", "by session rate"), (bound, "", "by session rate, vehicle in_flight, pair steps"), (bound[:1], "pair 2 failed", "pair 2 failed; by session rate"),
                              ([{"limit": "app_latency", "of": "default"}], "", "by application"), ([{"limit": "app_latency", "of": "neighbour"}], "", "by neighbour"),
                              ([{"limit": "app_latency", "of": "agent"}], "", "by agent app_latency"), ([{"limit": "none"}], "", "by storage"),
