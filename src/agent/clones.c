@@ -92,7 +92,7 @@ static void make_all(struct work *w)
 		struct clones_file *f = &o->files[i];
 		char identity[512];
 		w->at = i;
-		struct dray_clone_order order = { .from = f->from, .expected = f->expected, .part = f->part, .rate = rate_now, .stop = told_to_stop,
+		struct dray_clone_order order = { .from = f->from, .expected = f->expected, .length = f->length, .part = f->part, .rate = rate_now, .stop = told_to_stop,
 			.ctx = w };
 		o->rc = dray_clone_make(&order, identity, sizeof identity, &f->shared, &o->err);
 		if (!o->rc)

@@ -18,6 +18,7 @@ struct clones_file {
 	unsigned pair;
 	size_t generation; /* REMOVE: which of the session's (its time) */
 	char *from, *expected, *part, *path, *identity; /* what each kind needs; identity is found by MAKE */
+	uint64_t length;   /* MAKE: what `from` has to have at least; 0: not known */
 	uint64_t rate;     /* MAKE: clones_pace */
 	bool shared;
 	int rc;            /* REMOVE */

@@ -36,7 +36,9 @@ void generation_look_files(struct job *job, enum clones_kind kind)
 	for (size_t i = 0; i < m->g.n_files; i++) {
 		const struct dray_generation_file *f = &m->g.files[i];
 		const struct dray_target *t = target_of(job, f->pair);
+		uint64_t length = job->s->pairs[f->pair - 1].progress.bytes_total;
 		clones_add(&order, f->pair, 0, t->at.resource, t->made, f->part, f->path, f->identity);
+		order.files[order.n - 1].length = length == DRAY_UNKNOWN ? 0 : length;
 	}
 	if (kind == CLONES_MAKE)
 		dray_crash_point("gen-split");

@@ -40,12 +40,10 @@ void generation_remove_old(struct job *job)
 	g = generations_of(job);
 	if (clones_run(job, NULL))
 		return;
-	if (job->agent->now < job->remove_at) {
-		job_wake_by(job, job->remove_at);
-		return;
-	}
+	/* One that can't be removed holds up no other. */
+	bool again = job->agent->now >= job->remove_at;
 	for (size_t i = 0; i < g->n; i++)
-		for (size_t k = 0; g->list[i].removing && k < g->list[i].n_files; k++) {
+		for (size_t k = 0; g->list[i].removing && (again || !g->list[i].left) && k < g->list[i].n_files; k++) {
 			const struct dray_generation_file *f = &g->list[i].files[k];
 			if (f->identity)
 				clones_add(&order, f->pair, (size_t)g->list[i].time, NULL, NULL, NULL, f->path, f->identity);
@@ -54,6 +52,8 @@ void generation_remove_old(struct job *job)
 		}
 	if (order.n && !clones_start(job, &order))
 		job_wake_by(job, job->agent->now + SECOND);
+	else if (!again)
+		job_wake_by(job, job->remove_at);
 }
 
 /* Whether all that was ordered of this generation is done: 1; 0: nothing was ordered; -1: not all. What another file stands in the way of is. */
@@ -68,17 +68,26 @@ static int gone(const struct clones *order, time_t time)
 	return gone;
 }
 
+/* Once of each, and not with each attempt. */
+static bool told_before(const struct dray_generations *g, const struct clones_file *f)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (f->generation && g->list[i].time == (time_t)f->generation)
+			return g->list[i].left;
+	return false;
+}
+
 bool generation_removed(struct job *job, const struct clones *order)
 {
 	struct change c;
 	char at[40];
 	change_begin(&c, job->agent, job, ACTOR_SELF);
 	struct dray_generations *g = generations_of(job);
-	bool left = false;
+	bool left = false, tried = false;
 	for (size_t i = 0; i < order->n; i++) {
 		const struct clones_file *f = &order->files[i];
 		struct pair_run *run = &job->runs[f->pair - 1];
-		if (f->rc)
+		if (f->rc && !told_before(g, f))
 			change_event(&c, 0, "generation-left", NULL, NULL, "%s", f->err.text);
 		if (!f->generation) { /* a working image, of a pair that is given up */
 			change_touch(&c, run);
@@ -87,16 +96,19 @@ bool generation_removed(struct job *job, const struct clones *order)
 	}
 	for (size_t i = g->n; i-- > 0;) {
 		int is = g->list[i].removing ? gone(order, g->list[i].time) : 0;
-		left |= is < 0;
-		if (is <= 0)
+		if (is <= 0) {
+			tried |= is < 0;
+			g->list[i].left |= is < 0;
+			left |= g->list[i].left;
 			continue;
+		}
 		if (g->list[i].n_files && !g->list[i].files[0].part)
 			change_event(&c, 0, "generation-removed", NULL, NULL, "%s", dray_instant_format(g->list[i].time, at, sizeof at));
 		dray_generations_drop(g, i);
 	}
 	if (!generation_recorded(job, &c))
 		return false;
-	job->remove_at = left ? job->agent->now + WAIT_SPACE : 0;
+	job->remove_at = tried ? job->agent->now + WAIT_SPACE : left ? job->remove_at : 0;
 	return true;
 }
 
@@ -147,10 +159,10 @@ bool generation_over(struct pair_run *run)
 		return false;
 	}
 	/* What could not be removed was told. */
-	bool left = false;
+	bool open = false;
 	for (size_t i = 0; i < generations_of(job)->n; i++)
-		left |= generations_of(job)->list[i].removing;
-	return !left || !last_one(run) || job->remove_at;
+		open |= generations_of(job)->list[i].removing && !generations_of(job)->list[i].left;
+	return !open || !last_one(run);
 }
 
 void generation_stay(const struct job *job, char *text, size_t size)

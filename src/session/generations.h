@@ -26,6 +26,7 @@ struct dray_generation {
 	time_t time;    /* the instant */
 	bool complete;  /* all its files are there, durably */
 	bool removing;  /* it is no generation any more: its files are being removed */
+	bool left;      /* ... which was tried, and did not go; not on record */
 	int quiesced;   /* by the hooks before the split: 1, 0: one of them failed, -1: there were none */
 	int shared;     /* each of its files was made of its working image's blocks: 1, 0: they were copied, -1: not made yet, or of a record that does not say */
 	struct dray_generation_file *files;

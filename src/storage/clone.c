@@ -216,6 +216,12 @@ int dray_clone_make(const struct dray_clone_order *o, char *identity, size_t siz
 		rc = dray_error_set(err, -ESTALE, "%s: it is not the working image that was made: found %s, expected %s", o->from, found, o->expected);
 	else if (rc)
 		dray_error_errno(err, rc, "%s", o->from);
+	struct stat st;
+	if (!rc && fstat(from, &st))
+		rc = dray_error_errno(err, -errno, "%s", o->from);
+	if (!rc && (uint64_t)st.st_size < o->length)
+		rc = dray_error_set(err, -ESTALE, "%s: somebody has cut it: it has %llu bytes, and its source %llu", o->from, (unsigned long long)st.st_size,
+			(unsigned long long)o->length);
 	if (!rc && (to = open(o->part, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
 		rc = dray_error_errno(err, -errno, "%s: create", o->part);
 	if (to >= 0) {

@@ -18,6 +18,7 @@
 struct dray_clone_order {
 	const char *from;
 	const char *expected; /* identity of `from`; NULL: not known */
+	uint64_t length;      /* the bytes that it has to have at least; 0: not known */
 	const char *part;
 	uint64_t (*rate)(void *ctx); /* bytes per second where bytes are copied; UINT64_MAX: no limit. It counts at once, in the middle, too */
 	bool (*stop)(void *ctx);
@@ -26,7 +27,7 @@ struct dray_clone_order {
 
 /* What is under `part` already, of an earlier attempt, is removed. `from` is flushed; the new file has its bytes, is thin where it can be, and is
  * durable, its name in the directory included. Its identity goes to `identity`. *shared: it shares blocks. 0; -ECANCELED: told to stop; -ESTALE: `from` is
- * another file. After an error nothing is left under `part`. */
+ * another file, or was cut. After an error nothing is left under `part`. */
 int dray_clone_make(const struct dray_clone_order *order, char *identity, size_t size, bool *shared, struct dray_error *err);
 /* From `part` to `path`, which must be free; durable on 0. It is there already: 0. -EEXIST: another file is. */
 int dray_clone_place(const char *part, const char *path, const char *identity, struct dray_error *err);
