@@ -26,7 +26,7 @@
  *
  * A look is over in 20 ms where requests are many, in 100 ms where there are some. Where after 200 ms there are next to none, because few are asked or because
  * a step under way does not end (a target may be slow), the copy goes on with the least of a window, and after a second what met a step counts as well, so that
- * something is known at all. An eighth of the time is the most that a copy stands still for all this.
+ * something is known at all. An eighth of the time is the most that a volume has for all this, and what others on its disk had counts, as far as it was told.
  *
  * Volumes that share a disk share this, too: whose requests are slow while any of them is copied counts that as a copy, and the least window that one
  * of their applications allows is the window of all their copies (iod/disks.h). So they grow and shrink together, they stand still together for

@@ -56,24 +56,67 @@ bool iod_disk_is_copied(const struct iod_disk *d, uint32_t who, uint64_t now_ms)
 		by_others(atomic_load_explicit(&d->copied_before, memory_order_relaxed), who, now_ms);
 }
 
+static uint32_t window_of(uint64_t w)
+{
+	return (uint32_t)(w >> 52);
+}
+
+/* The two tightest of two that are known and, unless it is 0, one that is said now; `is` instead of what the same volume said before. */
+static void tightest_of(const uint64_t was[2], uint64_t is, uint32_t who, uint64_t now_ms, uint64_t out[2])
+{
+	unsigned n = 0;
+	bool before = is && whose(was[0]) == whose(is); /* of two that are alike the one that was first stays so */
+	out[0] = out[1] = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		if (!holds(was[i], now_ms) || whose(was[i]) == (who & WHO_MASK))
+			continue;
+		if (is && n < 2 && (before ? window_of(is) <= window_of(was[i]) : window_of(is) < window_of(was[i]))) {
+			out[n++] = is;
+			is = 0;
+		}
+		if (n < 2)
+			out[n++] = was[i];
+	}
+	if (is && n < 2)
+		out[n] = is;
+}
+
+/* Two threads at once: one of them may be left out, and says it again in a moment. */
+static void say(struct iod_disk *d, uint64_t is, uint32_t who, uint64_t now_ms)
+{
+	uint64_t was[2], now[2];
+	for (unsigned i = 0; i < 2; i++)
+		was[i] = atomic_load_explicit(&d->tightest[i], memory_order_relaxed);
+	tightest_of(was, is, who, now_ms, now);
+	for (unsigned i = 0; i < 2; i++) {
+		/* The same again is worth a write only now and then: all threads read it. */
+		if (now[i] && now[i] >> 32 == was[i] >> 32 && age_ms(was[i], now_ms) < ALLOWED_MS / 10)
+			continue;
+		if (now[i] != was[i])
+			atomic_store_explicit(&d->tightest[i], now[i], memory_order_relaxed);
+	}
+}
+
 void iod_disk_allow(struct iod_disk *d, uint32_t who, uint32_t window, uint64_t now_ms)
 {
-	uint64_t was = atomic_load_explicit(&d->tightest, memory_order_relaxed), is = word(who, window, now_ms);
-	if (holds(was, now_ms) && whose(was) != whose(is) && is >> 52 >= was >> 52)
-		return;
-	/* The same again is worth a write only now and then: all threads read it. */
-	if (was >> 32 == is >> 32 && age_ms(was, now_ms) < ALLOWED_MS / 10)
-		return;
-	/* Somebody else was faster: it is said again in a moment. */
-	atomic_compare_exchange_strong_explicit(&d->tightest, &was, is, memory_order_relaxed, memory_order_relaxed);
+	say(d, word(who, window, now_ms), who, now_ms);
+}
+
+void iod_disk_allow_all(struct iod_disk *d, uint32_t who, uint64_t now_ms)
+{
+	if (whose(atomic_load_explicit(&d->tightest[0], memory_order_relaxed)) == (who & WHO_MASK) ||
+		whose(atomic_load_explicit(&d->tightest[1], memory_order_relaxed)) == (who & WHO_MASK))
+		say(d, 0, who, now_ms);
 }
 
 uint32_t iod_disk_allowed(const struct iod_disk *d, uint32_t who, uint64_t now_ms)
 {
-	uint64_t w = atomic_load_explicit(&d->tightest, memory_order_relaxed);
-	if (!holds(w, now_ms) || whose(w) == (who & WHO_MASK))
-		return IOD_WINDOW_ANY;
-	return (uint32_t)(w >> 52);
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t w = atomic_load_explicit(&d->tightest[i], memory_order_relaxed);
+		if (holds(w, now_ms) && whose(w) != (who & WHO_MASK))
+			return window_of(w);
+	}
+	return IOD_WINDOW_ANY;
 }
 
 /* ---- which they are ---- */

@@ -26,7 +26,7 @@
 #define S       UINT64_C(1000000000)
 #define SIZE    (UINT64_C(64) << 30)
 #define ASK     (4 * KiB)
-#define VOLUMES 3
+#define VOLUMES 12
 #define DEPTH   16
 #define BUFS    64
 
@@ -67,6 +67,7 @@ struct world {
 	uint64_t kib_ns;     /* what the arm takes for each KiB */
 	uint64_t free_ns;    /* when it has nothing to do any more */
 	uint64_t target_ns;  /* what a target takes for a step */
+	uint64_t still, looks; /* of the phase under way: how often somebody's look had all copies stand still */
 	struct iod_disk disk;
 	struct volume v[VOLUMES];
 	unsigned n;
@@ -158,6 +159,8 @@ static void tick(struct volume *v)
 		iod_disk_copied(&w->disk, v->number, ms);
 	if (works)
 		iod_disk_allow(&w->disk, v->number, window, ms);
+	else
+		iod_disk_allow_all(&w->disk, v->number, ms);
 }
 
 static void enter(struct volume *v)
@@ -272,6 +275,8 @@ static void complete(struct volume *v, unsigned i)
 
 static void look(struct world *w)
 {
+	w->still += !iod_disk_allowed(&w->disk, 0, w->now / MS);
+	w->looks++;
 	for (unsigned i = 0; i < w->n; i++) {
 		struct dray_vol_info info;
 		dray_vol_info(w->v[i].vol, &info);
@@ -282,6 +287,7 @@ static void look(struct world *w)
 
 static void forget(struct world *w)
 {
+	w->still = w->looks = 0;
 	for (unsigned i = 0; i < w->n; i++) {
 		struct volume *v = &w->v[i];
 		v->app.n = v->copied = v->looks = 0;
@@ -454,8 +460,8 @@ static void never_alone(void **state)
 /* Three volumes on one disk, two of which are copied. Nobody's application is told that the others' copies are what its disk is like. */
 static void shared_disk(void **state)
 {
-	struct world *w = world(8 * US, VOLUMES, 1);
-	for (int i = 0; i < VOLUMES; i++)
+	struct world *w = world(8 * US, 3, 1);
+	for (int i = 0; i < 3; i++)
 		app(&w->v[i], (i + 1) * 3 * MS, 4);
 	phase(w, "alone", 5 * S);
 	copy(&w->v[0]);
@@ -463,11 +469,35 @@ static void shared_disk(void **state)
 	phase(w, "it begins", S);
 	for (int i = 0; i < 6; i++) {
 		phase(w, "shared", 5 * S);
-		for (int k = 0; k < VOLUMES; k++) {
+		for (int k = 0; k < 3; k++) {
 			assert_true(took(&w->v[k], 50) <= 3 * ALONE);
 			assert_in_range(base(&w->v[k]), ALONE, 3 * ALONE);
 		}
 		assert_true(rate(&w->v[0], 5 * S) >= 10 && rate(&w->v[1], 5 * S) >= 10);
+	}
+	end(w);
+}
+
+/* A dozen of them, and their applications ask often, now and then, or wake from sleep all the time: each wants to look, the
+ * copies go on, and nobody who falls asleep opens the window while others work. */
+static void many_looks(void **state)
+{
+	static const uint64_t every[VOLUMES] = { 20 * MS, 60 * MS, 700 * MS, 550 * MS, 900 * MS, 1500 * MS, 30 * MS, 100 * MS, 250 * MS, 650 * MS, 800 * MS, 5 * MS };
+	struct world *w = world(8 * US, VOLUMES, 1);
+	for (int i = 0; i < VOLUMES; i++)
+		app(&w->v[i], every[i], 4);
+	copy(&w->v[0]);
+	copy(&w->v[4]);
+	phase(w, "it begins", 5 * S);
+	for (int i = 0; i < 4; i++) {
+		run(w, 10 * S);
+		print_message("twelve: still for %.1f %% of the time, copied %.1f and %.1f MiB/s\n", 100.0 * w->still / w->looks, rate(&w->v[0], 10 * S),
+			rate(&w->v[4], 10 * S));
+		say(w, "twelve", 10 * S);
+		assert_true(w->still && w->still * 5 <= w->looks);
+		assert_true(rate(&w->v[0], 10 * S) >= 10 && rate(&w->v[4], 10 * S) >= 10);
+		for (int k = 0; k < VOLUMES; k++)
+			assert_true(w->v[k].app.n < 100 || (took(&w->v[k], 50) <= 3 * ALONE && took(&w->v[k], 99) <= STEP + 4 * ALONE));
 	}
 	end(w);
 }
@@ -516,6 +546,7 @@ int main(void)
 		cmocka_unit_test(slow_disk),
 		cmocka_unit_test(never_alone),
 		cmocka_unit_test(shared_disk),
+		cmocka_unit_test(many_looks),
 		cmocka_unit_test(slow_target),
 		cmocka_unit_test(goal),
 	};

@@ -26,11 +26,13 @@ static void tightest(void **state)
 	assert_int_equal(iod_disk_allowed(&d, 1, now + 2), 8);
 	iod_disk_allow(&d, 2, 20, now + 3); /* its own may grow again */
 	assert_int_equal(iod_disk_allowed(&d, 1, now + 3), 20);
-	/* It goes on saying so, and nobody else is heard meanwhile. */
+	assert_int_equal(iod_disk_allowed(&d, 2, now + 3), 40);
+	/* It goes on saying so; all others hear it, and it hears the next to it. */
 	for (unsigned i = 0; i < 40; i++) {
 		iod_disk_allow(&d, 2, 20, now + 3 + i * 50);
 		iod_disk_allow(&d, 1, 30, now + 3 + i * 50);
 		assert_int_equal(iod_disk_allowed(&d, 3, now + 3 + i * 50), 20);
+		assert_int_equal(iod_disk_allowed(&d, 2, now + 3 + i * 50), 30);
 	}
 	now += 3 + 39 * 50;
 	assert_int_equal(iod_disk_allowed(&d, 3, now + 400), 20);
@@ -39,6 +41,25 @@ static void tightest(void **state)
 	assert_int_equal(iod_disk_allowed(&d, 3, now + 600), 30);
 	/* A clock that was read a moment earlier, on another thread. */
 	assert_int_equal(iod_disk_allowed(&d, 3, now + 599), 30);
+	/* Somebody falls asleep, or allows more: the next to it holds at once, for whoever that was as well. */
+	now += 1000;
+	iod_disk_allow(&d, 1, 0, now); /* none at all, for a moment */
+	iod_disk_allow(&d, 2, 4, now);
+	iod_disk_allow(&d, 3, 8, now);
+	assert_true(iod_disk_allowed(&d, 4, now) == 0 && iod_disk_allowed(&d, 1, now) == 4);
+	iod_disk_allow(&d, 1, 128, now + 1);
+	assert_true(iod_disk_allowed(&d, 4, now + 1) == 4 && iod_disk_allowed(&d, 1, now + 1) == 4);
+	iod_disk_allow(&d, 3, 8, now + 1);
+	assert_true(iod_disk_allowed(&d, 1, now + 1) == 4 && iod_disk_allowed(&d, 2, now + 1) == 8);
+	iod_disk_allow_all(&d, 2, now + 2);
+	assert_true(iod_disk_allowed(&d, 1, now + 2) == 8 && iod_disk_allowed(&d, 2, now + 2) == 8);
+	iod_disk_allow_all(&d, 1, now + 2); /* who is none of them */
+	iod_disk_allow_all(&d, 3, now + 2);
+	assert_int_equal(iod_disk_allowed(&d, 4, now + 2), IOD_WINDOW_ANY);
+	/* Of two that are alike none takes the other's place. */
+	for (unsigned i = 0; i < 200; i++)
+		iod_disk_allow(&d, 1 + i % 2, 4, now + 10 + i);
+	assert_true(iod_disk_allowed(&d, 1, now + 210) == 4 && iod_disk_allowed(&d, 2, now + 210) == 4 && iod_disk_allowed(&d, 3, now + 210) == 4);
 	iod_disk_allow(&d, 4, 100000, now + 2000);
 	assert_true(iod_disk_allowed(&d, 3, now + 2000) >= 1024); /* more than any window is */
 }
