@@ -20,25 +20,26 @@
  * What they took before is known from the periods without a copy. Applications change, though, while a copy goes on for days. So every five
  * seconds there is a look: for one period no step begins, and only requests that met none count. On a disk that does one thing after the other
  * nothing less would do, since all that waited behind a step bring its time with them, and a base that has it in it allows twice that. What is
- * seen moves the base half way; so an application that saturates its disk by itself gets a base that says so, and the copy its share back. What is
- * less than the base moves it down a little at any time; what met a step never moves it up. With a goal nothing depends on the base, and nothing
- * stands still for it.
+ * seen moves the base half way, and if it is twice the base or half of it, the next look is soon; so an application that saturates its disk by itself
+ * gets a base that says so, and the copy its share back. What is less than the base moves it down a little at any time; what met a step never moves
+ * it up. With a goal nothing depends on the base, and nothing stands still for it.
  *
- * A look is over in 20 ms where requests are many, in 100 ms where there are some. Where after 200 ms there are next to none, because few are asked or because
- * a step under way does not end (a target may be slow), the copy goes on with the least of a window, and after a second what met a step counts as well, so that
- * something is known at all. An eighth of the time is the most that a volume has for all this, and what others on its disk had counts, as far as it was told.
+ * A look is over in 20 ms where requests are many, in 100 ms where there are some. Where next to none came in 200 ms, because few are asked or a
+ * step under way does not end (a target may be slow), the copy goes on with the least of a window; and after a second what met a step counts as
+ * well, so that something is known at all. An eighth of the time is the most that a volume has for looks, and what it is told of others on its
+ * disk counts.
  *
  * Volumes that share a disk share this, too: whose requests are slow while any of them is copied counts that as a copy, and the least window that one
  * of their applications allows is the window of all their copies (iod/disks.h). So they grow and shrink together, they stand still together for
  * a look, and those that are to look soon look at the same time.
  *
- * An application that asked nothing for half a second needs no protection: then as much is under way as is allowed at all. When it asks again there
- * is a look, and if that shows less than the base it is the base: what it took to saturate the disk is no measure for a request now and then. Then the window
- * grows from half a step, whatever it was before the sleep: the other way round, down
- * from a window that is too large for this disk or this work, takes a tenth of a second and more, which the application has to pay, while the copy
- * pays for a start that is too small, with a second at less than its speed. Who woke to other work than before is met soon: looks come again after an
- * eighth of a second, a quarter, and so on up to the five seconds. What is in flight too much at the first moment is
- * through in a few milliseconds. While nothing at all is known of what its requests take, the window is at its least.
+ * An application that asked nothing for half a second needs no protection: then as much is under way as is allowed at all. When it asks again the window
+ * is at its least for one period, which is a look, if not one that stands still: who wakes for a request now and then has no need of it. If it shows
+ * less than the base it is the base: what it took to saturate the disk is no measure any more. Then the window grows from half a step, whatever it was
+ * before the sleep: the other way round, down from a window that is too large for this disk or this work, takes a tenth of a second and more,
+ * which the application has to pay, while the copy pays for a start that is too small, with a second at less than its speed. Who woke to other work
+ * than before is met soon: looks come again after an eighth of a second, a quarter, and so on up to the five seconds. What is in flight too much
+ * at the first moment is through in a few milliseconds. While nothing at all is known of what its requests take, the window is at its least.
  */
 #include "engine/pacer.h"
 
@@ -174,11 +175,17 @@ static void next_look_after(struct dray_pacer *p, uint64_t now)
 	p->look_ns = now + p->look_every_ns;
 }
 
+/* A look, which moves the base half way, showed twice of it or half. */
+static bool other_work(uint64_t was, uint64_t is)
+{
+	return is > was + was / 2 || is < was - was / 4;
+}
+
 void dray_pacer_asked(struct dray_pacer *p, uint64_t now)
 {
 	/* A pause says nothing, and what came before it is old. */
 	if (now - p->last_ns >= DRAY_PACER_IDLE_NS) {
-		look(p, now, may_stand_still(p, now));
+		look(p, now, false);
 		p->woke = true;
 	}
 	p->last_ns = now;
@@ -216,10 +223,11 @@ void dray_pacer_answered(struct dray_pacer *p, uint64_t now, uint64_t took, bool
 		at_most += LOOK_MOST_NS;
 	if (!((p->n >= ENOUGH && since >= PERIOD_NS) || (p->n >= FEW && since >= at_most)))
 		return;
+	uint64_t was = p->base_ns;
 	judge(p);
-	if (p->woke) {
-		if (p->window > WINDOW_FIRST)
-			p->window = WINDOW_FIRST;
+	if (p->woke && p->window > WINDOW_FIRST)
+		p->window = WINDOW_FIRST;
+	if (p->woke || (p->looking && other_work(was, p->base_ns))) {
 		p->look_every_ns = LOOK_FIRST_NS;
 		p->look_ns = now + LOOK_FIRST_NS;
 	}

@@ -86,13 +86,16 @@ static void idle_application(void **state)
 	assert_true(window(&w, true) < 4 * DRAY_PACER_STEP);
 }
 
-/* Unknown at first: none for a moment, and then the least. */
+/* Unknown at first: the least. A look stands still for a moment, no longer, and only the first after a sleep does not. */
 static void nothing_known(void **state)
 {
 	struct world w = begin(200 * US, 50 * US);
 	dray_pacer_asked(&w.p, w.now);
-	assert_int_equal(window(&w, true), 0);
-	assert_int_equal(dray_pacer_still_until(&w.p, w.now), w.now + 200 * MS);
+	assert_int_equal(window(&w, true), DRAY_PACER_LEAST);
+	assert_int_equal(dray_pacer_still_until(&w.p, w.now), UINT64_MAX);
+	while (window(&w, true))
+		run(&w, MS, MS);
+	assert_int_equal(dray_pacer_still_until(&w.p, w.now), w.p.began_ns + 200 * MS);
 	w.now += 200 * MS;
 	assert_int_equal(window(&w, true), DRAY_PACER_LEAST);
 	assert_int_equal(dray_pacer_still_until(&w.p, w.now), UINT64_MAX);
@@ -231,8 +234,8 @@ static void never_still_for_long(void **state)
 			looked++;
 		}
 		print_message("a request every %llu ms: still for %.1f %% of the time\n", (unsigned long long)(every[k] / MS), 100.0 * still / looked);
-		assert_true(still);
-		assert_true(still * 7 <= looked);
+		assert_true(still || every[k] >= DRAY_PACER_IDLE_NS);
+		assert_true(still * 8 <= looked);
 	}
 }
 
@@ -240,6 +243,7 @@ static void never_still_for_long(void **state)
 static void looks_together(void **state)
 {
 	struct world w = begin(200 * US, 300 * US);
+	w.random = 1234567; /* (no look that shows twice the base by chance) */
 	run(&w, 20 * S, MS);
 	while (w.p.looking || w.p.look_ns - w.now > S)
 		run(&w, MS, MS);
