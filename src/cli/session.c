@@ -40,7 +40,9 @@ static void bound_text(const json_t *doc, char *buf, size_t size)
 	*buf = 0;
 	json_array_foreach(json_object_get(doc, "bound_by"), i, one) {
 		const char *limit = text_of(one, "limit"), *of = text_of(one, "of");
-		if ((*text_of(doc, "reason") && !strcmp(limit, "active_pairs")) || said_before(json_object_get(doc, "bound_by"), i, one))
+		const json_t *value = json_object_get(one, "value");
+		bool stops = json_is_integer(value) && !json_integer_value(value);
+		if ((*text_of(doc, "reason") && (stops || !strcmp(limit, "active_pairs"))) || said_before(json_object_get(doc, "bound_by"), i, one))
 			continue; /* the reason says so, with more words */
 		bool its_own = strcmp(of, "default") && strcmp(of, "neighbour");
 		n += (size_t)snprintf(buf + n, size - n, "%s%s%s%s", n ? ", " : "by ", !strcmp(limit, "none") ? "storage" : !strcmp(of, "default") ? "application" : of,

@@ -38,7 +38,7 @@ with FakeAgent() as a:
     for by, reason, said in ((bound[:1], "", "by session rate"), (bound, "", "by session rate, vehicle in_flight, pair steps"), (bound[:1], "pair 2 failed", "pair 2 failed; by session rate"),
                              ([{"limit": "app_latency", "of": "default"}], "", "by application"), ([{"limit": "app_latency", "of": "neighbour"}], "", "by neighbour"),
                              ([{"limit": "app_latency", "of": "agent"}], "", "by agent app_latency"), ([{"limit": "none"}], "", "by storage"),
-                             ([{"limit": "active_pairs", "of": "agent"}], "", "by agent active_pairs"), ([{"limit": "active_pairs", "of": "agent"}], "it waits", "it waits")):
+                             ([{"limit": "active_pairs", "of": "agent"}], "", "by agent active_pairs"), ([{"limit": "active_pairs", "of": "agent"}], "it waits", "it waits"), ([{"limit": "rate", "of": "pair", "value": 0}], "limits.rate is 0", "limits.rate is 0")):
         a.answer("GET", "/v1/sessions", 200, [document("copying", bound_by=by, reason=reason)])
         row = a.run("list").stdout.splitlines()[1]
         assert row.endswith("100 MiB/s  " + said), row

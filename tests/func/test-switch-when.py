@@ -51,6 +51,13 @@ with AgentTest() as t:
     assert doc["switch"]["when"] == far and doc["reason"] == f"to be switched at {far}", doc["reason"]
     restart()
     assert t.show("timed")["reason"] == f"to be switched at {far}"
+    # Where its window is closed at that time it will be later, which is told from the beginning.
+    day = (int(time.time()) // 86400 + 3) * 86400
+    t.set("timed", switch__when=rfc(day + 3 * 3600 + 1800), switch__window=["05:00-06:00"])
+    assert t.show("timed")["reason"] == f"to be switched at {rfc(day + 5 * 3600)}, when its window (switch.window) opens", t.show("timed")["reason"]
+    t.set("timed", switch__window=["03:00-04:00"])
+    assert t.show("timed")["reason"] == f"to be switched at {rfc(day + 3 * 3600 + 1800)}", t.show("timed")["reason"]
+    t.set("timed", switch__window="none")
     t.set("timed", switch__when=rfc(time.time() + 2))
     assert t.wait_state("timed", "switched")["reason"] is None
 

@@ -183,7 +183,7 @@ class Model:
         if self.when_event:
             self.words = [f"waits for the event {self.when_event} to be switched"]
         elif t < self.when_at:
-            self.words = [f"to be switched at {rfc(self.when_at)}"]
+            self.words = [f"to be switched at {rfc(self.switch_window.opening(self.when_at, zone))}"]
         elif self.when != "manual" and not self.switch_window.open(t, zone):
             self.words = [f"it opens at {rfc(self.switch_window.opening(t, zone))}"]
         elif self.when != "manual":
