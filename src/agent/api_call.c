@@ -36,8 +36,10 @@ void api_call_free(struct api_call *call)
 		probe_empty(call->probe);
 	free(call->probe);
 	free(call->looks);
-	if (call->facts)
+	if (call->facts) {
 		json_decref(call->facts->speeds);
+		ahead_clear(&call->facts->ahead);
+	}
 	free(call->facts);
 	free(call->path);
 	free(call->q_session);

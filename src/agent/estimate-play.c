@@ -214,23 +214,36 @@ static bool through_window(struct play *p, double *closes)
 	return true;
 }
 
+/* How many of the places are free now, and `until` when, at least. */
+static size_t free_places(const struct play *p, size_t *gone, double *until)
+{
+	const struct estimate_rules *r = p->r;
+	while (*gone < r->n_taken && (double)r->from + r->taken[*gone] <= p->now)
+		++*gone;
+	size_t taken = r->n_taken - *gone;
+	*until = taken ? (double)r->from + r->taken[*gone] : INFINITY;
+	return !taken ? SIZE_MAX : r->places > taken ? (size_t)r->places - taken : 0;
+}
+
 double estimate_play(const struct estimate_rules *r, struct estimate_pair *pairs, size_t n)
 {
 	struct play p = { .r = r, .pairs = pairs, .n = n };
-	size_t done = 0, first = 0, most = r->active_pairs < n ? (size_t)r->active_pairs : n;
+	size_t done = 0, first = 0, gone = 0, most = r->active_pairs < n ? (size_t)r->active_pairs : n;
 	double from = (double)r->from, closes = 0, ran = 0, ran_most = r->run_most > 0 ? r->run_most : INFINITY;
 	begin(&p);
 	while (done < n && p.now < from + HORIZON && ran + AT_ONCE < ran_most) {
 		if ((p.now >= closes || !closes) && !through_window(&p, &closes))
 			break;
-		size_t k = 0;
+		double until;
+		size_t k = 0, room = free_places(&p, &gone, &until);
+		room = room < most ? room : most;
 		while (pairs[first].ends >= 0)
 			first++;
-		for (size_t i = first; i < n && k < most; i++)
+		for (size_t i = first; i < n && k < room; i++)
 			if (pairs[i].ends < 0)
 				p.active[k++] = i;
 		set_rates(&p, k);
-		double next = sooner(sooner(p.next, closes), p.now + ran_most - ran);
+		double next = sooner(sooner(sooner(p.next, closes), until), p.now + ran_most - ran);
 		for (size_t i = 0; i < k; i++)
 			if (pairs[p.active[i]].begins < 0)
 				pairs[p.active[i]].begins = p.now - from;

@@ -19,9 +19,10 @@
  * and with good and with bad luck. So a limit that binds makes the range narrow, and a window makes the end jump. Seconds are told whole: the
  * range's ends are rounded away from its middle.
  *
- * The core only says what it alone knows (estimate_take): the agent's limits, and when the session would begin. All else is done on the request's thread.
+ * The core only says what it alone knows (estimate_take): the agent's limits, who goes before, and when the session would begin. All else is done on the request's thread.
  *
- * Not known, and said: what other sessions do at that time, and what the application writes meanwhile.
+ * Others who have the agent's places, or wait for one before it, are waited for (ahead.h). Not known, and said: what they take of the agent's rate and of the disks, and
+ * what the application writes meanwhile.
  */
 #include "agent/estimate.h"
 
@@ -43,6 +44,8 @@ static const double of_reading[] = { 3, 0.45, 0.15 }, of_guess[] = { 10, 1, 0.1 
 #define OF_REMOTE 0.3
 /* Seconds of a session, whatever is in it. */
 static const double of_session[] = { 0, 0.15, 1 };
+/* Of the time that others have their places. */
+static const double of_others[] = { 0.8, 1, 1.25 };
 /* Of the bytes, how many are moved in fact: a limit is not quite reached, and something is copied again. */
 static const double of_bytes[] = { 1, 1, 1.08 };
 
@@ -91,6 +94,7 @@ struct basis {
 	size_t probed;
 	struct speeds_found *before; /* of each pair */
 	size_t n_before;
+	double *taken; /* of facts.ahead */
 };
 
 enum luck { GOOD, USUAL, BAD };
@@ -117,9 +121,26 @@ static uint64_t speed(const struct basis *b, size_t i, enum luck luck)
 	return (uint64_t)((double)(read ? read : b->fallback) * (read ? of_reading : of_guess)[luck] * writes);
 }
 
+/* Places that others have, from when it would begin. Their time is known as well as an ETA is. */
+static void set_taken(struct basis *b, enum luck luck)
+{
+	const struct ahead *ahead = &b->facts->ahead;
+	double wait = (double)(b->rules.from - b->facts->now);
+	size_t n = 0;
+	for (size_t i = 0; i < ahead->n; i++) {
+		double until = ahead->until[i] * of_others[luck] - wait;
+		if (until > 0)
+			b->taken[n++] = until;
+	}
+	b->rules.places = ahead->places;
+	b->rules.taken = b->taken;
+	b->rules.n_taken = n;
+}
+
 static double play(struct basis *b, enum luck luck)
 {
 	const struct speeds_fixed *f = &b->facts->fixed;
+	set_taken(b, luck);
 	for (size_t i = 0; i < b->s->n_pairs; i++) {
 		b->pairs[i].bytes = (uint64_t)((double)b->bytes[i] * of_bytes[luck]);
 		b->pairs[i].speed = speed(b, i, luck);
@@ -230,6 +251,16 @@ static void say_limits(const struct basis *b, json_t *list)
 			targets > 1 ? "; what goes to several targets counts for each of them" : "");
 }
 
+static void say_others(const struct basis *b, json_t *list)
+{
+	const struct ahead *ahead = &b->facts->ahead;
+	if (ahead->n)
+		assume(list, "pairs of other sessions have %zu of the agent's %llu places, and %zu wait before it: it begins as these get through, by what is left of them and their "
+			"limits, at %.0f MiB/s where nothing was measured yet", ahead->active, (unsigned long long)ahead->places, ahead->waiting, (double)AHEAD_GUESS / (double)MIB);
+	if (ahead->unknown)
+		assume(list, "of %zu pairs of other sessions, which have places or wait for one before it, it is not known when they get through: they are not counted", ahead->unknown);
+}
+
 static void say(const struct basis *b, json_t *list, uint64_t holes)
 {
 	const struct dray_session *s = b->s;
@@ -241,6 +272,7 @@ static void say(const struct basis *b, json_t *list, uint64_t holes)
 	if (b->rules.active_pairs < s->n_pairs)
 		assume(list, "%llu of %zu pairs are active at a time", (unsigned long long)b->rules.active_pairs, s->n_pairs);
 	say_limits(b, list);
+	say_others(b, list);
 	if (s->window.n)
 		assume(list, "data moves in the window only");
 	if (b->rules.from > b->facts->now)
@@ -279,13 +311,19 @@ static void number_disks(const struct dray_session *s, struct estimate_pair *pai
 	free(order);
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 void estimate_take(struct agent *a, const struct dray_session *s, struct estimate_facts *facts)
 {
-	uint64_t session_most = s->limits.active_pairs, agent_most = a->config->active_pairs;
+	uint64_t session_most = least(s->limits.active_pairs, s->limits.host_active_pairs), agent_most = least(a->config->active_pairs, a->config->host_active_pairs);
 	time_t begins = schedule_begins(s);
 	*facts = (struct estimate_facts){ .now = wall_now(), .rate = a->config->rate,
-		.active_pairs = session_most < agent_most ? session_most : agent_most, .speeds = speeds_all(a), .fixed = speeds_fixed(a) };
+		.active_pairs = least(session_most, agent_most), .speeds = speeds_all(a), .fixed = speeds_fixed(a) };
 	facts->from = begins > facts->now ? begins : facts->now;
+	ahead_take(a, s->priority, s->n_pairs, &facts->ahead);
 }
 
 json_t *estimate_make(const struct dray_session *s, const struct probe_set *probes, const struct estimate_facts *facts)
@@ -297,7 +335,8 @@ json_t *estimate_make(const struct dray_session *s, const struct probe_set *prob
 	b.pairs = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *b.pairs);
 	b.bytes = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *b.bytes);
 	b.before = calloc(s->n_pairs ? s->n_pairs : 1, sizeof *b.before);
-	if (!b.pairs || !b.bytes || !b.before)
+	b.taken = calloc(facts->ahead.n + 1, sizeof *b.taken);
+	if (!b.pairs || !b.bytes || !b.before || !b.taken)
 		abort();
 	struct speeds_list *speeds = speeds_list(facts->speeds);
 	uint64_t holes = 0, total = 0;
@@ -337,6 +376,7 @@ json_t *estimate_make(const struct dray_session *s, const struct probe_set *prob
 	free(b.pairs);
 	free(b.bytes);
 	free(b.before);
+	free(b.taken);
 	free(speeds);
 	return answer;
 }

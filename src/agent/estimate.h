@@ -7,6 +7,7 @@
 #define DRAY_AGENT_ESTIMATE_H
 
 #include "agent/agent.h"
+#include "agent/ahead.h"
 #include "agent/probe.h"
 #include "agent/speeds.h"
 
@@ -24,6 +25,10 @@ struct estimate_pair {
 struct estimate_rules {
 	time_t from;
 	uint64_t active_pairs;             /* DRAY_UNKNOWN: all at once */
+	/* Of `places` that all share, others have some: until then each, in seconds from `from`, the soonest first. None: nobody is in the way. */
+	uint64_t places;
+	const double *taken;
+	size_t n_taken;
 	uint64_t rate;                     /* the agent's; DRAY_UNKNOWN: none */
 	const struct dray_limits *limits;  /* the session's */
 	const struct dray_windows *window;
@@ -37,6 +42,7 @@ double estimate_play(const struct estimate_rules *rules, struct estimate_pair *p
 struct estimate_facts {
 	time_t now, from;                  /* when it would begin; an event comes now */
 	uint64_t rate, active_pairs;
+	struct ahead ahead;                /* ahead.h; owned */
 	json_t *speeds;                    /* speeds.h; owned */
 	struct speeds_fixed fixed;
 };

@@ -58,6 +58,7 @@ struct eta {
 	size_t *index, n; /* which pair of the document each of them is; those that move come first */
 	bool held;        /* some pair waits for a person */
 	uint64_t together; /* what all move now, bytes a second */
+	uint64_t guess;    /* the speed where none was measured; 0: then it is not known */
 };
 
 /* Puts it among those that are played. false: what is left of it, or its speed, is not known. */
@@ -66,7 +67,7 @@ static bool add(struct eta *e, size_t i, uint64_t otherwise)
 	const struct dray_pair *p = &e->job->s->pairs[i];
 	const struct dray_progress *g = &p->progress;
 	uint64_t speed = e->job->runs[i].speed;
-	speed = speed ? speed : otherwise;
+	speed = speed ? speed : otherwise ? otherwise : e->guess;
 	if (e->job->runs[i].held && moves(p->state) && speed && speed < e->together)
 		speed = e->together;
 	if (g->bytes_total == DRAY_UNKNOWN || !speed)
@@ -127,33 +128,66 @@ static void put_pairs(const struct eta *e, json_t *doc, double wait, bool known)
 		put(json_array_get(list, e->index[i]), e->pairs[i].ends < 0 ? -1 : e->pairs[i].ends + wait);
 }
 
-void eta_put(const struct job *job, json_t *doc, bool details)
+static uint64_t least(uint64_t a, uint64_t b)
 {
+	return a < b ? a : b;
+}
+
+/* All that is to come, played through. `wait`: until the first of it. false: nobody knows. `many`: as one pair. */
+static bool play(struct eta *e, double *wait, double *took, bool *many)
+{
+	const struct job *job = e->job;
 	const struct dray_session *s = job->s;
 	const struct agent_config *config = job->agent->config;
 	time_t now = wall_now(), begins = s->started ? now : schedule_begins(s);
 	struct estimate_rules r = { .from = begins > now ? begins : now, .rate = config->rate, .limits = &s->limits, .window = &s->window,
-		.active_pairs = s->limits.active_pairs < config->active_pairs ? s->limits.active_pairs : config->active_pairs,
+		.active_pairs = least(least(s->limits.active_pairs, s->limits.host_active_pairs), least(config->active_pairs, config->host_active_pairs)),
 		.run_most = schedule_left(job) };
-	struct eta e = { .job = job };
 	size_t places = s->n_pairs ? s->n_pairs : 1;
+	e->pairs = calloc(places, sizeof *e->pairs);
+	e->index = calloc(places, sizeof *e->index);
+	if (!e->pairs || !e->index)
+		abort();
+	*wait = (double)(r.from - now);
+	*took = -1;
+	bool known = begins && !(s->pause_reasons & ~(unsigned)DRAY_PAUSE_WINDOW) && r.run_most >= 0 && collect(e);
+	*many = (double)e->n * (double)(r.active_pairs < e->n ? r.active_pairs : e->n) > WORK_MOST;
+	if (known && *many)
+		merge(e);
+	if (known)
+		*took = estimate_play(&r, e->pairs, *many ? 1 : e->n);
+	return known;
+}
+
+static void done(struct eta *e)
+{
+	free(e->pairs);
+	free(e->index);
+}
+
+void eta_put(const struct job *job, json_t *doc, bool details)
+{
+	struct eta e = { .job = job };
+	double wait, took;
+	bool many;
 	if (!job_count(job, DRAY_PAIR_SCHEDULED) && !job_count(job, DRAY_PAIR_QUEUED) && !job_count(job, DRAY_PAIR_STARTING) &&
 		!job_count(job, DRAY_PAIR_COPYING) && !job_count(job, DRAY_PAIR_PAUSED))
 		return; /* which is told as it stands */
-	e.pairs = calloc(places, sizeof *e.pairs);
-	e.index = calloc(places, sizeof *e.index);
-	if (!e.pairs || !e.index)
-		abort();
-	bool known = begins && !(s->pause_reasons & ~(unsigned)DRAY_PAUSE_WINDOW) && r.run_most >= 0 && collect(&e);
-	double at = -1, wait = (double)(r.from - now);
-	bool many = (double)e.n * (double)(r.active_pairs < e.n ? r.active_pairs : e.n) > WORK_MOST;
-	if (known && many)
-		merge(&e);
-	if (known)
-		at = estimate_play(&r, e.pairs, many ? 1 : e.n);
-	put(doc, at < 0 || e.held ? -1 : at + wait);
+	bool known = play(&e, &wait, &took, &many);
+	put(doc, took < 0 || e.held ? -1 : took + wait);
 	if (details)
 		put_pairs(&e, doc, wait, known && !many);
-	free(e.pairs);
-	free(e.index);
+	done(&e);
+}
+
+double eta_ends(const struct job *job, uint64_t guess, double *ends, size_t room, size_t *n)
+{
+	struct eta e = { .job = job, .guess = guess };
+	double wait, took;
+	bool many, known = play(&e, &wait, &took, &many);
+	*n = 0;
+	for (size_t i = 0; i < e.n && *n < room && moves(job->s->pairs[e.index[i]].state); i++)
+		ends[(*n)++] = !known || many || e.pairs[i].ends < 0 ? (took < 0 ? -1 : took + wait) : e.pairs[i].ends + wait;
+	done(&e);
+	return took < 0 || e.held ? -1 : took + wait;
 }

@@ -120,11 +120,17 @@ static void print_estimate(const json_t *e)
 	char mid[32], low[32], high[32], bytes[32], rate[32];
 	size_t i;
 	json_t *item;
-	printf("%s: %s, about %s (%s to %s)\n", text_of(e, "name"), size_text(json_object_get(e, "bytes"), bytes),
-		span(json_object_get(e, "seconds"), mid), span(json_object_get(e, "seconds_low"), low), span(json_object_get(e, "seconds_high"), high));
+	printf("%s: %s, ", text_of(e, "name"), size_text(json_object_get(e, "bytes"), bytes));
+	if (json_is_null(json_object_get(e, "seconds")) && json_is_null(json_object_get(e, "seconds_low")))
+		puts("never done, as it stands: the last assumption says why");
+	else
+		printf("about %s (%s to %s)\n", span(json_object_get(e, "seconds"), mid), span(json_object_get(e, "seconds_low"), low),
+			span(json_object_get(e, "seconds_high"), high));
 	const json_t *pairs = json_object_get(e, "pairs");
 	json_array_foreach (pairs, i, item)
-		if (i < MOST_TOLD)
+		if (i < MOST_TOLD && json_is_null(json_object_get(item, "seconds")))
+			printf("  pair %s: %s: %s, never done\n", text_of(item, "id"), text_of(item, "source"), size_text(json_object_get(item, "bytes"), bytes));
+		else if (i < MOST_TOLD)
 			printf("  pair %s: %s: %s at %s/s, begins after %s, takes %s\n", text_of(item, "id"), text_of(item, "source"),
 				size_text(json_object_get(item, "bytes"), bytes), size_text(json_object_get(item, "rate"), rate),
 				span(json_object_get(item, "begins"), low), span(json_object_get(item, "seconds"), mid));

@@ -47,6 +47,31 @@ static void speeds(void **state)
 	about(estimate_play(&r, p, 0), 0);
 }
 
+/* Others have places: each is free when its pair is through, and until then fewer are active at a time; none that is free helps who has a limit of one. */
+static void places_taken(void **state)
+{
+	struct estimate_rules r = rules();
+	double taken[] = { 10, 20, 20, 400 };
+	struct estimate_pair p[] = { pair(100, 10, 0), pair(100, 10, 0), pair(100, 10, 0) };
+	r.places = 3;
+	r.taken = taken;
+	r.n_taken = 2;
+	about(estimate_play(&r, p, 3), 20); /* one at once, one after 10, and one when these are through or the other is */
+	about(p[0].begins, 0);
+	about(p[1].begins, 10);
+	about(p[2].begins, 10);
+	r.n_taken = 3;
+	about(estimate_play(&r, p, 3), 30);
+	about(p[0].begins, 10);
+	about(p[2].begins, 20);
+	r.n_taken = 4; /* as where a limit was lowered */
+	about(estimate_play(&r, p, 3), 40);
+	r.active_pairs = 1;
+	about(estimate_play(&r, p, 3), 50);
+	r.run_most = 5;
+	assert_true(estimate_play(&r, p, 3) < 0);
+}
+
 /* Two on one disk have half of it each, and the second all of it when the first is through. */
 static void one_disk(void **state)
 {
@@ -224,7 +249,7 @@ int main(void)
 	setenv("TZ", "Europe/Berlin", 1);
 	tzset();
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(speeds), cmocka_unit_test(one_disk), cmocka_unit_test(active_pairs), cmocka_unit_test(limits),
+		cmocka_unit_test(speeds), cmocka_unit_test(places_taken), cmocka_unit_test(one_disk), cmocka_unit_test(active_pairs), cmocka_unit_test(limits),
 		cmocka_unit_test(targets), cmocka_unit_test(fixed), cmocka_unit_test(windows), cmocka_unit_test(timetables), cmocka_unit_test(odd_night), cmocka_unit_test(many),
 		cmocka_unit_test(max_duration),
 	};
