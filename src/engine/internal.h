@@ -399,9 +399,13 @@ void dray_leg_stalled(struct dray_vol *v, int leg);
 void dray_leg_progress(struct dray_vol *v, struct leg *leg);
 void dray_leg_io_settled(struct dray_vol *v, int leg);
 uint64_t dray_leg_tick(struct dray_vol *v);
+/* Whether the whole range can be read of a secondary in the place of the primary (bad ranges apart). It is asked before it is read, and once more
+ * afterwards: a flush that failed may have cost it that, before the read or in the middle of it (H13), and one that is under way may be about to fail. */
+enum leg_has { LEG_HAS_NOT, LEG_MAY_LOSE, LEG_HAS };
+enum leg_has dray_leg_has(const struct dray_vol *v, int leg, uint64_t offset, uint64_t length);
+/* The first that has it, or may be about to lose it, without those in `but` (a bit each); DRAY_NO_LEG. */
+int dray_leg_other(const struct dray_vol *v, unsigned but, uint64_t offset, uint64_t length);
 /* Bookkeeping of what a flush covers (H13). */
-/* Nothing that was written there (in whole regions) waits for a flush: none that fails can take it away. */
-bool dray_leg_flushed(const struct dray_vol *v, const struct leg *leg, uint64_t offset, uint64_t length);
 void dray_leg_wrote(struct dray_vol *v, struct leg *leg, uint64_t offset, uint64_t length);
 uint64_t dray_leg_flush_begin(struct dray_vol *v, struct leg *leg);
 void dray_leg_flush_end(struct dray_vol *v, int leg, uint64_t gen, uint64_t since_ns, int error);

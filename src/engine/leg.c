@@ -419,13 +419,33 @@ void dray_leg_wrote(struct dray_vol *v, struct leg *leg, uint64_t offset, uint64
 		dray_bitmap_set(&leg->dirty_cache, r);
 }
 
-bool dray_leg_flushed(const struct dray_vol *v, const struct leg *leg, uint64_t offset, uint64_t length)
+/* Nothing that was written there (in whole regions) waits for a flush: none that fails can take it away. */
+static bool flushed(const struct dray_vol *v, const struct leg *leg, uint64_t offset, uint64_t length)
 {
 	for_regions(v, r, offset, length) {
 		if (dray_bitmap_test(&leg->dirty_cache, r) || dray_bitmap_test(&leg->dirty_cache_old, r))
 			return false;
 	}
 	return true;
+}
+
+enum leg_has dray_leg_has(const struct dray_vol *v, int leg_no, uint64_t offset, uint64_t length)
+{
+	const struct leg *leg = &v->legs[leg_no];
+	if (!leg_active(leg) || leg->unsettled || !dray_link_range_clean(v, leg->link, offset, length))
+		return LEG_HAS_NOT;
+	if ((!leg->n_flushes && !leg->flush_poisoned) || flushed(v, leg, offset, length))
+		return LEG_HAS;
+	return leg->flush_poisoned ? LEG_HAS_NOT : LEG_MAY_LOSE;
+}
+
+int dray_leg_other(const struct dray_vol *v, unsigned but, uint64_t offset, uint64_t length)
+{
+	for_links(v, i) {
+		if (!(but & 1u << i) && dray_leg_has(v, (int)i, offset, length) != LEG_HAS_NOT)
+			return (int)i;
+	}
+	return DRAY_NO_LEG;
 }
 
 uint64_t dray_leg_flush_begin(struct dray_vol *v, struct leg *leg)

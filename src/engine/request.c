@@ -354,14 +354,9 @@ static void chunk_done(struct dray_vol *v, struct dray_request *req)
 /* A leg other than the primary that has the whole range, for a read that the primary can't serve. */
 static int other_leg_for_read(const struct dray_vol *v, const struct dray_request *req)
 {
-	for_links(v, i) {
-		const struct leg *leg = &v->legs[i];
-		if (leg_active(leg) && !(req->tried_legs & 1u << i) && !leg->unsettled &&
-			dray_link_range_clean(v, leg->link, req->offset, req->length) &&
-			(!dray_bad_any(v, req->offset, req->length) || PLANT(H17_ZEROES_SERVED_BY_LEG)))
-			return (int)i;
-	}
-	return DRAY_NO_LEG;
+	if (dray_bad_any(v, req->offset, req->length) && !PLANT(H17_ZEROES_SERVED_BY_LEG))
+		return DRAY_NO_LEG;
+	return dray_leg_other(v, req->tried_legs, req->offset, req->length);
 }
 
 /* The primary; where it failed, another leg. The primary waits for a lost connection only where there is no other, and then it is asked once

@@ -139,21 +139,7 @@ static int other_source(const struct dray_vol *v, const struct step *s)
 {
 	if (s->source != v->primary || s->walk == WALK_VERIFY || dray_bad_any(v, s->offset, s->length))
 		return DRAY_NO_LEG;
-	for_links(v, i) {
-		const struct leg *leg = &v->legs[i];
-		if ((int)i != s->leg && leg_active(leg) && !leg->unsettled && dray_link_range_clean(v, leg->link, s->offset, s->length))
-			return (int)i;
-	}
-	return DRAY_NO_LEG;
-}
-
-/* Whether what was read from another leg is what it had when it was chosen. A flush that failed may have cost it that, before the read or in
- * the middle of it (H13): then it is dirty there now. And one that is under way may be about to fail. */
-static bool other_had_it(const struct dray_vol *v, const struct step *s)
-{
-	const struct leg *leg = &v->legs[s->source];
-	return leg_active(leg) && !leg->unsettled && !leg->flush_poisoned && dray_link_range_clean(v, leg->link, s->offset, s->length) &&
-		(!leg->n_flushes || dray_leg_flushed(v, leg, s->offset, s->length));
+	return dray_leg_other(v, 1u << s->leg, s->offset, s->length);
 }
 
 /* Sends the next read of one side, or none if that side is through. */
@@ -484,7 +470,7 @@ static void fail(struct dray_vol *v, struct step *s)
 /* All has been read that can be. */
 static void has_read(struct dray_vol *v, struct step *s)
 {
-	if (!s->error && s->source != v->primary && !other_had_it(v, s)) {
+	if (!s->error && s->source != v->primary && dray_leg_has(v, s->source, s->offset, s->length) != LEG_HAS) {
 		step_leg(v, s)->copy_after_ns = v->now_ns + v->config.read_retry_ns;
 		step_end(v, s);
 		return;
