@@ -130,6 +130,8 @@ struct dray_request {
 	unsigned ios;                  /* operations the answer waits for */
 	unsigned unsettled;            /* operations given up on, not completed: they hold the payload (H6) */
 	unsigned tried_legs;           /* reads: a bit per leg that failed */
+	int read_leg;                  /* reads: RQ_VOUCH: the leg that was read */
+	uint64_t read_since_ns;        /* ... and when that was sent */
 	bool not_waited;               /* reads: the primary's connection was lost, and it was not waited for (DRAY_F_NO_WAIT) */
 	int error, first_error;        /* first_error: reads: the primary's */
 	uint64_t clear_gen;            /* writes: see engine/bad.c */

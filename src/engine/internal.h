@@ -49,6 +49,7 @@ enum request_state {
 	RQ_READY,   /* to be sent (or waits for io structs): on vol->ready */
 	RQ_RUNNING, /* all sent, operations under way */
 	RQ_CLEAR,   /* written to a bad range: on vol->clearing (bad.c) */
+	RQ_VOUCH,   /* read of another leg, a flush is under way there: on vol->vouching */
 };
 
 /* req->clear: a chunk that was written over a bad range */
@@ -284,6 +285,7 @@ struct dray_vol {
 	struct bad_list bad;
 	uint32_t flush_failures;     /* of the primary; in doubt, of any leg */
 	struct dray_list clearing;   /* requests that have written to bad ranges */
+	struct dray_list vouching;   /* reads that wait for a flush of the leg they were served by */
 	struct trouble trouble[MAX_TROUBLE];
 	unsigned n_trouble;
 	struct bad_set unread;       /* origin and gen mean nothing there */
@@ -383,8 +385,9 @@ static inline bool leg_tracked(const struct leg *leg)
 void dray_request_start(struct dray_vol *v, struct dray_request *req);
 void dray_request_granted(struct dray_vol *v, struct dray_request *req);
 void dray_request_io_done(struct dray_vol *v, struct dray_io *io);
-/* Sends what is ready and looks again at who waits for intents; returns whether anything moved. */
+/* Sends what is ready and looks again at who waits for intents or flushes; returns whether anything moved. */
 bool dray_request_pump(struct dray_vol *v);
+uint64_t dray_request_tick(struct dray_vol *v);
 /* The leg is given up on: answers no longer wait for its ios. */
 void dray_request_abandon_leg(struct dray_vol *v, int leg);
 /* A flush takes its time on a secondary: the answer no longer waits for it (the primary has flushed, or will). */

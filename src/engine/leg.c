@@ -297,6 +297,8 @@ void dray_vol_held_up(struct dray_vol *v, uint64_t ns)
 				io->since_ns += ns;
 		}
 	}
+	dray_list_for_each(n, &v->vouching)
+		dray_container(n, struct dray_request, node)->read_since_ns += ns;
 	for (int i = 0; i < MAX_STEPS; i++)
 		v->steps[i].since_ns += v->steps[i].phase != ST_FREE ? ns : 0;
 }

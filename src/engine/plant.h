@@ -28,6 +28,7 @@
 	X(H12_DIRTY_IN_MEMORY_ONLY, "a clean region is dirtied while paused without a durable trace") \
 	X(H12_NO_RECHECK_BEFORE_CLEAN, "clean is recorded without looking again after the flush") \
 	X(H13_FLUSH_ERROR_FORGOTTEN, "a failed flush leaves the regions clean") \
+	X(H13_READ_NOT_VOUCHED, "a read of another leg is answered while a flush there may be about to say that it was lost") \
 	X(H13_CLOSED_FORGOTTEN, "what a storage that was opened anew had not flushed stays clean") \
 	X(H13_PRIMARY_CLOSED_FORGOTTEN, "what a primary that was opened anew had not flushed leaves the other legs clean") \
 	X(H13_CLOSED_NOT_OWED, "the application isn't told what a primary that was opened anew had not flushed") \

@@ -3,6 +3,7 @@
  * The application's requests, from arrival to answer.
  *
  *   read, extents, cache, flush:  READY -> RUNNING -> answer
+ *   read of another leg:          LOCKING -> READY -> RUNNING -> VOUCH -> answer
  *   write, zero, discard:         LOCKING -> INTENT -> READY -> RUNNING -> (next chunk) -> answer
  *
  * A write stands in the queue for its range first. Granted, it looks which regions the disk may call clean of any leg, has
@@ -308,9 +309,12 @@ static bool clear_pump(struct dray_vol *v)
 	return moved;
 }
 
+static bool vouch_pump(struct dray_vol *v);
+
 bool dray_request_pump(struct dray_vol *v)
 {
 	bool moved = clear_pump(v);
+	moved |= vouch_pump(v);
 	dray_list_for_each_safe(n, &v->intent_wait) {
 		struct dray_request *req = dray_container(n, struct dray_request, node);
 		if (!intents_durable(v, req))
@@ -389,10 +393,91 @@ static bool aside(const struct dray_io *io)
 	return io->op == DRAY_OP_READ && io->data != ((const struct dray_request *)io->owner)->data;
 }
 
+/* A read of one leg has its outcome. */
+static void read_done(struct dray_vol *v, struct dray_request *req, int leg, int error)
+{
+	if (!error) {
+		if (req->tried_legs && leg != v->primary)
+			tell_elsewhere(v, leg, req);
+		chunk_done(v, req);
+		return;
+	}
+	if (!req->tried_legs)
+		req->first_error = error;
+	req->tried_legs |= 1u << leg;
+	req->error = error;
+	if (!req->not_waited && other_leg_for_read(v, req) == DRAY_NO_LEG) {
+		chunk_done(v, req);
+		return;
+	}
+	/* Another leg may be ahead of the primary, or behind, by the writes under way: the read waits for its range, or
+	 * two reads could see them come and go. */
+	req->state = RQ_LOCKING;
+	if (req->lock.queued || dray_lock_enter(&v->locks, &req->lock, req->offset, req->offset + req->length, false))
+		dray_request_granted(v, req);
+}
+
+/* ---- a read of another leg, and a flush there ----
+ *
+ * A leg that drops what it could not flush says so when the flush is answered, and may have dropped it long before. A read in between sees what was
+ * there earlier, of writes that were acknowledged; and unlike with a disk of its own, nobody would tell the application: its flushes are those of the
+ * primary, which do well. So what was read where a flush could still have such news is not given to it before the flush was answered; if
+ * that failed, the leg is dirty there, and it was read in vain. What was asked of the primary itself needs none of this: its failure is the
+ * application's.
+ *
+ * The range is let go of meanwhile: what was read is what was there while nothing else was under way, and writes don't wait for the leg's flush (H7).
+ * Nor does the read for ever: it and the flush have leg_timeout together. Then it counts as failed. */
+
+static void await_flush(struct dray_vol *v, struct dray_request *req, int leg, uint64_t since_ns)
+{
+	if (req->lock.queued)
+		dray_lock_leave(&v->locks, &req->lock);
+	req->read_leg = leg;
+	req->read_since_ns = since_ns;
+	req->state = RQ_VOUCH;
+	dray_list_add_tail(&v->vouching, &req->node);
+}
+
+static void vouched(struct dray_vol *v, struct dray_request *req, int error)
+{
+	dray_list_del(&req->node);
+	req->state = RQ_RUNNING;
+	read_done(v, req, req->read_leg, error);
+}
+
+static bool vouch_pump(struct dray_vol *v)
+{
+	bool moved = false;
+	dray_list_for_each_safe(n, &v->vouching) {
+		struct dray_request *req = dray_container(n, struct dray_request, node);
+		enum leg_has has = req->read_leg == v->primary ? LEG_HAS : dray_leg_has(v, req->read_leg, req->offset, req->length);
+		if (has == LEG_MAY_LOSE)
+			continue;
+		vouched(v, req, has == LEG_HAS ? 0 : -EIO);
+		moved = true;
+	}
+	return moved;
+}
+
+uint64_t dray_request_tick(struct dray_vol *v)
+{
+	uint64_t next = DRAY_TIME_NEVER;
+	dray_list_for_each_safe(n, &v->vouching) {
+		struct dray_request *req = dray_container(n, struct dray_request, node);
+		uint64_t until = req->read_since_ns + v->limits.leg_timeout_ns;
+		if (until <= v->now_ns)
+			vouched(v, req, -EIO);
+		else
+			next = min_u64(next, until);
+	}
+	return next;
+}
+
 void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
 {
 	struct dray_request *req = io->owner;
 	int leg = io->leg, error = io->error;
+	uint64_t since_ns = io->since_ns;
 	bool abandoned = io->abandoned;
 	enum dray_op op = io->op;
 	bool not_waited = io->flags & DRAY_F_NO_WAIT && error == -ENOTCONN;
@@ -413,27 +498,16 @@ void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
 		return;
 	}
 	req->ios--;
-	/* A failed flush may have cost the leg what was just read there. */
-	if (op == DRAY_OP_READ && !error && leg != v->primary && v->legs[leg].link &&
-		!dray_link_range_clean(v, v->legs[leg].link, req->offset, req->length))
-		error = -EIO;
-	if (!error && op == DRAY_OP_READ && req->tried_legs && leg != v->primary)
-		tell_elsewhere(v, leg, req);
-	if (error && op == DRAY_OP_READ) {
-		if (!req->tried_legs)
-			req->first_error = error;
-		req->tried_legs |= 1u << leg;
+	if (op == DRAY_OP_READ) {
+		enum leg_has has = error || leg == v->primary ? LEG_HAS : dray_leg_has(v, leg, req->offset, req->length);
 		req->not_waited |= not_waited;
-		req->error = error;
-		if (req->not_waited || other_leg_for_read(v, req) != DRAY_NO_LEG) {
-			/* Another leg may be ahead of the primary, or behind, by the writes under way: the read waits for its range, or
-			 * two reads could see them come and go. */
-			req->state = RQ_LOCKING;
-			if (req->lock.queued || dray_lock_enter(&v->locks, &req->lock, req->offset, req->offset + req->length, false))
-				dray_request_granted(v, req);
-			return;
-		}
-	} else if (error && (leg == v->primary || op == DRAY_OP_EXTENTS || op == DRAY_OP_CACHE)) {
+		if (has == LEG_MAY_LOSE && !PLANT(H13_READ_NOT_VOUCHED))
+			await_flush(v, req, leg, since_ns);
+		else
+			read_done(v, req, leg, has == LEG_HAS_NOT ? -EIO : error);
+		return;
+	}
+	if (error && (leg == v->primary || op == DRAY_OP_EXTENTS || op == DRAY_OP_CACHE)) {
 		/* These were asked of one leg, which need not be the primary any more when it answers. */
 		req->error = error;
 	} else if (error && op != DRAY_OP_FLUSH) {

@@ -88,6 +88,7 @@ int dray_vol_new(struct dray_vol **vol, const struct dray_vol_config *config, co
 	dray_list_init(&v->parked);
 	dray_list_init(&v->settling);
 	dray_list_init(&v->clearing);
+	dray_list_init(&v->vouching);
 	dray_list_init(&v->io_free);
 	for (unsigned i = 0; i < c.max_ios; i++)
 		dray_list_add_tail(&v->io_free, &v->io_pool[i].node);
@@ -339,6 +340,7 @@ uint64_t dray_vol_tick(struct dray_vol *v, uint64_t now_ns)
 		next = settling_tick(v);
 		next = min_u64(next, dray_takeover_tick(v));
 		next = min_u64(next, dray_leg_tick(v));
+		next = min_u64(next, dray_request_tick(v));
 		next = min_u64(next, dray_record_tick(v));
 		next = min_u64(next, dray_bad_tick(v));
 		next = min_u64(next, dray_probe_tick(v));

@@ -54,6 +54,8 @@ static unsigned pick_block(struct sim_vol *v, struct sim_app *a, enum dray_op op
 			if (v->lost_ok[(from + i) % v->n_blocks])
 				return (from + i) % v->n_blocks;
 	}
+	if (reads && v->dropper && v->dropped_block >= 0 && disk_dropped(v->dropper) && rng_one_in(g, 2))
+		return (unsigned)v->dropped_block;
 	/* Beside one: what is copied then, back to an old primary too, has it in its middle. */
 	if (v->s->mix.latent && !reads && rng_one_in(g, 20)) {
 		unsigned from = (unsigned)rng_below(g, v->n_blocks);

@@ -98,6 +98,8 @@ static void check_region(struct sim_vol *v, const struct sim_leg *leg, int i, un
 	if (first + n > v->n_blocks)
 		n = v->n_blocks - first;
 	const struct sim_disk *a = v->primary, *b = leg->disk;
+	if (disk_dropped(b))
+		return; /* nobody can know yet */
 	if (memchr(b->dirty + first, 1, n) || memchr(a->dirty + first, 1, n))
 		sim_cover(s, COVER_H1_VOLATILE_CLEAN);
 	if (memcmp(a->cache + first, b->cache + first, n * sizeof *a->cache) == 0 || app_writing(v, first, n))

@@ -24,6 +24,7 @@
 	X(H10_CRASH_IN_GROUP, "H10: a crash between the record and the last apply of a group") \
 	X(H12_WRITE_PAST_CLEAN, "H12: a write to a recorded clean region of a leg set aside") \
 	X(H13_FLUSH_DROPPED, "H13: a secondary's flush failed and data was dropped") \
+	X(H13_DROPPED_EARLY, "H13: a secondary dropped data long before it said that a flush failed") \
 	X(H13_PRIMARY_FLUSH_DROPPED, "H13: the primary's flush failed and data was dropped") \
 	X(H13_REOPENED_DROPPED, "H13: a storage was opened anew and had dropped data") \
 	X(H13_PRIMARY_REOPENED_DROPPED, "H13: the primary was opened anew and had dropped data") \

@@ -13,8 +13,8 @@
  * write completed, by FUA, or by itself (`destage`) at any time: without a flush nothing can be said about the order.
  *
  * A failed flush may have dropped what was completed and not flushed before: the cache falls back to the old contents (fsync
- * on Linux). Every other flush under way on the disk then fails, too: a storage that reports the error to nobody who
- * waits is beyond anyone's help.
+ * on Linux), when it is answered; on a secondary now and then long before. Every other flush under way on the disk from then on fails, too: a
+ * storage that reports the error to nobody who waits is beyond anyone's help.
  *
  * Local and network disks differ in one thing: a network disk's request can outlive its connection, and the process
  * that sent it. Late operations land within settle_ns, or never.
@@ -123,6 +123,16 @@ bool disk_busy_with(const struct sim_disk *d, enum dray_op op, unsigned first, u
 	dray_list_for_each(node, &d->ops) {
 		const struct dop *o = dray_container(node, struct dop, node);
 		if (o->io && o->op == op && overlaps(o, first, n))
+			return true;
+	}
+	return false;
+}
+
+bool disk_dropped(const struct sim_disk *d)
+{
+	dray_list_for_each(node, &d->ops) {
+		const struct dop *o = dray_container(node, struct dop, node);
+		if (o->io && o->dropped)
 			return true;
 	}
 	return false;
@@ -240,11 +250,12 @@ static void flush(struct dop *o)
 	}
 }
 
-static void flush_failed(struct dop *o)
+/* Returns a block that was there to be dropped; -1: none was. */
+static int drop(struct dop *o, bool counts)
 {
 	struct sim_disk *d = o->d;
 	struct sim_vol *v = d->v;
-	bool dropped = false, counts = d == v->primary || (v->doubt && d == v->next_primary);
+	int dropped = -1;
 	dray_list_for_each(node, &d->ops) {
 		struct dop *other = dray_container(node, struct dop, node);
 		if (other != o && other->op == DRAY_OP_FLUSH)
@@ -255,11 +266,21 @@ static void flush_failed(struct dop *o)
 			continue;
 		if (d->cache[b] != d->durable[b] && counts)
 			oracle_dropped(v, b, d != v->primary || v->group);
-		dropped |= d->cache[b] != d->durable[b];
+		if (d->cache[b] != d->durable[b])
+			dropped = (int)b;
 		d->cache[b] = d->durable[b];
 		d->dirty[b] = 0;
 		d->done[b] = 0;
 	}
+	return dropped;
+}
+
+static void flush_failed(struct dop *o)
+{
+	struct sim_disk *d = o->d;
+	struct sim_vol *v = d->v;
+	bool counts = d == v->primary || (v->doubt && d == v->next_primary);
+	bool dropped = drop(o, counts) >= 0;
 	if (d == v->primary)
 		v->flush_owed = true;
 	if (v->group && (counts || v->doubt)) {
@@ -291,6 +312,30 @@ static void on_early(struct sim *s, void *arg, uint32_t gen)
 	o->early_done = true;
 	if (!o->error || o->keep)
 		effect_part(o, true);
+}
+
+/* A flush that will fail drops something now. (Not where the roles of legs may change before it is answered.) */
+static void on_drop(struct sim *s, void *arg, uint32_t gen)
+{
+	struct dop *o = arg;
+	struct sim_vol *v = o->d->v;
+	if (o->gen != gen || o->d == v->primary || v->group)
+		return;
+	o->dropped = true;
+	v->dropper = o->d;
+	for (int i = 0; i < DRAY_MAX_LEGS; i++)
+		v->legs[i].verify_excused |= v->legs[i].disk == o->d;
+	v->dropped_block = drop(o, false);
+	if (v->dropped_block < 0)
+		return;
+	sim_cover(s, COVER_H13_DROPPED_EARLY);
+	/* Where the primary can't be read just there, whoever wants it comes here. */
+	if (s->mix.errors && rng_one_in(&s->rng, 2)) {
+		v->primary->bad_first = (unsigned)v->dropped_block;
+		v->primary->bad_n = 1;
+		v->primary->bad_reads = true;
+		v->primary->bad_writes = false;
+	}
 }
 
 /* What is left to take effect at completion, given the outcome. */
@@ -507,7 +552,7 @@ void disk_submit(struct sim_disk *d, struct dray_io *io)
 		}
 	}
 	take_payload(o);
-	o->error = draw_error(d, o);
+	o->error = o->op == DRAY_OP_FLUSH && disk_dropped(d) ? -EIO : draw_error(d, o);
 	/* As over a connection that is lost, which one that waits does not notice. */
 	o->refused = s->mix.net_source && !s->calm && !o->error && o->flags & DRAY_F_NO_WAIT && rng_one_in(&s->rng, 12);
 	if (o->refused)
@@ -519,6 +564,10 @@ void disk_submit(struct sim_disk *d, struct dray_io *io)
 	d->in_flight += of_leg(o);
 	if (!op_is_map(o->op) && o->op != DRAY_OP_FLUSH && rng_one_in(&s->rng, 3))
 		sched_at(s, s->now + rng_below(&s->rng, t), false, on_early, o, o->gen);
+	if (o->op == DRAY_OP_FLUSH && o->error && d != v->primary && rng_one_in(&s->rng, 2)) {
+		sched_at(s, s->now + rng_below(&s->rng, t), false, on_drop, o, o->gen);
+		t += rng_below(&s->rng, 20 * MS); /* it tried for long */
+	}
 	sched_at(s, s->now + t, false, on_done, o, o->gen);
 	if (s->trace)
 		disk_trace(o, "sent");

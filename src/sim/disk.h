@@ -71,6 +71,8 @@ void disk_heal(struct sim_disk *d);
 bool disk_unsettled(const struct sim_disk *d, unsigned first, unsigned n);
 /* Some operation of this kind that overlaps the blocks is under way for the engine. */
 bool disk_busy_with(const struct sim_disk *d, enum dray_op op, unsigned first, unsigned n);
+/* A flush under way has dropped something, and the engine has not heard of it. */
+bool disk_dropped(const struct sim_disk *d);
 /* When the oldest operation the engine waits for was submitted; UINT64_MAX: none. */
 uint64_t disk_oldest(const struct sim_disk *d);
 

@@ -24,6 +24,7 @@ struct dop {
 	int error;
 	unsigned keep;           /* with an error: 0 nothing, 1 the early part, 2 all takes effect */
 	bool lost, late, lands, orphan, never, refused;
+	bool dropped;            /* FLUSH: it fails, and has dropped something already */
 	uint64_t submitted_ns, clock, lands_at;
 };
 

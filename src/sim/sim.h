@@ -119,6 +119,8 @@ struct sim_vol {
 	/* By block: the primary could not read it, and no answered write came since: reads may fail. */
 	uint8_t *lost_ok;
 	uint64_t *lost_at;           /* oracle time of that */
+	struct sim_disk *dropper;    /* a secondary that dropped something before it said so, the last one; dropped_block: some of it, or -1 */
+	int dropped_block;
 	struct sim_leg legs[DRAY_MAX_LEGS];
 	uint64_t tick_at;
 	uint32_t tick_gen;

@@ -177,7 +177,7 @@ static void verify(struct sim_vol *v, struct sim_leg *leg, bool all, bool repair
 	leg->verifying = true; /* VERIFIED may come at once */
 	leg->verify_all = all;
 	leg->verify_repair = repair;
-	leg->verify_excused = v->judgement_open;
+	leg->verify_excused = v->judgement_open || disk_dropped(leg->disk);
 	int rc = dray_vol_verify(v->eng, leg_index(v, leg), all ? 1 : (unsigned)rng_range(&v->s->rng, 2, 4), repair);
 	sim_trace(v->s, "volume %u: verify leg %d%s -> %d", v->no, leg_index(v, leg), repair ? " with repair" : "", rc);
 	if (rc) {

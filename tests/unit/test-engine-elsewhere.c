@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A second target is copied from the first where the source can't be read, and the first one's flush fails just then: what the flush took
- * away there is not copied on, whichever of read and flush is answered first.
+ * What can't be read of the source is read from a target that has it, for a second target that is copied or for the application, and that target's
+ * flush fails just then: what the flush took away there is neither copied on nor read, whichever of read and flush is answered first.
  */
 #include "engine/engine.h"
 
@@ -19,7 +19,7 @@
 struct mock {
 	struct dray_vol *vol;
 	uint8_t *disk[3];
-	bool unreadable; /* the source */
+	int unreadable; /* the source: with that error */
 	struct dray_io *queue[1024];
 	unsigned n;
 	uint64_t now;
@@ -64,7 +64,7 @@ static const struct dray_host_ops ops = { m_submit, m_reply, m_release, m_event,
 static int carry_out(struct mock *m, const struct dray_io *io)
 {
 	if (io->op == DRAY_OP_READ && io->leg == 0 && m->unreadable)
-		return -ENOTCONN;
+		return m->unreadable;
 	if (io->op == DRAY_OP_READ)
 		memcpy(io->data, m->disk[io->leg] + io->offset, io->length);
 	else if (io->op == DRAY_OP_WRITE)
@@ -117,8 +117,8 @@ static void until_synced(struct mock *m, int leg)
 	assert_true(info(m, leg).synced);
 }
 
-/* The source is away, the first target in sync, and a step for the second reads from it. */
-static struct mock *begin(void)
+/* The first target is in sync. */
+static struct mock *begin_synced(void)
 {
 	struct mock *m = calloc(1, sizeof *m);
 	m->now = 1000 * MS;
@@ -132,7 +132,14 @@ static struct mock *begin(void)
 	assert_int_equal(dray_vol_leg_attach(m->vol, &(struct dray_leg_config){ .id = 11 }), 0);
 	assert_int_equal(dray_vol_leg_attach(m->vol, &(struct dray_leg_config){ .id = 12 }), 1);
 	until_synced(m, 1);
-	m->unreadable = true;
+	return m;
+}
+
+/* The source is away, and a step for a second target reads from the first. */
+static struct mock *begin(void)
+{
+	struct mock *m = begin_synced();
+	m->unreadable = -ENOTCONN;
 	assert_int_equal(dray_vol_leg_attach(m->vol, &(struct dray_leg_config){ .id = 13 }), 2);
 	for (int i = 0; i < 1000 && find(m, DRAY_OP_READ, 1) < 0; i++)
 		step(m, 1);
@@ -173,7 +180,7 @@ static void comes_right(struct mock *m)
 				assert_memory_equal(m->disk[2] + r * REGION, m->disk[0] + r * REGION, REGION);
 	}
 	assert_true(m->answered && !m->answer); /* the source's flush is what counts for the application */
-	m->unreadable = false;
+	m->unreadable = 0;
 	until_synced(m, 1);
 	until_synced(m, 2);
 	assert_memory_equal(m->disk[1], m->disk[0], SIZE);
@@ -219,12 +226,122 @@ static void flush_does_well(void **state)
 	end(m);
 }
 
+/* ---- the application's read ---- */
+
+struct app {
+	struct dray_request read, flush;
+	uint8_t data[512];
+};
+
+/* All is on both legs; a block was written last, and is not flushed unless it is `old`. The source can't be read, the target is asked. */
+static struct mock *begin_read(struct app *a, bool old)
+{
+	struct mock *m = begin_synced();
+	uint8_t block[512];
+	memset(block, 0x77, sizeof block);
+	a->flush = (struct dray_request){ .op = DRAY_OP_WRITE, .length = sizeof block, .data = block };
+	m->answered = false;
+	dray_vol_submit(m->vol, &a->flush);
+	for (int i = 0; i < 1000 && !m->answered; i++)
+		step(m, -1);
+	assert_true(m->answered && !m->answer);
+	if (old) {
+		flush(m, &a->flush);
+		step(m, -1);
+	}
+	m->unreadable = -EIO;
+	flush(m, &a->flush);
+	m->answered = false;
+	a->read = (struct dray_request){ .op = DRAY_OP_READ, .length = sizeof a->data, .data = a->data };
+	dray_vol_submit(m->vol, &a->read);
+	complete(m, (unsigned)find(m, DRAY_OP_READ, 0), 0);
+	assert_true(!m->answered && find(m, DRAY_OP_READ, 1) >= 0);
+	return m;
+}
+
+/* It is what was there before the write, which was acknowledged, and no flush of the application's ever fails. */
+static void dropped_before_it_is_read(void **state)
+{
+	for (int order = 0; order < 2; order++) {
+		struct app a;
+		struct mock *m = begin_read(&a, false);
+		memset(m->disk[1], 0x11, sizeof a.data);
+		if (!order)
+			reads_answered(m);
+		assert_false(m->answered);
+		complete(m, (unsigned)find(m, DRAY_OP_FLUSH, 1), -EIO);
+		if (order)
+			reads_answered(m);
+		assert_true(m->answered);
+		assert_int_equal(m->answer, -EIO);
+		m->answered = false;
+		complete(m, (unsigned)find(m, DRAY_OP_FLUSH, 0), 0);
+		assert_true(m->answered && !m->answer);
+		end(m);
+	}
+}
+
+/* A write to the block doesn't wait for it. */
+static void read_when_the_flush_did_well(void **state)
+{
+	struct app a;
+	struct mock *m = begin_read(&a, false);
+	struct dray_request write = { .op = DRAY_OP_WRITE, .length = sizeof a.data, .data = m->disk[0] + REGION };
+	reads_answered(m);
+	assert_false(m->answered);
+	dray_vol_submit(m->vol, &write);
+	assert_true(find(m, DRAY_OP_WRITE, 0) >= 0 && find(m, DRAY_OP_WRITE, 1) >= 0);
+	complete(m, (unsigned)find(m, DRAY_OP_WRITE, 1), 0);
+	complete(m, (unsigned)find(m, DRAY_OP_FLUSH, 1), 0);
+	assert_true(m->answered && !m->answer && a.data[0] == 0x77);
+	step(m, -1);
+	end(m);
+}
+
+/* What no flush can take away any more. */
+static void nothing_to_wait_for(void **state)
+{
+	struct app a;
+	struct mock *m = begin_read(&a, true);
+	reads_answered(m);
+	assert_true(m->answered && !m->answer && a.data[0] == 0x77);
+	step(m, -1);
+	end(m);
+}
+
+/* A flush that is not answered keeps the read for leg_timeout, but for the time that the host did nothing. */
+static void not_for_ever(void **state)
+{
+	struct app a;
+	struct mock *m = begin_read(&a, false);
+	uint64_t since = m->now;
+	reads_answered(m);
+	m->now += 5000 * MS;
+	dray_vol_held_up(m->vol, 5000 * MS);
+	dray_vol_tick(m->vol, m->now);
+	assert_false(m->answered);
+	for (int i = 0; i < 3000 && !m->answered; i++) {
+		uint64_t next = dray_vol_tick(m->vol, m->now);
+		assert_true(m->answered || (next > m->now && next <= m->now + 1000 * MS));
+		m->now += MS;
+	}
+	assert_true(m->answered);
+	assert_int_equal(m->answer, -EIO);
+	assert_in_range(m->now - since, 6000 * MS, 6010 * MS);
+	step(m, -1);
+	end(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(flush_fails_first),
 		cmocka_unit_test(read_is_answered_first),
 		cmocka_unit_test(flush_does_well),
+		cmocka_unit_test(dropped_before_it_is_read),
+		cmocka_unit_test(read_when_the_flush_did_well),
+		cmocka_unit_test(nothing_to_wait_for),
+		cmocka_unit_test(not_for_ever),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
