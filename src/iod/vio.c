@@ -92,17 +92,21 @@ static void mind_beat(const struct iod_volume *v, uint64_t loop_ns)
 		dray_vol_held_up(v->vio.vol, loop_ns - due);
 }
 
-/* When it wants the next one is wake_ns: whoever calls this has the volume entered, and tick_run says so (ticks.h). */
+/* When it wants the next one is next_ns: whoever calls this has the volume entered, and tick_run says so (ticks.h). */
 static void tick(struct iod_volume *v, uint64_t now_ns)
 {
+	struct iod_vio *vio = &v->vio;
+	uint64_t loop_ns = now_ns - vio->ahead_ns, now_ms = loop_ns / 1000000;
 	note_news(v);
-	mind_beat(v, now_ns - v->vio.ahead_ns);
-	v->vio.ticked_ns = now_ns;
-	v->vio.touched = false;
-	uint64_t now_ms = (now_ns - v->vio.ahead_ns) / 1000000;
+	mind_beat(v, loop_ns);
+	vio->ticked_ns = now_ns;
+	vio->touched = false;
 	ask_neighbours(v, now_ms);
-	v->vio.wake_ns = dray_vol_tick(v->vio.vol, now_ns);
-	v->vio.beat_ns = v->vio.busy ? now_ns - v->vio.ahead_ns + BEAT_NS : 0;
+	uint64_t wake_ns = dray_vol_tick(vio->vol, now_ns);
+	vio->next_ns = wake_ns == DRAY_TIME_NEVER ? UINT64_MAX : wake_ns - vio->ahead_ns;
+	vio->beat_ns = vio->busy ? loop_ns + BEAT_NS : 0;
+	if (vio->beat_ns && vio->beat_ns < vio->next_ns)
+		vio->next_ns = vio->beat_ns;
 	tell_neighbours(v, now_ms);
 }
 
@@ -281,15 +285,10 @@ static uint64_t tick_run(struct iod_tick *t, uint64_t loop_ns)
 		return UINT64_MAX;
 	vio->in_hook = true;
 	complete_deferred(v);
-	uint64_t now_ns = loop_ns + vio->ahead_ns;
-	if (vio->touched || now_ns >= vio->wake_ns || (vio->beat_ns && loop_ns >= vio->beat_ns))
-		tick(v, now_ns);
+	if (vio->touched || loop_ns >= vio->next_ns)
+		tick(v, loop_ns + vio->ahead_ns);
 	vio->in_hook = false;
-	if (!dray_list_empty(&vio->deferred))
-		return loop_ns;
-	/* By the loop's clock. */
-	uint64_t at = vio->wake_ns == DRAY_TIME_NEVER ? UINT64_MAX : vio->wake_ns > vio->ahead_ns ? vio->wake_ns - vio->ahead_ns : loop_ns;
-	return vio->beat_ns && vio->beat_ns < at ? vio->beat_ns : at;
+	return dray_list_empty(&vio->deferred) ? vio->next_ns : loop_ns;
 }
 
 int iod_vio_new(struct iod_volume *v, const void *const *bad_slots)
@@ -304,7 +303,6 @@ int iod_vio_new(struct iod_volume *v, const void *const *bad_slots)
 	int rc = dray_vol_new(&v->vio.vol, &config, &host_ops, v);
 	if (rc)
 		return rc;
-	v->vio.wake_ns = 0;
 	tick(v, vio_now(v));
 	iod_tick_enter(&v->thread->ticks, &v->vio.tick);
 	return dray_vol_set_limits(v->vio.vol, &v->def.limits);

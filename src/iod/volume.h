@@ -54,8 +54,9 @@ struct iod_vio {
 	struct iod_op *free_ops;
 	struct dray_list deferred; /* operations that failed before they began */
 	int bad_fd;                /* the list of bad ranges, or -1: the volume never had a secondary */
-	uint64_t ticked_ns, wake_ns;
-	uint64_t beat_ns;          /* by the loop's clock: while operations are under way it is looked after by then (vio.c) */
+	uint64_t ticked_ns;
+	uint64_t next_ns;          /* by the loop's clock: it is looked after by then */
+	uint64_t beat_ns;          /* ... and for the sake of operations under way by then (vio.c); 0: none are */
 	uint64_t ahead_ns;         /* the engine's clock is this far ahead of the loop's (orderly stop) */
 	unsigned busy;             /* operations that the engine waits for */
 	bool touched, in_hook;
