@@ -28,6 +28,11 @@ static bool try_all(struct job *job, struct api_call *call, enum dray_retire_way
 		dray_session_set(copy, key, text ? text : "", &call->problems);
 		free(text);
 	}
+	/* Each key for itself may be legal, and the document that comes of them not: it could never be read again. */
+	struct dray_session *whole = NULL;
+	if (!call->problems.n)
+		dray_session_from_json(copy->doc, false, &whole, &call->problems);
+	dray_session_free(whole);
 	*retire = (enum dray_retire_way)copy->retire;
 	dray_session_free(copy);
 	return !call->problems.n;
