@@ -45,7 +45,7 @@ unsigned iod_disks_below(struct iod_disks *disks, const char *resource, const st
 
 /* Any thread, at once. `who` is not 0 and of one volume alone; times are of one clock. */
 void iod_disk_copied(struct iod_disk *disk, uint32_t who, uint64_t now_ms);
-/* By others than `who` (0: by anybody), a moment ago. */
+/* By others than `who`, a moment ago. */
 bool iod_disk_is_copied(const struct iod_disk *disk, uint32_t who, uint64_t now_ms);
 /* `window`: in 1/16 of a step. */
 void iod_disk_allow(struct iod_disk *disk, uint32_t who, uint32_t window, uint64_t now_ms);

@@ -76,7 +76,7 @@ static void tell_neighbours(struct iod_volume *v, uint64_t now_ms)
 		struct iod_disk *d = v->vio.disks[i];
 		if (copies)
 			iod_disk_copied(d, v->vio.number, now_ms);
-		if (works && iod_disk_is_copied(d, 0, now_ms))
+		if (works)
 			iod_disk_allow(d, v->vio.number, window, now_ms);
 		else
 			iod_disk_allow_all(d, v->vio.number, now_ms);
