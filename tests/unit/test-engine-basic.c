@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The engine over plain memory: a copy with writes in between, a switch, an undo, a restart from the map. What can go wrong
  * around them is the simulator's business (dray-sim). */
-#include "engine/engine.h"
+#include "tests/lib/engine-host.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -12,148 +12,48 @@
 
 #define SIZE   (UINT64_C(5) << 20)
 #define REGION (UINT64_C(256) << 10)
-#define PAGES  1
 
-struct mock {
-	struct dray_vol *vol;
-	uint8_t *disk[4];
-	uint8_t map[4][PAGES * DRAY_MAP_PAGE_BYTES];
-	struct dray_list ios;
-	struct dray_io *queue[4096];
-	unsigned head, tail;
-	unsigned replies, releases, synced, map_writes;
-	int last_error;
-	struct dray_event prepared, drained, resumed;
-	uint64_t now;
-	bool stuck[4];
-	struct dray_io *parked[256];
-	unsigned n_parked;
-};
+static const struct dray_vol_config config = { .size_bytes = SIZE, .region_bytes = REGION, .block_bytes = 512, .intent_group = 4 };
 
-static void m_submit(void *host, struct dray_io *io)
+static struct engine_host *begin(void)
 {
-	struct mock *m = host;
-	if (m->stuck[io->leg] && io->op != DRAY_OP_MAP_WRITE && io->op != DRAY_OP_MAP_SYNC)
-		m->parked[m->n_parked++] = io;
-	else
-		m->queue[m->tail++ % 4096] = io;
-}
-static void m_reply(void *host, struct dray_request *req, int error)
-{
-	struct mock *m = host;
-	m->replies++;
-	m->last_error = error;
-}
-static void m_release(void *host, struct dray_request *req)
-{
-	((struct mock *)host)->releases++;
-}
-static void m_event(void *host, const struct dray_event *ev)
-{
-	struct mock *m = host;
-	if (ev->kind == DRAY_EV_LEG_SYNCED)
-		m->synced++;
-	if (ev->kind == DRAY_EV_PREPARED)
-		m->prepared = *ev;
-	if (ev->kind == DRAY_EV_DRAINED)
-		m->drained = *ev;
-	if (ev->kind == DRAY_EV_RESUMED)
-		m->resumed = *ev;
-}
-static void *m_buf_get(void *host, uint64_t bytes)
-{
-	return malloc(bytes);
-}
-static void m_buf_put(void *host, void *buf, uint64_t bytes)
-{
-	free(buf);
-}
-static const struct dray_host_ops ops = { m_submit, m_reply, m_release, m_event, m_buf_get, m_buf_put };
-
-static void carry_out(struct mock *m, struct dray_io *io)
-{
-	switch (io->op) {
-	case DRAY_OP_READ: memcpy(io->data, m->disk[io->leg] + io->offset, io->length); break;
-	case DRAY_OP_WRITE: memcpy(m->disk[io->leg] + io->offset, io->data, io->length); break;
-	case DRAY_OP_ZERO: memset(m->disk[io->leg] + io->offset, 0, io->length); break;
-	case DRAY_OP_DISCARD: memset(m->disk[io->leg] + io->offset, 0xdd, io->length); break;
-	case DRAY_OP_MAP_WRITE:
-		memcpy(m->map[io->leg] + io->offset, io->data, io->length);
-		m->map_writes++;
-		break;
-	default: break;
-	}
-}
-
-static void step(struct mock *m)
-{
-	m->now += 1000000;
-	dray_vol_tick(m->vol, m->now);
-	unsigned n = m->tail - m->head;
-	while (n--) {
-		struct dray_io *io = m->queue[m->head++ % 4096];
-		carry_out(m, io);
-		dray_vol_complete(m->vol, io, 0, 0);
-	}
-	dray_vol_check(m->vol);
-}
-static void run(struct mock *m, unsigned steps)
-{
-	while (steps--)
-		step(m);
-}
-
-static struct mock *mock_new(void)
-{
-	struct mock *m = calloc(1, sizeof *m);
-	for (int i = 0; i < 4; i++) {
-		m->disk[i] = malloc(SIZE);
+	struct engine_host *m = calloc(1, sizeof *m);
+	host_memory(m, 4, SIZE);
+	for (int i = 0; i < 4; i++)
 		for (uint64_t o = 0; o < SIZE; o++)
 			m->disk[i][o] = (uint8_t)(i * 31 + (int)(o >> 12));
-		dray_map_page_format(m->map[i], (const uint8_t[16]){ 1, (uint8_t)i }, 0, REGION);
-	}
-	m->now = 1000000000;
-	struct dray_vol_config c = { .size_bytes = SIZE, .region_bytes = REGION, .block_bytes = 512, .intent_group = 4 };
-	assert_int_equal(dray_vol_new(&m->vol, &c, &ops, m), 0);
+	assert_int_equal(host_start(m, &config), 0);
 	assert_int_equal(dray_vol_leg_attach(m->vol, &(struct dray_leg_config){ 0 }), 0);
 	dray_vol_tick(m->vol, m->now);
 	return m;
 }
-static void mock_free(struct mock *m)
+static void end(struct engine_host *m)
 {
-	dray_vol_free(m->vol, true);
-	for (int i = 0; i < 4; i++)
-		free(m->disk[i]);
+	host_end(m);
 	free(m);
 }
-static void do_write(struct mock *m, enum dray_op op, uint64_t offset, uint64_t length, uint8_t fill)
+static void do_write(struct engine_host *m, enum dray_op op, uint64_t offset, uint64_t length, uint8_t fill)
 {
 	uint8_t *data = malloc(length);
 	memset(data, fill, length);
-	struct dray_request req = { .op = op, .offset = offset, .length = length, .data = data };
-	unsigned before = m->releases;
-	dray_vol_submit(m->vol, &req);
-	for (int i = 0; i < 5000 && m->releases == before; i++)
-		step(m);
-	assert_int_equal(m->releases, before + 1);
-	assert_int_equal(m->last_error, 0);
+	assert_int_equal(host_request(m, op, offset, length, data), 0);
 	free(data);
 }
-static int attach(struct mock *m, bool durable)
+static int attach(struct engine_host *m, bool durable)
 {
 	struct dray_leg_config c = { .durable = durable, .map_id = { 1, 1 } };
 	return dray_vol_leg_attach(m->vol, &c);
 }
-static void switch_to(struct mock *m, int leg, uint64_t token)
+static void switch_to(struct engine_host *m, int leg, uint64_t token)
 {
 	dray_vol_switch_prepare(m->vol, leg, token);
-	run(m, 5);
-	assert_int_equal(m->prepared.error, 0);
-	assert_true(m->prepared.token == token);
+	host_run(m, 5);
+	assert_int_equal(m->last[DRAY_EV_PREPARED].error, 0);
+	assert_true(m->last[DRAY_EV_PREPARED].token == token);
 	dray_vol_switch_suspend(m->vol, token, m->now + 1000000000);
-	run(m, 5);
-	assert_int_equal(m->drained.error, 0);
-	assert_true(m->drained.token == token);
+	host_run(m, 5);
+	assert_int_equal(m->last[DRAY_EV_DRAINED].error, 0);
+	assert_true(m->last[DRAY_EV_DRAINED].token == token);
 	assert_int_equal(dray_vol_switch_seal(m->vol, token), 0);
 	assert_int_equal(dray_vol_switch_apply(m->vol, token), 0);
 	struct dray_vol_info info;
@@ -163,13 +63,13 @@ static void switch_to(struct mock *m, int leg, uint64_t token)
 
 static void copies_and_switches(void **state)
 {
-	struct mock *m = mock_new();
+	struct engine_host *m = begin();
 	int leg = attach(m, true);
 	assert_int_equal(leg, 1);
 	for (unsigned i = 0; i < 200; i++)
 		do_write(m, i % 3 ? DRAY_OP_WRITE : DRAY_OP_DISCARD, (i * 7919 % 1000) * 4096, 12288, (uint8_t)i);
-	run(m, 100);
-	assert_int_equal(m->synced, 1);
+	host_run(m, 100);
+	assert_int_equal(m->events[DRAY_EV_LEG_SYNCED], 1);
 	assert_memory_equal(m->disk[0], m->disk[1], SIZE);
 	struct dray_leg_info info;
 	assert_int_equal(dray_vol_leg_info(m->vol, 1, &info), 0);
@@ -185,55 +85,52 @@ static void copies_and_switches(void **state)
 	switch_to(m, 0, 78);
 	assert_int_equal(dray_vol_switch_apply(m->vol, 78), -ESTALE);
 	assert_int_equal(dray_vol_leg_detach(m->vol, 1), 0);
-	run(m, 5);
+	host_run(m, 5);
 	assert_int_equal(dray_vol_leg_info(m->vol, 1, &info), -ENOENT);
-	mock_free(m);
+	end(m);
 }
 
 /* After a restart only what was not recorded clean is copied, and intents are compared: those of the group that was
  * written to. */
 static void goes_on_from_the_map(void **state)
 {
-	struct mock *m = mock_new();
+	struct engine_host *m = begin();
 	attach(m, true);
-	run(m, 1000);
+	host_run(m, 1000);
 	struct dray_leg_info info;
 	dray_vol_leg_info(m->vol, 1, &info);
 	assert_true(info.recorded_bytes == SIZE);
 	do_write(m, DRAY_OP_WRITE, 0, 4096, 0x11); /* leaves intents */
-	dray_vol_free(m->vol, true);
-	m->head = m->tail = 0;
 
-	struct dray_vol_config c = { .size_bytes = SIZE, .region_bytes = REGION, .block_bytes = 512, .intent_group = 4 };
-	assert_int_equal(dray_vol_new(&m->vol, &c, &ops, m), 0);
+	assert_int_equal(host_start(m, &config), 0);
 	dray_vol_leg_attach(m->vol, &(struct dray_leg_config){ 0 });
 	const void *pages[] = { m->map[1] };
 	struct dray_leg_config lc = { .durable = true, .map_id = { 1, 1 }, .pages = pages, .n_pages = 1 };
 	assert_int_equal(dray_vol_leg_attach(m->vol, &lc), 1);
-	run(m, 1000);
+	host_run(m, 1000);
 	dray_vol_leg_info(m->vol, 1, &info);
 	assert_int_equal(info.dirty_bytes, 0);
 	assert_int_equal(info.copied_bytes, 0);
 	assert_int_equal(info.compared_bytes, 4 * REGION);
 	assert_memory_equal(m->disk[0], m->disk[1], SIZE);
-	mock_free(m);
+	end(m);
 }
 
 /* A target that stalls costs the application leg_timeout, once, and comes back by itself. */
 static void stalled_target(void **state)
 {
-	struct mock *m = mock_new();
+	struct engine_host *m = begin();
 	attach(m, true);
-	run(m, 1000);
+	host_run(m, 1000);
 	m->stuck[1] = true;
 	uint64_t start = m->now;
 	uint8_t data[4096] = { 0x55 };
 	struct dray_request req = { .op = DRAY_OP_WRITE, .offset = 8192, .length = 4096, .data = data };
 	dray_vol_submit(m->vol, &req);
 	for (int i = 0; i < 3000 && !m->replies; i++)
-		step(m);
+		host_run(m, 1);
 	assert_int_equal(m->replies, 1);
-	assert_int_equal(m->last_error, 0);
+	assert_int_equal(m->answer, 0);
 	assert_in_range(m->now - start, 900000000, 1010000000);
 	assert_int_equal(m->releases, 0); /* the leg still holds the payload */
 	struct dray_leg_info info;
@@ -241,75 +138,73 @@ static void stalled_target(void **state)
 	assert_int_equal(info.state, DRAY_LEG_DEGRADED);
 	assert_int_equal(info.dirty_bytes, REGION);
 	dray_vol_switch_prepare(m->vol, 1, 5);
-	assert_int_equal(m->prepared.error, -EAGAIN);
+	assert_int_equal(m->last[DRAY_EV_PREPARED].error, -EAGAIN);
 
 	start = m->now;
 	do_write(m, DRAY_OP_WRITE, 16384 * 20, 4096, 0x66);
 	assert_in_range(m->now - start, 0, 20000000);
 
 	m->stuck[1] = false;
-	for (unsigned i = 0; i < m->n_parked; i++)
-		m->queue[m->tail++ % 4096] = m->parked[i];
-	run(m, 1000);
+	host_run(m, 1000);
 	assert_int_equal(m->releases, 2);
 	dray_vol_leg_info(m->vol, 1, &info);
 	assert_int_equal(info.state, DRAY_LEG_MIRROR);
 	assert_memory_equal(m->disk[0], m->disk[1], SIZE);
-	mock_free(m);
+	end(m);
 }
 
 /* A suspend ends at its deadline, and what comes later is refused. */
 static void deadline(void **state)
 {
-	struct mock *m = mock_new();
+	struct engine_host *m = begin();
 	attach(m, true);
-	run(m, 1000);
+	host_run(m, 1000);
 	dray_vol_switch_prepare(m->vol, 1, 9);
-	run(m, 5);
+	host_run(m, 5);
 	m->stuck[1] = true; /* its flush under the suspend never comes back */
 	dray_vol_switch_suspend(m->vol, 9, m->now + 50000000);
 	uint8_t data[512];
 	struct dray_request req = { .op = DRAY_OP_READ, .offset = 0, .length = 512, .data = data };
 	dray_vol_submit(m->vol, &req);
-	run(m, 40);
+	host_run(m, 40);
 	assert_int_equal(m->replies, 0);
-	run(m, 20);
+	host_run(m, 20);
 	assert_int_equal(m->replies, 1);
-	assert_int_equal(m->drained.error, -ETIMEDOUT);
-	assert_in_range(m->resumed.blackout_ns, 45000000, 55000000);
+	assert_int_equal(m->last[DRAY_EV_DRAINED].error, -ETIMEDOUT);
+	assert_in_range(m->last[DRAY_EV_RESUMED].blackout_ns, 45000000, 55000000);
 	assert_int_equal(dray_vol_switch_seal(m->vol, 9), -ESTALE);
 	assert_int_equal(dray_vol_switch_apply(m->vol, 9), -ESTALE);
-	mock_free(m);
+	end(m);
 }
 
 /* Asked in doubt, answered by the old primary after the switch: an error is an error, not "no extents". */
 static void extents_of_an_old_primary(void **state)
 {
 	for (int early = 0; early < 2; early++) {
-		struct mock *m = mock_new();
+		struct engine_host *m = begin();
 		attach(m, true);
-		run(m, 1000);
+		host_run(m, 1000);
 		dray_vol_switch_prepare(m->vol, 1, 9);
-		run(m, 5);
+		host_run(m, 5);
 		dray_vol_switch_suspend(m->vol, 9, m->now + 50000000);
-		run(m, 5);
+		host_run(m, 5);
 		assert_int_equal(dray_vol_switch_seal(m->vol, 9), 0);
-		run(m, 60); /* past the deadline: resumed, in doubt */
+		host_run(m, 60); /* past the deadline: resumed, in doubt */
 		m->stuck[0] = true;
 		struct dray_extent extents[3];
 		struct dray_request req = { .op = DRAY_OP_EXTENTS, .offset = 0, .length = 4096, .extents = extents, .max_extents = 3 };
 		dray_vol_submit(m->vol, &req);
-		run(m, 5);
-		assert_int_equal(m->n_parked, 1);
+		host_run(m, 5);
+		int asked = host_find(m, DRAY_OP_EXTENTS, 0);
 		if (early)
-			dray_vol_complete(m->vol, m->parked[0], -ENOTCONN, 0);
+			host_complete(m, asked, -ENOTCONN);
 		assert_int_equal(dray_vol_switch_apply(m->vol, 9), 0);
 		if (!early)
-			dray_vol_complete(m->vol, m->parked[0], -ENOTCONN, 0);
-		run(m, 5);
+			host_complete(m, asked, -ENOTCONN);
+		host_run(m, 5);
 		assert_int_equal(m->replies, 1);
-		assert_int_equal(m->last_error, -ENOTCONN);
-		mock_free(m);
+		assert_int_equal(m->answer, -ENOTCONN);
+		end(m);
 	}
 }
 
@@ -319,14 +214,14 @@ static void targets_take_turns(void **state)
 	struct dray_copy_limits limits[] = { { .step_bytes = 16 << 10, .rate = 16 << 20 },
 		{ .step_bytes = 16 << 10, .in_flight_bytes = 16 << 10 } };
 	for (size_t k = 0; k < 2; k++) {
-		struct mock *m = mock_new();
+		struct engine_host *m = begin();
 		uint64_t least = UINT64_MAX, most = 0;
 		assert_int_equal(dray_vol_set_limits(m->vol, &limits[k]), 0);
 		for (int i = 1; i < 4; i++)
 			assert_int_equal(attach(m, false), i);
 		for (int i = 0; i < 4000 && most < SIZE / 4; i++) {
 			least = UINT64_MAX;
-			step(m);
+			host_run(m, 1);
 			for (int leg = 1; leg < 4; leg++) {
 				struct dray_leg_info info;
 				dray_vol_leg_info(m->vol, leg, &info);
@@ -337,10 +232,10 @@ static void targets_take_turns(void **state)
 		}
 		assert_true(most >= SIZE / 4);
 		assert_true(least + 4 * limits[k].step_bytes >= most);
-		run(m, 6000);
+		host_run(m, 6000);
 		for (int leg = 1; leg < 4; leg++)
 			assert_memory_equal(m->disk[0], m->disk[leg], SIZE);
-		mock_free(m);
+		end(m);
 	}
 }
 
@@ -349,19 +244,19 @@ static void targets_take_turns(void **state)
 static void split_that_keeps(void **state)
 {
 	for (int late = 0; late < 2; late++) {
-		struct mock *m = mock_new();
+		struct engine_host *m = begin();
 		struct dray_leg_info before, info;
 		attach(m, true);
-		run(m, 1000);
+		host_run(m, 1000);
 		dray_vol_split_keep(m->vol, true);
 		dray_vol_switch_prepare(m->vol, DRAY_NO_LEG, 9);
-		run(m, 5);
-		assert_int_equal(m->prepared.error, 0);
+		host_run(m, 5);
+		assert_int_equal(m->last[DRAY_EV_PREPARED].error, 0);
 		dray_vol_switch_suspend(m->vol, 9, m->now + 50000000);
-		run(m, 5);
+		host_run(m, 5);
 		assert_int_equal(dray_vol_switch_seal(m->vol, 9), 0);
 		if (late)
-			run(m, 60);
+			host_run(m, 60);
 		assert_int_equal(dray_vol_switch_apply(m->vol, 9), 0);
 		dray_vol_leg_info(m->vol, 1, &info);
 		assert_int_equal(info.image_error, late ? -ETIMEDOUT : 0);
@@ -372,13 +267,13 @@ static void split_that_keeps(void **state)
 		assert_memory_equal(image, m->disk[0], SIZE);
 		do_write(m, DRAY_OP_WRITE, 3 * REGION, 4096, 0x11);
 		do_write(m, DRAY_OP_ZERO, 7 * REGION + 512, 512, 0);
-		run(m, 3000);
+		host_run(m, 3000);
 		assert_memory_equal(image, m->disk[1], SIZE);
 		dray_vol_leg_info(m->vol, 1, &before);
 		assert_int_equal(before.dirty_bytes, 2 * REGION);
 		assert_int_equal(dray_vol_leg_pause(m->vol, 1, false), 0);
 		assert_int_equal(dray_vol_leg_retry(m->vol, 1), 0);
-		run(m, 3000);
+		host_run(m, 3000);
 		dray_vol_leg_info(m->vol, 1, &info);
 		assert_true(info.synced && !info.held && !info.paused);
 		assert_int_equal(info.copied_bytes + info.zeroed_bytes + info.skipped_bytes,
@@ -387,14 +282,14 @@ static void split_that_keeps(void **state)
 		/* The next one lets go, if it is not told otherwise. */
 		dray_vol_split_keep(m->vol, false);
 		dray_vol_switch_prepare(m->vol, DRAY_NO_LEG, 10);
-		run(m, 5);
+		host_run(m, 5);
 		dray_vol_switch_suspend(m->vol, 10, m->now + 50000000);
-		run(m, 5);
+		host_run(m, 5);
 		assert_int_equal(dray_vol_switch_apply(m->vol, 10), 0);
-		run(m, 5);
+		host_run(m, 5);
 		assert_int_equal(dray_vol_leg_info(m->vol, 1, &info), -ENOENT);
 		free(image);
-		mock_free(m);
+		end(m);
 	}
 }
 

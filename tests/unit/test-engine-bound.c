@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Which limit holds the copy back is told by what its steps waited for last; limits that are set while it runs take effect at once, count for all
  * targets together, and setting them often makes a paced copy no faster. */
-#include "engine/engine.h"
+#include "tests/lib/engine-host.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,26 +10,19 @@
 
 #include <cmocka.h>
 
-#define MS   UINT64_C(1000000)
+#define MS   HOST_MS
 #define S    UINT64_C(1000000000)
 #define KiB  UINT64_C(1024)
 #define MiB  (1024 * KiB)
 #define SIZE (24576 * MiB)
-#define MOST 512
 
 struct mock {
-	struct dray_vol *vol;
-	uint64_t now, takes_ns; /* what a storage operation takes */
-	struct {
-		struct dray_io *io;
-		uint64_t due;
-	} queue[MOST];
-	unsigned n, steps, most_steps; /* operations of copy steps under way (each has one at a time) */
-	uint64_t bytes, most_bytes;
+	struct engine_host h;
+	unsigned most_steps; /* operations of copy steps under way (each has one at a time) */
+	uint64_t most_bytes;
 	unsigned prio_copy[16], prio_other[16]; /* how many had which */
-	void *bufs[MOST]; /* that steps have */
-	struct dray_request request;
-	bool asked; /* the application has one under way */
+	struct dray_request request; /* the application's; one at a time, of so many */
+	unsigned asked;
 };
 
 static bool of_copy(const struct dray_io *io)
@@ -37,69 +30,35 @@ static bool of_copy(const struct dray_io *io)
 	return (io->op == DRAY_OP_READ || io->op == DRAY_OP_WRITE) && io->length >= 16 * KiB;
 }
 
-static void m_submit(void *host, struct dray_io *io)
+static void sent(struct engine_host *h, const struct dray_io *io)
 {
-	struct mock *m = host;
-	assert_true(m->n < MOST);
-	m->queue[m->n].io = io;
-	m->queue[m->n++].due = m->now + m->takes_ns;
-	if (of_copy(io)) {
-		m->steps++;
-		m->bytes += io->length;
+	struct mock *m = dray_container(h, struct mock, h);
+	unsigned steps = 0;
+	uint64_t bytes = 0;
+	for (unsigned i = 0; i < h->n; i++) {
+		steps += of_copy(h->ops[i].io);
+		bytes += of_copy(h->ops[i].io) ? h->ops[i].io->length : 0;
 	}
+	m->most_steps = steps > m->most_steps ? steps : m->most_steps;
+	m->most_bytes = bytes > m->most_bytes ? bytes : m->most_bytes;
 	if (io->op != DRAY_OP_MAP_WRITE && io->op != DRAY_OP_MAP_SYNC)
 		(of_copy(io) || io->op == DRAY_OP_EXTENTS ? m->prio_copy : m->prio_other)[dray_flags_prio(io->flags)]++;
-	m->most_steps = m->steps > m->most_steps ? m->steps : m->most_steps;
-	m->most_bytes = m->bytes > m->most_bytes ? m->bytes : m->most_bytes;
 }
-static void m_reply(void *host, struct dray_request *req, int error)
-{
-	((struct mock *)host)->asked = false;
-}
-static void m_release(void *host, struct dray_request *req)
-{
-}
-static void m_event(void *host, const struct dray_event *ev)
-{
-}
-static void *m_buf_get(void *host, uint64_t bytes)
-{
-	struct mock *m = host;
-	unsigned i = 0;
-	while (i < MOST && m->bufs[i])
-		i++;
-	return i < MOST ? m->bufs[i] = malloc(bytes) : NULL;
-}
-static void m_buf_put(void *host, void *buf, uint64_t bytes)
-{
-	struct mock *m = host;
-	unsigned i = 0;
-	while (m->bufs[i] != buf)
-		i++;
-	m->bufs[i] = NULL;
-	free(buf);
-}
-static const struct dray_host_ops ops = { m_submit, m_reply, m_release, m_event, m_buf_get, m_buf_put };
 
 static struct mock *mock_new(uint64_t takes_ns, unsigned targets, struct dray_copy_limits limits)
 {
 	struct mock *m = calloc(1, sizeof *m);
-	m->takes_ns = takes_ns;
-	m->now = 10 * S;
-	struct dray_vol_config c = { .size_bytes = SIZE, .block_bytes = 512 };
-	assert_int_equal(dray_vol_new(&m->vol, &c, &ops, m), 0);
-	dray_vol_tick(m->vol, m->now);
-	assert_int_equal(dray_vol_set_limits(m->vol, &limits), 0);
+	m->h = (struct engine_host){ .now = 10 * S, .takes_ns = takes_ns, .sent = sent, .unchecked = true };
+	assert_int_equal(host_start(&m->h, &(struct dray_vol_config){ .size_bytes = SIZE, .block_bytes = 512 }), 0);
+	assert_int_equal(dray_vol_set_limits(m->h.vol, &limits), 0);
 	for (unsigned i = 0; i <= targets; i++)
-		assert_int_equal(dray_vol_leg_attach(m->vol, &(struct dray_leg_config){ .map_id = { 1, 1 } }), (int)i);
+		assert_int_equal(dray_vol_leg_attach(m->h.vol, &(struct dray_leg_config){ .map_id = { 1, 1 } }), (int)i);
 	return m;
 }
 
 static void mock_free(struct mock *m)
 {
-	dray_vol_free(m->vol, true);
-	for (unsigned i = 0; i < MOST; i++)
-		free(m->bufs[i]);
+	host_end(&m->h);
 	free(m);
 }
 
@@ -108,49 +67,29 @@ static void run(struct mock *m, uint64_t ns, bool application)
 	static uint8_t data[4096];
 	m->most_steps = 0;
 	m->most_bytes = 0;
-	for (uint64_t end = m->now + ns; m->now < end; m->now += MS / 4) {
-		dray_vol_tick(m->vol, m->now);
-		if (application && !m->asked) {
+	for (uint64_t end = m->h.now + ns; m->h.now < end;) {
+		if (application && m->h.replies == m->asked) {
 			m->request = (struct dray_request){ .op = DRAY_OP_READ, .length = sizeof data, .data = data };
-			m->asked = true;
-			dray_vol_submit(m->vol, &m->request);
+			m->asked++;
+			dray_vol_submit(m->h.vol, &m->request);
 		}
-		for (unsigned i = 0; i < m->n;) {
-			struct dray_io *io = m->queue[i].io;
-			if (m->queue[i].due > m->now) {
-				i++;
-				continue;
-			}
-			m->queue[i] = m->queue[--m->n];
-			if (of_copy(io)) {
-				m->steps--;
-				m->bytes -= io->length;
-			}
-			if (io->op == DRAY_OP_READ)
-				memset(io->data, 1, io->length);
-			dray_vol_complete(m->vol, io, 0, 0);
-		}
-		dray_vol_tick(m->vol, m->now);
+		host_pass(&m->h, MS / 4);
 	}
 }
 
 static struct dray_vol_info info(const struct mock *m)
 {
-	struct dray_vol_info i;
-	dray_vol_info(m->vol, &i);
-	return i;
+	return host_vol(&m->h);
 }
 
 static uint64_t copied(const struct mock *m, int leg)
 {
-	struct dray_leg_info i;
-	assert_int_equal(dray_vol_leg_info(m->vol, leg, &i), 0);
-	return i.copied_bytes;
+	return host_leg(&m->h, leg).copied_bytes;
 }
 
 static void set(struct mock *m, struct dray_copy_limits limits)
 {
-	assert_int_equal(dray_vol_set_limits(m->vol, &limits), 0);
+	assert_int_equal(dray_vol_set_limits(m->h.vol, &limits), 0);
 }
 
 /* Half a second of each, one after the other: what is told follows. */
@@ -191,16 +130,16 @@ static void while_nothing_happens(void **state)
 	struct mock *m = mock_new(2 * MS, 1, (struct dray_copy_limits){ .rate = 1024 });
 	run(m, 600 * MS, false); /* its first step waited for nothing but the storage */
 	assert_int_equal(info(m).bound, DRAY_BOUND_STORAGE);
-	uint64_t end = m->now + 60 * S, next;
+	uint64_t end = m->h.now + 60 * S, next;
 	unsigned calls = 0;
-	while ((next = dray_vol_tick(m->vol, m->now)) < end) {
-		assert_true(next > m->now && ++calls < 100);
-		m->now = next;
+	while ((next = dray_vol_tick(m->h.vol, m->h.now)) < end) {
+		assert_true(next > m->h.now && ++calls < 100);
+		m->h.now = next;
 		run(m, 10 * MS, false); /* what it began then */
 	}
 	assert_int_equal(info(m).bound, DRAY_BOUND_RATE);
-	m->now = end;
-	dray_vol_tick(m->vol, m->now);
+	m->h.now = end;
+	dray_vol_tick(m->h.vol, m->h.now);
 	assert_int_equal(info(m).bound, DRAY_BOUND_RATE);
 	mock_free(m);
 }
@@ -281,7 +220,7 @@ static void priority(void **state)
 	assert_true(m->prio_copy[7] > 10 && m->prio_other[0] > other + 10);
 	for (unsigned i = 1; i < 16; i++)
 		assert_true(!m->prio_other[i] && (i == 7 || !m->prio_copy[i]));
-	assert_int_equal(dray_vol_set_limits(m->vol, &(struct dray_copy_limits){ .prio = 9 }), -22);
+	assert_int_equal(dray_vol_set_limits(m->h.vol, &(struct dray_copy_limits){ .prio = 9 }), -22);
 	mock_free(m);
 }
 
