@@ -5,6 +5,7 @@ its end, nothing is left lying about, the hooks after the split are run in any c
 import os
 import signal
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from dray import SLOW, Scratch, wait_for
@@ -95,8 +96,10 @@ with Scratch() as s:
 
     # At rest: each complete one is one instant, and what is there is what is listed.
     a.run("set", "night", "start={every: 1h, keep: 3}")
-    doc = night.settle()
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1200))
+    wait_for("the row has begun anew, with a generation now", lambda: (night.doc()["start_due"] or "") > soon, 60)
     night.stop()
+    doc = night.settle()
     for g in doc["generations"]:
         night.one_instant(g)
     doc = night.settle()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the tests of point-in-time copies share: two volumes whose writer alternates between them, and a session that makes generations of both."""
+import json
 import os
 import signal
 import subprocess
@@ -52,8 +53,16 @@ class Night:
     def expected(self, generations, bases=True):
         return sorted([os.path.basename(p) for g in generations for p in g["paths"]] + ([f".{v}-base.img" for v in NAMES] if bases else []))
 
+    def newest(self):
+        """What the writer wrote last, as of its last status."""
+        with open(self.s.path("status"), encoding="ascii") as f:
+            return json.load(f)["newest"]
+
     def stop(self):
+        """Ends the writer, which has seen no error: not before it writes, for dray-iod may have been killed a moment ago."""
         if self.app:
+            was = self.newest()
+            wait_for("the application writes", lambda: self.newest() > was, 60)
             self.app.send_signal(signal.SIGTERM)
             assert self.app.wait(timeout=60 * SLOW) == 0
             self.app = None
