@@ -95,6 +95,7 @@ struct dray_io {
 	bool abandoned;
 	int error;        /* kept while the outcome is in doubt */
 	uint64_t gen;     /* FLUSH: which writes it covers */
+	unsigned turn;    /* ... and its turn */
 };
 
 enum dray_completion_flags {
@@ -131,6 +132,7 @@ struct dray_request {
 	unsigned unsettled;            /* operations given up on, not completed: they hold the payload (H6) */
 	unsigned tried_legs;           /* reads: a bit per leg that failed */
 	int read_leg;                  /* reads: RQ_VOUCH: the leg that was read */
+	unsigned flush_turn;           /* ... and the turn of its flushes then */
 	uint64_t read_since_ns;        /* ... and when that was sent */
 	bool not_waited;               /* reads: the primary's connection was lost, and it was not waited for (DRAY_F_NO_WAIT) */
 	int error, first_error;        /* first_error: reads: the primary's */

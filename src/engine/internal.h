@@ -198,6 +198,7 @@ struct leg {
 	int last_error;
 	struct dray_bitmap dirty_cache, dirty_cache_old; /* written since (before) the tracked flush began: H13 */
 	unsigned n_flushes;            /* under way */
+	unsigned flush_turn, of_turn[2]; /* ... of them in this turn and in the one before: dray_leg_flushes_over */
 	bool tracked_flush, flush_poisoned; /* poisoned: one failed, judged when the switch has ended */
 	struct dray_bitmap known_zero; /* per region: proved to read as zeroes; void before a write (H5) */
 	struct dray_io takeover_io;
@@ -412,6 +413,8 @@ int dray_leg_other(const struct dray_vol *v, unsigned but, uint64_t offset, uint
 void dray_leg_wrote(struct dray_vol *v, struct leg *leg, uint64_t offset, uint64_t length);
 uint64_t dray_leg_flush_begin(struct dray_vol *v, struct leg *leg);
 void dray_leg_flush_end(struct dray_vol *v, int leg, uint64_t gen, uint64_t since_ns, int error);
+/* Every flush is of a turn: whether all of that turn and of those before are answered, however many are under way since. */
+bool dray_leg_flushes_over(struct leg *leg, unsigned turn);
 /* A switch has ended: what failed flushes meant is judged by the roles that legs have now. */
 void dray_leg_judge_flushes(struct dray_vol *v);
 /* State events after the links changed: copying <-> mirror, synced <-> unsynced. */

@@ -463,6 +463,14 @@ uint64_t dray_leg_flush_begin(struct dray_vol *v, struct leg *leg)
 	return ++leg->flush_gen;
 }
 
+bool dray_leg_flushes_over(struct leg *leg, unsigned turn)
+{
+	/* The next turn begins when somebody asks about this one and none of the one before is under way: two counts do. */
+	if (turn == leg->flush_turn && !leg->of_turn[(turn + 1) % 2])
+		leg->flush_turn++;
+	return turn != leg->flush_turn && (turn + 1 != leg->flush_turn || !leg->of_turn[turn % 2]);
+}
+
 /* The leg may have dropped what was written since its last good flush; what it kept this time it may drop next time, so the sets
  * stay until a flush succeeds. */
 static void flush_lost(struct dray_vol *v, int leg_no)

@@ -421,12 +421,14 @@ static void read_done(struct dray_vol *v, struct dray_request *req, int leg, int
  *
  * A leg that drops what it could not flush says so when the flush is answered, and may have dropped it long before. A read in between sees what was
  * there earlier, of writes that were acknowledged; and unlike with a disk of its own, nobody would tell the application: its flushes are those of the
- * primary, which do well. So what was read where a flush could still have such news is not given to it before the flush was answered; if
- * that failed, the leg is dirty there, and it was read in vain. What was asked of the primary itself needs none of this: its failure is the
- * application's.
+ * primary, which do well. So what was read where a flush could still have such news is not given to it before all flushes that were under way
+ * then were answered; if one failed, the leg is dirty there, and it was read in vain. Those that began since have no news of what was read before:
+ * an application that writes and flushes all the time would never be answered otherwise. What was asked of the primary itself needs none of this:
+ * its failure is the application's.
  *
  * The range is let go of meanwhile: what was read is what was there while nothing else was under way, and writes don't wait for the leg's flush (H7).
- * Nor does the read for ever: it and the flush have leg_timeout together. Then it counts as failed. */
+ * A flush may take seconds on a disk that works, and nobody else has what was read, so the read is given up on with the leg itself, after give_up: then
+ * it counts as failed. */
 
 static void await_flush(struct dray_vol *v, struct dray_request *req, int leg, uint64_t since_ns)
 {
@@ -434,6 +436,7 @@ static void await_flush(struct dray_vol *v, struct dray_request *req, int leg, u
 		dray_lock_leave(&v->locks, &req->lock);
 	req->read_leg = leg;
 	req->read_since_ns = since_ns;
+	req->flush_turn = v->legs[leg].flush_turn;
 	req->state = RQ_VOUCH;
 	dray_list_add_tail(&v->vouching, &req->node);
 }
@@ -451,9 +454,9 @@ static bool vouch_pump(struct dray_vol *v)
 	dray_list_for_each_safe(n, &v->vouching) {
 		struct dray_request *req = dray_container(n, struct dray_request, node);
 		enum leg_has has = req->read_leg == v->primary ? LEG_HAS : dray_leg_has(v, req->read_leg, req->offset, req->length);
-		if (has == LEG_MAY_LOSE)
+		if (has == LEG_MAY_LOSE && !dray_leg_flushes_over(&v->legs[req->read_leg], req->flush_turn))
 			continue;
-		vouched(v, req, has == LEG_HAS ? 0 : -EIO);
+		vouched(v, req, has != LEG_HAS_NOT ? 0 : -EIO);
 		moved = true;
 	}
 	return moved;
@@ -464,7 +467,7 @@ uint64_t dray_request_tick(struct dray_vol *v)
 	uint64_t next = DRAY_TIME_NEVER;
 	dray_list_for_each_safe(n, &v->vouching) {
 		struct dray_request *req = dray_container(n, struct dray_request, node);
-		uint64_t until = req->read_since_ns + v->limits.leg_timeout_ns;
+		uint64_t until = req->read_since_ns + v->limits.give_up_ns;
 		if (until <= v->now_ns)
 			vouched(v, req, -EIO);
 		else

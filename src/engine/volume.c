@@ -162,6 +162,8 @@ void dray_io_send(struct dray_vol *v, struct dray_io *io, enum io_role role, voi
 		dray_list_add_tail(&leg->outstanding, &io->node);
 	if (io->op == DRAY_OP_FLUSH) {
 		leg->n_flushes++;
+		leg->of_turn[leg->flush_turn % 2]++;
+		io->turn = leg->flush_turn;
 		io->gen = dray_leg_flush_begin(v, leg);
 	}
 	if (is_write(io->op)) {
@@ -254,6 +256,7 @@ static void completed(struct dray_vol *v, struct dray_io *io)
 	}
 	if (io->op == DRAY_OP_FLUSH) {
 		leg->n_flushes--;
+		leg->of_turn[io->turn % 2]--;
 		dray_leg_flush_end(v, io->leg, io->gen, io->since_ns, error);
 	}
 	/* What was dropped had been acknowledged, and the storage reports it once, to us. Also when an application's flush failed:
