@@ -2,36 +2,32 @@
 #include "agent/clones.h"
 
 #include "agent/generation.h"
-#include "agent/queue.h"
+#include "agent/worker.h"
 #include "base/crash.h"
 #include "base/log.h"
 #include "storage/clone.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#define AT_ONCE   4
-#define STOP_WAIT (10 * SECOND)
-#define NICE      10
+#define NICE        10
 #define IOPRIO_IDLE (3 << 13)
 
 struct work {
-	struct dray_list node; /* agent.clones */
-	struct agent *agent;
-	char *session;
+	struct worker worker; /* on agent.clones; its lock is for the files' rates, too */
 	struct clones order;
-	size_t at;           /* the thread's: which file */
-	pthread_t thread;
-	pthread_mutex_t lock;
-	bool stop, finished; /* under the lock, as the files' rates */
+	size_t at;            /* the thread's: which file */
 };
+
+static struct work *work_at(struct dray_list *n)
+{
+	return dray_container(n, struct work, worker.node);
+}
 
 static char *copy(const char *s)
 {
@@ -69,19 +65,15 @@ static void clear(struct clones *o)
 
 static bool told_to_stop(void *ctx)
 {
-	struct work *w = ctx;
-	pthread_mutex_lock(&w->lock);
-	bool stop = w->stop;
-	pthread_mutex_unlock(&w->lock);
-	return stop;
+	return worker_told_to_stop(&((struct work *)ctx)->worker);
 }
 
 static uint64_t rate_now(void *ctx)
 {
 	struct work *w = ctx;
-	pthread_mutex_lock(&w->lock);
+	pthread_mutex_lock(&w->worker.lock);
 	uint64_t rate = w->order.files[w->at].rate;
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&w->worker.lock);
 	return rate;
 }
 
@@ -133,9 +125,9 @@ static void remove_all(struct work *w)
 	dray_crash_point("gen-removed");
 }
 
-static void *run(void *arg)
+static void run(struct worker *worker)
 {
-	struct work *w = arg;
+	struct work *w = dray_container(worker, struct work, worker);
 	/* Nobody waits for it, and applications use the same disks. What the kernel does not honour costs nothing. */
 	pid_t self = (pid_t)syscall(SYS_gettid);
 	setpriority(PRIO_PROCESS, (id_t)self, NICE);
@@ -146,11 +138,6 @@ static void *run(void *arg)
 		place_all(w);
 	else
 		remove_all(w);
-	pthread_mutex_lock(&w->lock);
-	w->finished = true;
-	pthread_mutex_unlock(&w->lock);
-	queue_poke(w->agent->queue);
-	return NULL;
 }
 
 /* ---- the core's ---- */
@@ -158,42 +145,33 @@ static void *run(void *arg)
 static struct work *work_of(const struct job *job)
 {
 	dray_list_for_each (n, &job->agent->clones) {
-		struct work *w = dray_container(n, struct work, node);
-		if (!strcmp(w->session, job->s->id))
-			return w;
+		if (!strcmp(work_at(n)->worker.session, job->s->id))
+			return work_at(n);
 	}
 	return NULL;
 }
 
 static void work_free(struct work *w)
 {
-	dray_list_del(&w->node);
-	pthread_mutex_destroy(&w->lock);
+	worker_end(&w->worker);
 	clear(&w->order);
-	free(w->session);
 	free(w);
 }
 
 bool clones_start(struct job *job, struct clones *order)
 {
 	struct agent *a = job->agent;
-	unsigned running = 0;
-	dray_list_for_each (n, &a->clones)
-		running++;
-	struct work *w = running < AT_ONCE && !a->stopping && !work_of(job) ? calloc(1, sizeof *w) : NULL;
+	struct work *w = worker_has_place(&a->clones) && !a->stopping && !work_of(job) ? calloc(1, sizeof *w) : NULL;
 	if (!w) {
 		clear(order);
 		return false;
 	}
-	w->agent = a;
-	w->session = copy(job->s->id);
 	w->order = *order;
 	w->order.err = DRAY_ERROR_INIT;
 	*order = (struct clones){ 0 };
-	pthread_mutex_init(&w->lock, NULL);
-	dray_list_add_tail(&a->clones, &w->node);
+	worker_init(&w->worker, job, &a->clones);
 	clones_pace(job);
-	if (!pthread_create(&w->thread, NULL, run, w))
+	if (worker_start(&w->worker, run))
 		return true;
 	work_free(w);
 	return false;
@@ -212,42 +190,30 @@ void clones_pace(struct job *job)
 	struct work *w = work_of(job);
 	if (!w || w->order.kind != CLONES_MAKE)
 		return;
-	pthread_mutex_lock(&w->lock);
+	pthread_mutex_lock(&w->worker.lock);
 	for (size_t i = 0; i < w->order.n; i++)
 		w->order.files[i].rate = limits_of_clone(job, w->order.files[i].pair);
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&w->worker.lock);
 }
 
 void clones_cancel(struct job *job)
 {
 	struct work *w = work_of(job);
-	if (!w)
-		return;
-	pthread_mutex_lock(&w->lock);
-	w->stop = true;
-	pthread_mutex_unlock(&w->lock);
-}
-
-static bool finished(struct work *w)
-{
-	pthread_mutex_lock(&w->lock);
-	bool yes = w->finished;
-	pthread_mutex_unlock(&w->lock);
-	return yes;
+	if (w)
+		worker_tell_stop(&w->worker);
 }
 
 void clones_step(struct agent *a)
 {
 	bool any = false;
 	dray_list_for_each_safe (n, &a->clones) {
-		struct work *w = dray_container(n, struct work, node);
-		struct job *job = finished(w) ? job_find(a, w->session) : NULL;
-		if (!finished(w))
+		struct work *w = work_at(n);
+		if (!worker_finished(&w->worker))
 			continue;
+		struct job *job = job_find(a, w->worker.session);
 		/* Not recorded: once more, a little later; the thread has nothing more to say. */
 		if (job && !generation_worked(job, &w->order))
 			continue;
-		pthread_join(w->thread, NULL);
 		work_free(w);
 		any = true;
 		if (job)
@@ -263,27 +229,18 @@ void clones_step(struct agent *a)
 	}
 }
 
+/* Nothing is recorded of them: the next start does it again. */
+static void let_go(struct agent *a)
+{
+	dray_list_for_each_safe (n, &a->clones)
+		if (worker_finished(&work_at(n)->worker))
+			work_free(work_at(n));
+}
+
 void clones_stop(struct agent *a)
 {
-	dray_list_for_each (n, &a->clones) {
-		struct work *w = dray_container(n, struct work, node);
-		pthread_mutex_lock(&w->lock);
-		w->stop = true;
-		pthread_mutex_unlock(&w->lock);
-	}
-	uint64_t end = mono_now() + STOP_WAIT;
-	while (!dray_list_empty(&a->clones) && mono_now() < end) {
-		dray_list_for_each_safe (n, &a->clones) {
-			struct work *w = dray_container(n, struct work, node);
-			if (!finished(w))
-				continue;
-			/* Nothing is recorded of it: the next start does it again. */
-			pthread_join(w->thread, NULL);
-			work_free(w);
-		}
-		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
-	}
+	workers_stop(a, &a->clones, let_go);
 	dray_list_for_each (n, &a->clones)
 		dray_log(DRAY_LOG_WARN, "generation-left", "session %s: files of a generation are still being worked on; that is repeated after the next start",
-			dray_container(n, struct work, node)->session);
+			work_at(n)->worker.session);
 }

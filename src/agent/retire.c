@@ -17,40 +17,32 @@
 
 #include "agent/queue.h"
 #include "agent/validate.h"
+#include "agent/worker.h"
 #include "base/prio.h"
 #include "base/crash.h"
 #include "base/log.h"
 #include "storage/identity.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define AT_ONCE    4             /* threads */
 #define WAIT_HELD  (3 * SECOND)  /* for somebody who has it open */
 #define WAIT_LEG   60            /* s: for dray-iod to have let it go */
 #define LOOK_AGAIN SECOND
 #define NOT_RETIRED "its source is not retired: "
 #define TELL_EVERY (SECOND / 5)
-#define STOP_WAIT  (10 * SECOND)
 
 struct retirement {
-	struct dray_list node; /* agent.retirements */
-	struct agent *agent;   /* the thread uses its queue alone */
-	char *session;
+	struct worker worker;  /* on agent.retirements */
 	unsigned pair;
 	struct dray_retire_order order;
 	unsigned priority;     /* of the session, when it began */
 	char *resource, *identity, *step, *path; /* of the order */
-	pthread_t thread;
 
-	pthread_mutex_t lock;
 	pthread_cond_t cond;
-	/* under the lock */
-	bool stop, finished;
+	/* under the worker's lock */
 	bool abandoned;        /* nobody will answer any more */
 	bool asks, answered;   /* to record: what is in ask_*; the answer */
 	int answer;
@@ -68,18 +60,18 @@ struct retirement {
 static int thread_record(void *ctx, const char *step, const char *path, uint64_t done)
 {
 	struct retirement *r = ctx;
-	pthread_mutex_lock(&r->lock);
+	pthread_mutex_lock(&r->worker.lock);
 	snprintf(r->ask_step, sizeof r->ask_step, "%s", step);
 	snprintf(r->ask_path, sizeof r->ask_path, "%s", path);
 	r->ask_done = done;
 	r->answered = false;
 	r->asks = true;
-	queue_poke(r->agent->queue);
+	queue_poke(r->worker.agent->queue);
 	while (!r->answered && !r->abandoned)
-		pthread_cond_wait(&r->cond, &r->lock);
+		pthread_cond_wait(&r->cond, &r->worker.lock);
 	int rc = r->answered ? r->answer : -ECANCELED;
 	r->asks = false;
-	pthread_mutex_unlock(&r->lock);
+	pthread_mutex_unlock(&r->worker.lock);
 	return rc;
 }
 
@@ -87,24 +79,20 @@ static void thread_progress(void *ctx, uint64_t done, uint64_t total)
 {
 	struct retirement *r = ctx;
 	uint64_t now = mono_now();
-	pthread_mutex_lock(&r->lock);
+	pthread_mutex_lock(&r->worker.lock);
 	r->done_bytes = done;
 	r->total_bytes = total;
 	bool tell = now >= r->told_at + TELL_EVERY;
 	if (tell)
 		r->told_at = now;
-	pthread_mutex_unlock(&r->lock);
+	pthread_mutex_unlock(&r->worker.lock);
 	if (tell)
-		queue_poke(r->agent->queue);
+		queue_poke(r->worker.agent->queue);
 }
 
 static bool thread_stop(void *ctx)
 {
-	struct retirement *r = ctx;
-	pthread_mutex_lock(&r->lock);
-	bool stop = r->stop;
-	pthread_mutex_unlock(&r->lock);
-	return stop;
+	return worker_told_to_stop(&((struct retirement *)ctx)->worker);
 }
 
 static void thread_point(void *ctx, const char *name)
@@ -113,25 +101,17 @@ static void thread_point(void *ctx, const char *name)
 	dray_stall_point(name);
 }
 
-static void *thread_run(void *arg)
+static void thread_run(struct worker *w)
 {
-	struct retirement *r = arg;
+	struct retirement *r = dray_container(w, struct retirement, worker);
 	dray_prio_take(r->priority);
-	int rc = dray_retire_do(&r->order, &r->result, &r->err);
-	pthread_mutex_lock(&r->lock);
-	r->rc = rc;
-	r->finished = true;
-	pthread_mutex_unlock(&r->lock);
-	queue_poke(r->agent->queue);
-	return NULL;
+	r->rc = dray_retire_do(&r->order, &r->result, &r->err);
 }
 
 static void retirement_free(struct retirement *r)
 {
-	dray_list_del(&r->node);
-	pthread_mutex_destroy(&r->lock);
+	worker_end(&r->worker);
 	pthread_cond_destroy(&r->cond);
-	free(r->session);
 	free(r->resource);
 	free(r->identity);
 	free(r->step);
@@ -340,14 +320,6 @@ static const char *against(struct pair_run *run, char *buf, size_t size, bool *a
 
 /* ---- 3: the work ---- */
 
-static unsigned running(const struct agent *a)
-{
-	unsigned n = 0;
-	dray_list_for_each (node, &a->retirements)
-		n++;
-	return n;
-}
-
 static char *copy(const char *s)
 {
 	char *c = strdup(s ? s : "");
@@ -363,8 +335,6 @@ static void start(struct pair_run *run)
 	struct retirement *t = calloc(1, sizeof *t);
 	if (!t)
 		abort();
-	t->agent = a;
-	t->session = copy(run->job->s->id);
 	t->pair = p->id;
 	t->priority = run->job->s->priority;
 	t->resource = copy(p->origin.resource);
@@ -372,19 +342,18 @@ static void start(struct pair_run *run)
 	t->step = copy(p->retired.step);
 	t->path = copy(p->retired.path);
 	t->err = DRAY_ERROR_INIT;
-	pthread_mutex_init(&t->lock, NULL);
 	pthread_cond_init(&t->cond, NULL);
+	worker_init(&t->worker, run->job, &a->retirements);
 	t->order = (struct dray_retire_order){ .way = (enum dray_retire_way)dray_retire_from_word(p->retired.how),
 		.resource = t->resource, .offset = p->origin.offset, .length = p->origin.length, .identity = t->identity,
-		.same_boot = p->origin.boot && !strcmp(p->origin.boot, a->boot_id), .session = t->session, .pair = p->id,
+		.same_boot = p->origin.boot && !strcmp(p->origin.boot, a->boot_id), .session = t->worker.session, .pair = p->id,
 		.step = t->step, .path = t->path, .done_bytes = p->retired.bytes_done == DRAY_UNKNOWN ? 0 : p->retired.bytes_done,
 		.rate = run->job->s->limits.rate, .wait_ns = WAIT_HELD, .allow_faults = a->config->allow_faults, .ctx = t,
 		.record = thread_record, .progress = thread_progress, .stop = thread_stop, .point = thread_point };
 	dray_crash_point("retire-pending");
-	dray_list_add_tail(&a->retirements, &t->node);
 	run->retirement = t;
 	set_text(&p->retired.reason, NULL);
-	if (pthread_create(&t->thread, NULL, thread_run, t)) {
+	if (!worker_start(&t->worker, thread_run)) {
 		run->retirement = NULL;
 		retirement_free(t);
 		waits(run, "no thread can be made for it");
@@ -410,7 +379,7 @@ void retire_wake(struct job *job)
 			waits(run, "waits for dray-iod, which may have it still"); /* a new list wakes us */
 			continue;
 		}
-		if (running(a) >= AT_ONCE) {
+		if (!worker_has_place(&a->retirements)) {
 			waits(run, "waits for others that are being retired");
 			continue;
 		}
@@ -431,7 +400,7 @@ void retire_wake(struct job *job)
 
 static struct pair_run *run_of(struct retirement *t)
 {
-	struct job *job = job_find(t->agent, t->session);
+	struct job *job = job_find(t->worker.agent, t->worker.session);
 	return job && t->pair <= job->s->n_pairs ? &job->runs[t->pair - 1] : NULL;
 }
 
@@ -453,10 +422,10 @@ static int record_step(struct pair_run *run, const char *step, const char *path,
 static void harvest(struct agent *a, struct retirement *t)
 {
 	struct pair_run *run = run_of(t);
-	pthread_mutex_lock(&t->lock);
-	bool asks = t->asks && !t->answered, finished = t->finished;
+	pthread_mutex_lock(&t->worker.lock);
+	bool asks = t->asks && !t->answered, finished = t->worker.finished;
 	uint64_t done = t->done_bytes, total = t->total_bytes;
-	pthread_mutex_unlock(&t->lock);
+	pthread_mutex_unlock(&t->worker.lock);
 	if (run && total) {
 		struct dray_retired *r = &run_pair(run)->retired;
 		r->bytes_done = done;
@@ -464,15 +433,15 @@ static void harvest(struct agent *a, struct retirement *t)
 	}
 	if (asks) {
 		int rc = run ? record_step(run, t->ask_step, t->ask_path, t->ask_done) : -ESTALE;
-		pthread_mutex_lock(&t->lock);
+		pthread_mutex_lock(&t->worker.lock);
 		t->answer = rc;
 		t->answered = true;
 		if (rc)
 			dray_error_set(&t->err, rc, "a step of it could not be recorded");
 		pthread_cond_signal(&t->cond);
-		pthread_mutex_unlock(&t->lock);
+		pthread_mutex_unlock(&t->worker.lock);
 	}
-	if (!finished || (run && t->agent->now < run->retire_at))
+	if (!finished || (run && a->now < run->retire_at))
 		return;
 	if (run && t->rc != -ECANCELED) {
 		if (t->rc)
@@ -483,7 +452,6 @@ static void harvest(struct agent *a, struct retirement *t)
 		if (run_pair(run)->retired.state == DRAY_RETIRED_PENDING)
 			return;
 	}
-	pthread_join(t->thread, NULL);
 	if (run)
 		run->retirement = NULL;
 	retirement_free(t);
@@ -498,31 +466,21 @@ static void harvest(struct agent *a, struct retirement *t)
 void retire_step(struct agent *a)
 {
 	dray_list_for_each_safe (n, &a->retirements)
-		harvest(a, dray_container(n, struct retirement, node));
+		harvest(a, dray_container(n, struct retirement, worker.node));
 }
 
 void retire_stop(struct agent *a)
 {
-	dray_list_for_each (n, &a->retirements) {
-		struct retirement *t = dray_container(n, struct retirement, node);
-		pthread_mutex_lock(&t->lock);
-		t->stop = true;
-		pthread_mutex_unlock(&t->lock);
-	}
 	/* They leave off between two pieces, and have to record how far they came. */
-	uint64_t end = mono_now() + STOP_WAIT;
-	while (!dray_list_empty(&a->retirements) && (a->now = mono_now()) < end) {
-		retire_step(a);
-		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
-	}
+	workers_stop(a, &a->retirements, retire_step);
 	dray_list_for_each (n, &a->retirements) {
-		struct retirement *t = dray_container(n, struct retirement, node);
-		pthread_mutex_lock(&t->lock);
+		struct retirement *t = dray_container(n, struct retirement, worker.node);
+		pthread_mutex_lock(&t->worker.lock);
 		t->abandoned = true;
 		pthread_cond_signal(&t->cond);
-		pthread_mutex_unlock(&t->lock);
+		pthread_mutex_unlock(&t->worker.lock);
 		/* What it uses stays: the process ends now. */
 		dray_log(DRAY_LOG_WARN, "retire-left",
-			"session %s pair %u: its source is still being worked on; that is repeated after the next start", t->session, t->pair);
+			"session %s pair %u: its source is still being worked on; that is repeated after the next start", t->worker.session, t->pair);
 	}
 }
