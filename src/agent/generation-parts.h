@@ -28,7 +28,8 @@ void generation_pass(struct change *c, time_t due, time_t upto, const char *why)
 void generation_missed(struct change *c, time_t due, const char *why);
 /* Whether the clock was put back so far that the row has to begin anew; it does. */
 bool generation_put_back(struct job *job);
-
+/* Whether its window is open at that time; *opens: when it is, from then on. */
+bool generation_may_transfer(const struct job *job, time_t at, time_t *opens);
 /* Pairs that failed are tried again, once at each moment. */
 void generation_retry_failed(struct job *job);
 

@@ -30,6 +30,13 @@ time_t generation_due(const struct job *job)
 	return job_periodic(job) && job_live(job) ? generation_moment_after(job, generations_of(job)->last) : 0;
 }
 
+/* A generation moves data: its clones where blocks are not shared, and in any case what its working images have to catch up with. */
+bool generation_may_transfer(const struct job *job, time_t at, time_t *opens)
+{
+	*opens = dray_windows_opening(&job->s->window, at);
+	return *opens <= at;
+}
+
 bool generation_waits(const struct job *job, char *why, size_t size)
 {
 	const struct dray_generations *g = generations_of(job);
@@ -42,8 +49,12 @@ bool generation_waits(const struct job *job, char *why, size_t size)
 	*why = 0;
 	if (g->making.step != DRAY_MAKING_NOTHING)
 		n = (size_t)snprintf(why, size, "a generation is being made");
+	else if (due > wall_now() && !generation_may_transfer(job, due, &opens))
+		n = (size_t)snprintf(why, size, "the next generation is due at %s, and made when the window opens, at %s", at, dray_instant_format(opens, then, sizeof then));
 	else if (due > wall_now())
 		n = (size_t)snprintf(why, size, "the next generation is due at %s", at);
+	else if (job->s->state == DRAY_SESSION_SYNCED && !generation_may_transfer(job, wall_now(), &opens))
+		n = (size_t)snprintf(why, size, "the generation that was due at %s waits for the window, which opens at %s", at, dray_instant_format(opens, then, sizeof then));
 	else if (job->s->state == DRAY_SESSION_SYNCED && !switch_in_window(job, &opens))
 		n = (size_t)snprintf(why, size, "the generation that was due at %s waits for switch.window, which opens at %s", at,
 			dray_instant_format(opens, then, sizeof then));

@@ -18,7 +18,7 @@
  * them, so the generation is made anew. Later nothing of it is noticed. A restart of the host in CLONE: the images may not be on the disk as they were;
  * anew. In PLACE: the clones were durable.
  *
- * A moment is late, never lost, while the agent was away, its volumes were not in sync, or switch.window was closed: one generation is made as soon as it can be,
+ * A moment is late, never lost, while the agent was away, its volumes were not in sync, or window or switch.window was closed: one generation is made as soon as it can be,
  * of the instant that it is then; the moments that went by meanwhile are told and not made up for. So there is at most one.
  *
  * One that could not be made leaves nothing behind, is told with the reason, and the next moment is another chance.
@@ -167,7 +167,7 @@ static void begin_if_due(struct job *job)
 		generation_retry_failed(job);
 		return;
 	}
-	if (!switch_in_window(job, &opens)) {
+	if (!generation_may_transfer(job, wall_now(), &opens) || !switch_in_window(job, &opens)) {
 		job_wake_at_wall(job, opens);
 		return;
 	}
