@@ -397,37 +397,31 @@ int iod_leg_retry(struct iod_leg *leg)
 	return a.rc;
 }
 
+static enum iod_offered install(struct iod_leg *leg, struct dray_storage *st)
+{
+	if (leg->forgotten || leg->storage || leg->volume->removed)
+		return IOD_NOT_WANTED;
+	if (!leg->volume->served)
+		return IOD_NOT_YET;
+	iod_leg_install(leg, st);
+	if (!vouched(leg))
+		iod_leg_error(leg, "%s: after a new boot its name (%s) may mean another disk: leg.retry vouches for it",
+			leg->def->resource, leg->def->identity);
+	else if (!leg->def->set_aside)
+		iod_leg_retry(leg);
+	return IOD_TAKEN;
+}
+
 /* One attempt; true: no other is needed. */
 static bool try_open(struct iod_leg *leg)
 {
 	struct iod_volume *v = leg->volume;
-	struct dray_error err = DRAY_ERROR_INIT;
-	struct dray_storage *st;
-	int rc = iod_leg_open(leg, false, LOCK_WAIT, true, &st, &err);
-	if (rc) {
-		iod_leg_not_open(leg, rc, err.text);
-		pthread_mutex_lock(&v->iod->lock);
-		bool gone = leg->forgotten || v->removed;
-		pthread_mutex_unlock(&v->iod->lock);
-		return gone;
-	}
-	/* The right is taken only now: opening may take long, and other verbs must not wait for it. */
-	bool mine = iod_volume_take(v, 10 * SECOND, &err) == 0;
-	bool wanted = mine && !leg->forgotten && !leg->storage && v->served;
-	if (wanted) {
-		iod_leg_install(leg, st);
-		if (!vouched(leg))
-			iod_leg_error(leg, "%s: after a new boot its name (%s) may mean another disk: leg.retry vouches for it",
-				leg->def->resource, leg->def->identity);
-		else if (!leg->def->set_aside)
-			iod_leg_retry(leg);
-	}
-	bool done = wanted || leg->forgotten || leg->storage || v->removed;
-	if (mine)
-		iod_volume_give(v);
-	if (!wanted)
-		dray_storage_close(st);
-	return done;
+	if (iod_leg_try_open(leg, false, LOCK_WAIT, install))
+		return true;
+	pthread_mutex_lock(&v->iod->lock);
+	bool over = leg->forgotten || leg->storage || v->removed;
+	pthread_mutex_unlock(&v->iod->lock);
+	return over;
 }
 
 static bool open_once(struct iod_attempt *at)

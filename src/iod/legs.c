@@ -22,6 +22,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define SECOND UINT64_C(1000000000)
+
 static int check_open(const struct iod_leg *leg, bool primary, bool expected, const struct dray_storage_info *info,
 	struct dray_error *err)
 {
@@ -228,6 +230,27 @@ void iod_leg_install(struct iod_leg *leg, struct dray_storage *st)
 	leg->error[0] = '\0';
 	iod_news_changed(leg->volume);
 	pthread_mutex_unlock(&leg->volume->iod->lock);
+}
+
+bool iod_leg_try_open(struct iod_leg *leg, bool primary, uint64_t lock_wait_ns,
+	enum iod_offered (*offer)(struct iod_leg *leg, struct dray_storage *st))
+{
+	struct iod_volume *v = leg->volume;
+	struct dray_error err = DRAY_ERROR_INIT;
+	struct dray_storage *st;
+	enum iod_offered is = IOD_NOT_YET;
+	int rc = iod_leg_open(leg, primary, lock_wait_ns, true, &st, &err);
+	if (rc) {
+		iod_leg_not_open(leg, rc, err.text);
+		return false;
+	}
+	if (!iod_volume_take(v, 10 * SECOND, &err)) {
+		is = offer(leg, st);
+		iod_volume_give(v);
+	}
+	if (is != IOD_TAKEN)
+		dray_storage_close(st);
+	return is != IOD_NOT_YET;
 }
 
 struct closing {

@@ -102,26 +102,25 @@ static void tell_lost(struct iod_leg *leg, const char *what)
 	iod_notify(v->iod, "primary-lost", v->def.name, leg->def->id, NULL, text);
 }
 
-/* The verb right is held. */
-static bool replace(struct iod_leg *leg, struct dray_storage *st)
+static enum iod_offered replace(struct iod_leg *leg, struct dray_storage *st)
 {
 	struct iod_volume *v = leg->volume;
+	if (!iod_leg_wanted(leg))
+		return IOD_NOT_WANTED;
 	if (leg->storage && !end(leg))
-		return false;
+		return IOD_NOT_YET;
 	iod_leg_install(leg, st);
 	pthread_mutex_lock(&v->iod->lock);
 	leg->dead = false;
 	pthread_mutex_unlock(&v->iod->lock);
 	dray_log(DRAY_LOG_WARN, "primary-found", "%s leg %u: %s", v->def.name, leg->def->id, leg->path[0] ? leg->path : leg->def->resource);
 	iod_notify(v->iod, "primary-found", v->def.name, leg->def->id, NULL, NULL);
-	return true;
+	return IOD_TAKEN;
 }
 
 static bool reopen(struct iod_leg *leg, bool first)
 {
 	struct iod_volume *v = leg->volume;
-	struct dray_error err = DRAY_ERROR_INIT;
-	struct dray_storage *st;
 	uint64_t device = 0;
 	enum iod_looked is = iod_leg_look(leg, &device);
 	if (is == IOD_ALIVE || is == IOD_UNWANTED)
@@ -136,18 +135,7 @@ static bool reopen(struct iod_leg *leg, bool first)
 	}
 	if (is == IOD_DEAD_FILE && !end_file(leg))
 		return false;
-	int rc = iod_leg_open(leg, true, 0, true, &st, &err);
-	if (rc) {
-		iod_leg_not_open(leg, rc, err.text);
-		return false;
-	}
-	bool mine = iod_volume_take(v, 10 * SECOND, &err) == 0, unwanted = mine && !iod_leg_wanted(leg);
-	bool done = mine && !unwanted && replace(leg, st);
-	if (mine)
-		iod_volume_give(v);
-	if (!done)
-		dray_storage_close(st);
-	return done || unwanted;
+	return iod_leg_try_open(leg, true, 0, replace);
 }
 
 static bool reopen_once(struct iod_attempt *at)

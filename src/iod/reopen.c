@@ -100,36 +100,28 @@ static bool closed(struct iod_leg *leg)
 	return true;
 }
 
+static enum iod_offered install(struct iod_leg *leg, struct dray_storage *st)
+{
+	struct iod_volume *v = leg->volume;
+	if (leg->storage || !closed(leg))
+		return IOD_NOT_WANTED;
+	iod_leg_install(leg, st);
+	dray_log(DRAY_LOG_INFO, "leg-reopened", "%s leg %u: %s", v->def.name, leg->def->id, leg->path[0] ? leg->path : leg->def->resource);
+	iod_notify(v->iod, "leg-reopened", v->def.name, leg->def->id, NULL, NULL);
+	return IOD_TAKEN;
+}
+
 static bool reopen_once(struct iod_attempt *at)
 {
 	struct iod_leg *leg = dray_container(at, struct iod_leg, attempt);
 	struct iod_volume *v = leg->volume;
 	struct dray_error err = DRAY_ERROR_INIT;
-	struct dray_storage *st;
 	int rc = iod_volume_take(v, 10 * SECOND, &err);
 	if (rc)
 		return rc == -ENOENT;
 	bool wanted = closed(leg);
 	iod_volume_give(v);
-	if (!wanted)
-		return true;
-	rc = iod_leg_open(leg, false, 0, true, &st, &err);
-	if (rc) {
-		iod_leg_not_open(leg, rc, err.text);
-		return false;
-	}
-	bool mine = iod_volume_take(v, 10 * SECOND, &err) == 0;
-	wanted = mine && !leg->storage && closed(leg);
-	if (wanted) {
-		iod_leg_install(leg, st);
-		dray_log(DRAY_LOG_INFO, "leg-reopened", "%s leg %u: %s", v->def.name, leg->def->id, leg->path[0] ? leg->path : leg->def->resource);
-		iod_notify(v->iod, "leg-reopened", v->def.name, leg->def->id, NULL, NULL);
-	}
-	if (mine)
-		iod_volume_give(v);
-	if (!wanted)
-		dray_storage_close(st);
-	return mine;
+	return !wanted || iod_leg_try_open(leg, false, 0, install);
 }
 
 /* The first time: those that lie on the same device can't be better off. */

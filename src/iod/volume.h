@@ -155,6 +155,11 @@ int iod_leg_open_new(struct iod_leg *leg, bool primary, bool vouch, struct dray_
 void iod_leg_record(struct iod_leg *leg, const struct dray_storage_info *info);
 /* Hands an open storage to the leg (on the I/O thread). */
 void iod_leg_install(struct iod_leg *leg, struct dray_storage *st);
+/* An attempt of a job (iod_leg_try) to have it opened. The right is not held, and taken when the storage is open: that may take long, and other
+ * verbs don't wait for it. Then `offer` is asked, which installs it, or not: then it is closed. Returns whether no further attempt is needed. */
+enum iod_offered { IOD_TAKEN, IOD_NOT_YET, IOD_NOT_WANTED };
+bool iod_leg_try_open(struct iod_leg *leg, bool primary, uint64_t lock_wait_ns,
+	enum iod_offered (*offer)(struct iod_leg *leg, struct dray_storage *st));
 /* Takes it away: flushes if `flush`, detaches from the loop and closes. The engine must not use it any more. Returns the
  * flush's error. */
 int iod_leg_close(struct iod_leg *leg, bool flush);
