@@ -277,7 +277,8 @@ void check_verified(struct sim_vol *v, struct sim_leg *leg, int error)
 	if (info.verify_differing_bytes)
 		sim_cover(s, COVER_H16_CORRUPTION_FOUND);
 	leg->excuse = true;
-	if (!present && v->was_corrupt == leg->disk)
+	/* (Or the corrupted one was brought right by a copy, and became the primary.) */
+	if (!present && (v->was_corrupt == leg->disk || (!v->corrupt && v->was_corrupt == v->primary)))
 		v->corrupt = v->was_corrupt = NULL;
 }
 
