@@ -120,7 +120,6 @@ void dray_request_granted(struct dray_vol *v, struct dray_request *req)
 	/* It may wait for io structs before it is sent: a record batch that is under way already must not call its regions clean
 	 * behind its back (batches that begin later see the lock). */
 	dray_record_touch(v, req->lock.start, req->lock.end - req->lock.start);
-	req->flush_failures = v->flush_failures;
 	if (PLANT(H17_CLEARED_WHEN_SENT))
 		dray_bad_remove(v, req->lock.start, req->lock.end - req->lock.start, &req->clear_gen);
 	if (intents_durable(v, req)) {
@@ -178,6 +177,8 @@ static bool send_write(struct dray_vol *v, struct dray_request *req)
 	while (req->sent < req->lock.end) {
 		if (ios_free(v) < DRAY_MAX_LEGS)
 			return false;
+		if (req->sent == req->lock.start)
+			req->flush_failures = v->flush_failures; /* one from before has dropped nothing of this */
 		uint64_t length = req->lock.end - req->sent;
 		unsigned mirrored = 0;
 		for_links(v, i) {

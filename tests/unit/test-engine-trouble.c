@@ -258,6 +258,40 @@ static void overwritten(void **state)
 	end(m);
 }
 
+/* A write to a bad block waits for its intent while the source is opened anew: what that may have dropped was not of this write. */
+static void overwritten_after_reopen(void **state)
+{
+	struct mock *m = begin();
+	memset(m->unreadable + 64, 1, 16);
+	assert_int_equal(dray_vol_leg_attach(m->h.vol, &(struct dray_leg_config){ .id = 12, .durable = true, .map_id = { 1 } }), 1);
+	host_run(&m->h, 3000);
+	assert_int_equal(vol_info(m).bad_bytes, 16 * BLOCK);
+	assert_int_equal(info(m).recorded_bytes, SIZE);
+	uint8_t w[1024] = { 0x55 };
+	struct dray_request req = { .op = DRAY_OP_WRITE, .offset = 70 * BLOCK, .length = sizeof w, .data = w };
+	m->h.answered = false;
+	dray_vol_submit(m->h.vol, &req);
+	assert_true(host_find(&m->h, DRAY_OP_MAP_WRITE, 1) >= 0 && host_find(&m->h, DRAY_OP_WRITE, 0) < 0);
+	assert_int_equal(dray_vol_leg_closed(m->h.vol, 0), 0);
+	host_run(&m->h, 100);
+	assert_true(m->h.answered);
+	assert_int_equal(m->h.answer, 0);
+	assert_int_equal(vol_info(m).bad_bytes, 14 * BLOCK);
+	/* Opened anew after it was written, it may be gone. */
+	req.offset = 66 * BLOCK;
+	m->h.answered = false;
+	dray_vol_submit(m->h.vol, &req);
+	for (int i = 0; i < 10 && host_find(&m->h, DRAY_OP_WRITE, 0) < 0; i++)
+		host_run(&m->h, 1);
+	host_complete(&m->h, host_find(&m->h, DRAY_OP_WRITE, 0), 0);
+	assert_int_equal(dray_vol_leg_closed(m->h.vol, 0), 0);
+	host_run(&m->h, 100);
+	assert_true(m->h.answered);
+	assert_int_equal(m->h.answer, -EIO);
+	assert_int_equal(vol_info(m).bad_bytes, 14 * BLOCK);
+	end(m);
+}
+
 /* The target has what the source lost after it was copied: a read comes from there, and a verification has nothing to compare. */
 static void lost_later(void **state)
 {
@@ -403,6 +437,7 @@ int main(void)
 		cmocka_unit_test(scratch),
 		cmocka_unit_test(source_gone),
 		cmocka_unit_test(overwritten),
+		cmocka_unit_test(overwritten_after_reopen),
 		cmocka_unit_test(lost_later),
 		cmocka_unit_test(flush_fails_at_switch),
 		cmocka_unit_test(forced_past_late_writes),
