@@ -25,6 +25,11 @@ static bool paced(uint64_t rate)
 	return rate && rate != DRAY_RATE_STOP;
 }
 
+static bool more(uint64_t is, uint64_t was)
+{
+	return was && (!is || is > was);
+}
+
 int dray_vol_set_limits(struct dray_vol *v, const struct dray_copy_limits *limits)
 {
 	struct dray_copy_limits l = *limits;
@@ -40,6 +45,10 @@ int dray_vol_set_limits(struct dray_vol *v, const struct dray_copy_limits *limit
 	v->next_step_ns = 0;
 	if (due && paced(was) && paced(l.rate))
 		v->next_step_ns = v->now_ns + min_u64((uint64_t)((unsigned __int128)due * was / l.rate), NS_S * 86400);
+	/* What begins now has not waited for a number that holds no more. */
+	if ((v->bound.now == DRAY_BOUND_STEPS && more(l.steps, v->limits.steps)) ||
+		(v->bound.now == DRAY_BOUND_IN_FLIGHT && more(l.in_flight_bytes, v->limits.in_flight_bytes)))
+		v->bound.now = DRAY_BOUND_IDLE;
 	v->limits = l;
 	v->pacer.most = l.steps ? (unsigned)min_u64(l.steps, MAX_STEPS) : STEPS_MOST;
 	v->pacer.goal_ns = l.app_latency_ns;

@@ -124,6 +124,24 @@ static void what_binds(void **state)
 	mock_free(m);
 }
 
+/* A number that is raised above what is ever under way binds nothing from then on, and is not told for as long as all that begins at once takes. */
+static void raised(void **state)
+{
+	static const struct dray_copy_limits from[] = { { .steps = 1 }, { .in_flight_bytes = 256 * KiB } },
+		to[] = { { .steps = 200 }, { .in_flight_bytes = 1024 * MiB } };
+	for (int i = 0; i < 2; i++) {
+		struct mock *m = mock_new(300 * MS, 1, from[i]);
+		run(m, 5 * S, false);
+		assert_int_equal(info(m).bound, i ? DRAY_BOUND_IN_FLIGHT : DRAY_BOUND_STEPS);
+		set(m, to[i]);
+		for (int k = 0; k < 20; k++) {
+			run(m, 100 * MS, false);
+			assert_int_equal(info(m).bound, DRAY_BOUND_STORAGE);
+		}
+		mock_free(m);
+	}
+}
+
 /* The next step is minutes away: what is told changes all the same, when the engine asked to be called, and it doesn't ask for ever. */
 static void while_nothing_happens(void **state)
 {
@@ -228,6 +246,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_binds),
+		cmocka_unit_test(raised),
 		cmocka_unit_test(while_nothing_happens),
 		cmocka_unit_test(nothing_to_copy),
 		cmocka_unit_test(an_application),
