@@ -197,8 +197,7 @@ struct leg {
 	uint64_t pause_until_ns; /* its next step, where the window is less than a step */
 	int last_error;
 	struct dray_bitmap dirty_cache, dirty_cache_old; /* written since (before) the tracked flush began: H13 */
-	unsigned n_flushes;            /* under way */
-	unsigned flush_turn, of_turn[2]; /* ... of them in this turn and in the one before: dray_leg_flushes_over */
+	unsigned flush_turn, flushes[2]; /* under way: of this turn and of the one before, by its number's last bit (dray_leg_flushes_over) */
 	bool tracked_flush, flush_poisoned; /* poisoned: one failed, judged when the switch has ended */
 	struct dray_bitmap known_zero; /* per region: proved to read as zeroes; void before a write (H5) */
 	struct dray_io takeover_io;

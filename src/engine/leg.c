@@ -436,7 +436,7 @@ enum leg_has dray_leg_has(const struct dray_vol *v, int leg_no, uint64_t offset,
 	const struct leg *leg = &v->legs[leg_no];
 	if (!leg_active(leg) || leg->unsettled || !dray_link_range_clean(v, leg->link, offset, length))
 		return LEG_HAS_NOT;
-	if ((!leg->n_flushes && !leg->flush_poisoned) || flushed(v, leg, offset, length))
+	if ((!leg->flushes[0] && !leg->flushes[1] && !leg->flush_poisoned) || flushed(v, leg, offset, length))
 		return LEG_HAS;
 	return leg->flush_poisoned ? LEG_HAS_NOT : LEG_MAY_LOSE;
 }
@@ -466,9 +466,9 @@ uint64_t dray_leg_flush_begin(struct dray_vol *v, struct leg *leg)
 bool dray_leg_flushes_over(struct leg *leg, unsigned turn)
 {
 	/* The next turn begins when somebody asks about this one and none of the one before is under way: two counts do. */
-	if (turn == leg->flush_turn && !leg->of_turn[(turn + 1) % 2])
+	if (turn == leg->flush_turn && !leg->flushes[(turn + 1) % 2])
 		leg->flush_turn++;
-	return turn != leg->flush_turn && (turn + 1 != leg->flush_turn || !leg->of_turn[turn % 2]);
+	return turn != leg->flush_turn && (turn + 1 != leg->flush_turn || !leg->flushes[turn % 2]);
 }
 
 /* The leg may have dropped what was written since its last good flush; what it kept this time it may drop next time, so the sets

@@ -145,19 +145,24 @@ static void begin(struct dray_pacer *p, uint64_t now)
 	p->began_ns = now;
 }
 
+static bool stands_still(const struct dray_pacer *p, uint64_t now)
+{
+	return now < p->still_ns;
+}
+
 /* `still`: no step begins, until it is over or for STILL_NS. */
 static void look(struct dray_pacer *p, uint64_t now, bool still)
 {
 	begin(p, now);
 	p->looking = true;
-	p->still_ns = still ? now + STILL_NS : now;
+	p->still_ns = still ? now + STILL_NS : 0;
 	if (still)
 		p->still_again_ns = now + STILL_NS * STILL_PART;
 }
 
 static void look_over(struct dray_pacer *p, uint64_t now)
 {
-	if (now < p->still_ns)
+	if (stands_still(p, now))
 		p->still_again_ns = now + (now - p->began_ns) * STILL_PART;
 	p->looking = p->woke = false;
 	p->still_ns = 0;
@@ -242,7 +247,7 @@ void dray_pacer_answered(struct dray_pacer *p, uint64_t now, uint64_t took, bool
 
 uint64_t dray_pacer_still_until(const struct dray_pacer *p, uint64_t now)
 {
-	return p->looking && now < p->still_ns ? p->still_ns : UINT64_MAX;
+	return stands_still(p, now) ? p->still_ns : UINT64_MAX;
 }
 
 unsigned dray_pacer_window(const struct dray_pacer *p, uint64_t now, bool running)
@@ -250,7 +255,7 @@ unsigned dray_pacer_window(const struct dray_pacer *p, uint64_t now, bool runnin
 	unsigned most = p->most * DRAY_PACER_STEP, window = p->looking || !p->base_ns ? DRAY_PACER_LEAST : p->window;
 	if (!running && now - p->last_ns >= DRAY_PACER_IDLE_NS)
 		return most;
-	if (p->looking && now < p->still_ns)
+	if (stands_still(p, now))
 		return 0;
 	return window < most ? window : most;
 }

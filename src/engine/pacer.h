@@ -32,7 +32,7 @@ struct dray_pacer {
 	bool looking;       /* it is a look at the base */
 	bool woke;          /* ... the first after a sleep */
 	uint64_t look_ns, look_every_ns; /* when there is to be a look; and the next after it */
-	uint64_t still_ns;  /* in a look: until then no step begins */
+	uint64_t still_ns;  /* in a look: until then no step begins; 0: steps do */
 	uint64_t still_again_ns, others_still_ns; /* not again before; since when another's look has it so (0: none has) */
 };
 

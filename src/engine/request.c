@@ -449,12 +449,18 @@ static void vouched(struct dray_vol *v, struct dray_request *req, int error)
 	read_done(v, req, req->read_leg, error);
 }
 
+/* Whether what was read is still what the leg has: a primary answers for itself. */
+static enum leg_has look_again(const struct dray_vol *v, const struct dray_request *req, int leg)
+{
+	return leg == v->primary ? LEG_HAS : dray_leg_has(v, leg, req->offset, req->length);
+}
+
 static bool vouch_pump(struct dray_vol *v)
 {
 	bool moved = false;
 	dray_list_for_each_safe(n, &v->vouching) {
 		struct dray_request *req = dray_container(n, struct dray_request, node);
-		enum leg_has has = req->read_leg == v->primary ? LEG_HAS : dray_leg_has(v, req->read_leg, req->offset, req->length);
+		enum leg_has has = look_again(v, req, req->read_leg);
 		if (has == LEG_MAY_LOSE && !dray_leg_flushes_over(&v->legs[req->read_leg], req->flush_turn))
 			continue;
 		vouched(v, req, has != LEG_HAS_NOT ? 0 : -EIO);
@@ -503,7 +509,7 @@ void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
 	}
 	req->ios--;
 	if (op == DRAY_OP_READ) {
-		enum leg_has has = error || leg == v->primary ? LEG_HAS : dray_leg_has(v, leg, req->offset, req->length);
+		enum leg_has has = error ? LEG_HAS : look_again(v, req, leg);
 		req->not_waited |= not_waited;
 		if (has == LEG_MAY_LOSE && !PLANT(H13_READ_NOT_VOUCHED))
 			await_flush(v, req, leg, since_ns);

@@ -161,8 +161,7 @@ void dray_io_send(struct dray_vol *v, struct dray_io *io, enum io_role role, voi
 	if (role == ROLE_REQUEST || (role == ROLE_STEP && io->op != DRAY_OP_EXTENTS))
 		dray_list_add_tail(&leg->outstanding, &io->node);
 	if (io->op == DRAY_OP_FLUSH) {
-		leg->n_flushes++;
-		leg->of_turn[leg->flush_turn % 2]++;
+		leg->flushes[leg->flush_turn % 2]++;
 		io->turn = leg->flush_turn;
 		io->gen = dray_leg_flush_begin(v, leg);
 	}
@@ -255,8 +254,7 @@ static void completed(struct dray_vol *v, struct dray_io *io)
 		leg->in_flight--;
 	}
 	if (io->op == DRAY_OP_FLUSH) {
-		leg->n_flushes--;
-		leg->of_turn[io->turn % 2]--;
+		leg->flushes[io->turn % 2]--;
 		dray_leg_flush_end(v, io->leg, io->gen, io->since_ns, error);
 	}
 	/* What was dropped had been acknowledged, and the storage reports it once, to us. Also when an application's flush failed:
