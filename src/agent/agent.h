@@ -465,6 +465,8 @@ void pair_fail(struct pair_run *run, bool halt, const char *fmt, ...) __attribut
 void pair_again(struct change *c, struct pair_run *run);
 /* Whether it is in sync, and goes straight back to that when nothing holds it. */
 bool run_resumes_synced(const struct pair_run *run);
+/* How many of its pairs may transfer at once, by its own limits and the agent's; others, who have places, apart. */
+uint64_t session_places(const struct agent *a, const struct dray_session *s);
 /* The same of the session: its priority, its limit, `seq` its age. */
 void job_place(struct job *job, uint64_t seq);
 /* Its place among those that may transfer, or wait for it. */

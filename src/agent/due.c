@@ -192,11 +192,10 @@ bool switch_waits(const struct job *job, char *why, size_t size)
 	if (when == DRAY_WHEN_MANUAL)
 		return false;
 	if (when == DRAY_WHEN_TIME && now < s->when_time) {
-		bool closed = s->switch_window.n && !dray_windows_open(&s->switch_window, s->when_time);
-		time_t then = closed ? dray_windows_opening(&s->switch_window, s->when_time) : s->when_time;
-		snprintf(why, size, "to be switched at %s%s", dray_instant_format(then, at, sizeof at), closed ? ", when its window (switch.window) opens" : "");
-	}
-	else if (when == DRAY_WHEN_EVENT && !s->event_seen)
+		opens = dray_windows_opening(&s->switch_window, s->when_time);
+		snprintf(why, size, "to be switched at %s%s", dray_instant_format(opens, at, sizeof at),
+			opens > s->when_time ? ", when its window (switch.window) opens" : "");
+	} else if (when == DRAY_WHEN_EVENT && !s->event_seen)
 		snprintf(why, size, "waits for the event %s to be switched", s->when_event);
 	else if (!switch_in_window(job, &opens))
 		snprintf(why, size, "waits for its window (switch.window) to be switched: it opens at %s",

@@ -311,17 +311,11 @@ static void number_disks(const struct dray_session *s, struct estimate_pair *pai
 	free(order);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 void estimate_take(struct agent *a, const struct dray_session *s, struct estimate_facts *facts)
 {
-	uint64_t session_most = least(s->limits.active_pairs, s->limits.host_active_pairs), agent_most = least(a->config->active_pairs, a->config->host_active_pairs);
 	time_t begins = schedule_begins(s);
 	*facts = (struct estimate_facts){ .now = wall_now(), .rate = a->config->rate,
-		.active_pairs = least(session_most, agent_most), .speeds = speeds_all(a), .fixed = speeds_fixed(a) };
+		.active_pairs = session_places(a, s), .speeds = speeds_all(a), .fixed = speeds_fixed(a) };
 	facts->from = begins > facts->now ? begins : facts->now;
 	ahead_take(a, s->priority, s->n_pairs, &facts->ahead);
 }

@@ -128,21 +128,14 @@ static void put_pairs(const struct eta *e, json_t *doc, double wait, bool known)
 		put(json_array_get(list, e->index[i]), e->pairs[i].ends < 0 ? -1 : e->pairs[i].ends + wait);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* All that is to come, played through. `wait`: until the first of it. false: nobody knows. `many`: as one pair. */
 static bool play(struct eta *e, double *wait, double *took, bool *many)
 {
 	const struct job *job = e->job;
 	const struct dray_session *s = job->s;
-	const struct agent_config *config = job->agent->config;
 	time_t now = wall_now(), begins = s->started ? now : schedule_begins(s);
-	struct estimate_rules r = { .from = begins > now ? begins : now, .rate = config->rate, .limits = &s->limits, .window = &s->window,
-		.active_pairs = least(least(s->limits.active_pairs, s->limits.host_active_pairs), least(config->active_pairs, config->host_active_pairs)),
-		.run_most = schedule_left(job) };
+	struct estimate_rules r = { .from = begins > now ? begins : now, .rate = job->agent->config->rate, .limits = &s->limits, .window = &s->window,
+		.active_pairs = session_places(job->agent, s), .run_most = schedule_left(job) };
 	size_t places = s->n_pairs ? s->n_pairs : 1;
 	e->pairs = calloc(places, sizeof *e->pairs);
 	e->index = calloc(places, sizeof *e->index);

@@ -450,6 +450,12 @@ static void displace(struct pair_run *run)
 	run_place(run);
 }
 
+uint64_t session_places(const struct agent *a, const struct dray_session *s)
+{
+	uint64_t own = s->limits.host_active_pairs < s->limits.active_pairs ? s->limits.host_active_pairs : s->limits.active_pairs;
+	return own < a->places.limit ? own : a->places.limit;
+}
+
 /* Every pair's vehicle is host: its limit is one of the whole session. */
 void job_place(struct job *job, uint64_t seq)
 {
