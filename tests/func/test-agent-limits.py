@@ -26,6 +26,7 @@ with AgentTest() as t:
     limits("step_bytes", 128 << 10, 128 << 10, 64 << 10)
     limits("steps", 2, 2, 2)
     limits("leg_timeout_ms", 1500, 1500, 1500)
+    t.wait_states("l", "copying", "copying", "copying")  # the limits are there before the legs
     t.set("l", limits__rate="30MiB")
     limits("rate", 29 * MiB // 2, 29 * MiB // 2, MiB)
     t.iod.sync("b")

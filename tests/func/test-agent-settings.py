@@ -66,7 +66,7 @@ with AgentTest(config="active_pairs: 1\nrate: 8MiB\n") as t:
     assert reason.startswith("waits for 1 of 2 active pairs of the agent"), reason
     assert t.iod.count("leg.detach") == 0
     t.call("PATCH", "/settings", {"active_pairs": 6})
-    t.wait("all", lambda: active() == 6)
+    t.wait("all", lambda: [t.states(n) for n in "abcdef"] == [["copying"]] * 6)
     t.wait("it goes on", lambda: not t.iod.leg("b")["paused"])
     assert t.iod.count("leg.attach") == 6
     assert t.show("b")["pairs"][0]["progress"]["bytes_done"] == MiB // 2

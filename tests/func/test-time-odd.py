@@ -58,9 +58,11 @@ with AgentTest(config="allow_faults: true\n", start=False) as t:
     clock.pass_to("2027-01-02T12:00:01Z")
     t.wait_states("mixed", "switched", "switched")
     # The same of max_duration.
-    submit("short", "c", "d", max_duration="1s")
+    submit("short", "c", "d", max_duration="1h")
     t.wait_states("short", "copying", "copying")
     t.iod.sync("c")
+    t.wait_states("short", "synced", "copying")
+    t.set("short", max_duration="1s")
     t.wait_states("short", "synced", "paused")
     t.verb("short", "switch", pairs=["1"])
     t.wait_states("short", "switched", "paused")

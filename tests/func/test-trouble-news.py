@@ -11,7 +11,7 @@ from agent import AgentTest  # noqa: E402
 with AgentTest() as t:
     t.call("POST", "/volumes", {"name": "v", "resource": t.file("source")})
     t.submit({"name": "s", "pairs": [{"source": "volume:v", "target": t.file("target")}]})
-    t.wait_state("s", "copying")
+    t.wait_states("s", "copying")  # the pair: its session is copying from the moment it starts, before there is a leg
     volume = "v"
 
     def events(name):
