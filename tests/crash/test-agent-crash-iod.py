@@ -28,8 +28,11 @@ def restart_iod(t, crash=None):
     else:
         os.environ.pop("DRAY_CRASH_AT", None)
     t.start()
-    pid = t.call("GET", "/status")["iod"]["pid"]
-    os.kill(pid, signal.SIGKILL)
+    pid = t.wait("a dray-iod", lambda: t.call("GET", "/status")["iod"]["pid"])  # the one from before may just have died at its point
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
     t.wait("a new dray-iod", lambda: t.call("GET", "/status")["iod"]["pid"] not in (None, pid))
     t.wait("it serves", lambda: all(v["served"] for v in t.call("GET", "/volumes")))
 

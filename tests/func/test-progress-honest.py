@@ -20,7 +20,7 @@ with Scratch() as s:
     for n in "ab":
         a.volume(n, s.file(n + ".src", SIZE, data=True))
     disk = s.holdback("disk", SIZE)
-    a.spec({"name": "p", "verify": "full", "limits": {"rate": "6MiB"}, "pairs": [
+    a.spec({"name": "p", "verify": "full", "limits": {"rate": "2MiB"}, "pairs": [
         {"source": "volume:a", "target": disk.uri, "overwrite": True}, {"source": "volume:b", "target": s.file("b.dst", SIZE)}]})
 
     last, phases, samples = {}, [], 0
@@ -65,7 +65,7 @@ with Scratch() as s:
 
     # Slowly at first: on a busy machine a look takes long, and there are to be many.
     until("some of it", lambda d: d["progress"]["bytes_done"] > SIZE // 8 and samples > 20)
-    a.run("set", "p", "limits.rate=24MiB")
+    a.run("set", "p", "limits.rate=16MiB")
     until("a quarter", lambda d: d["progress"]["bytes_done"] > SIZE // 2)
     d = a.show("p")
     assert d["phase"] == "copying" and 0 < d["progress"]["rate"] < 40 * MiB and d["progress"]["eta_seconds"] > 0, d["progress"]

@@ -47,9 +47,9 @@ class Loops:
                 os.unlink(n)
 
     def attach(self, path, sector=None, partitions=False, device=None):
-        """A loop device over the file; of that name, if one is given."""
+        """A loop device over the file; of that name, if one is given: another test may have taken it, and has it for as long as it runs."""
         options = (["--sector-size", str(sector)] if sector else []) + (["--partscan"] if partitions else [])
-        for tries in range(20):
+        for _ in range(600 if device else 20):
             try:
                 dev = device or run("losetup", "--find")
                 run("losetup", *options, dev, path)
@@ -57,9 +57,9 @@ class Loops:
                 return dev
             except subprocess.CalledProcessError as e:
                 error = e.stderr
-                if device and tries > 3:
-                    break
                 time.sleep(0.1)  # another took it first
+        if device:
+            raise OSError(f"{device} over {path}: {error}")
         return skip(f"no loop device over {path}: {error}")
 
     def detach(self, dev):
