@@ -7,6 +7,7 @@
 #include "agent/ahead.h"
 
 #include "agent/eta.h"
+#include "base/min.h"
 
 #include <stdlib.h>
 
@@ -24,11 +25,6 @@ static int sooner(const void *x, const void *y)
 	return a < b ? -1 : a > b;
 }
 
-static size_t least(uint64_t a, uint64_t b)
-{
-	return (size_t)(a < b ? a : b);
-}
-
 static void running(struct row *r, const struct job *job, bool before)
 {
 	size_t n_active = job->places.active.nset, n_waiting = before ? job->places.waiting.nset : 0, n = 0;
@@ -36,7 +32,7 @@ static void running(struct row *r, const struct job *job, bool before)
 	if (!ends)
 		abort();
 	double all = r->sessions++ < SESSIONS_MOST ? eta_ends(job, AHEAD_GUESS, ends, n_active, &n) : -1;
-	size_t hold = n_waiting ? least(n_active + n_waiting, least(job->places.limit, r->to->places)) : n_active;
+	size_t hold = n_waiting ? (size_t)min_u64(n_active + n_waiting, min_u64(job->places.limit, r->to->places)) : n_active;
 	r->to->active += n_active;
 	r->to->waiting += n_waiting;
 	for (size_t i = 0; i < hold && r->used < r->to->places; i++) {
@@ -58,7 +54,7 @@ static void waiting(struct row *r, const struct job *job)
 		r->to->unknown += n_waiting;
 		return;
 	}
-	size_t hold = least(n_waiting, least(job->places.limit, r->to->places));
+	size_t hold = (size_t)min_u64(n_waiting, min_u64(job->places.limit, r->to->places));
 	qsort(r->to->until, (size_t)r->to->places, sizeof *r->to->until, sooner);
 	for (size_t i = 0; i < hold; i++)
 		r->to->until[i] += took;

@@ -22,6 +22,7 @@
 #include "agent/retire.h"
 #include "agent/supervisor.h"
 #include "base/log.h"
+#include "base/min.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -319,16 +320,11 @@ static void look_at_clock(struct agent *a)
 	a->sweep_at = a->now;
 }
 
-static uint64_t least(uint64_t x, uint64_t y)
-{
-	return x < y ? x : y;
-}
-
 static void turn(struct agent *a, int signal_fd)
 {
-	uint64_t due = least(least(wake_next(a), hooks_due(a)), iod_due(a->iod));
+	uint64_t due = min_u64(min_u64(wake_next(a), hooks_due(a)), iod_due(a->iod));
 	if (iod_ready(a->iod) && !a->list_under_way)
-		due = a->list_wanted ? 0 : least(due, a->list_at);
+		due = a->list_wanted ? 0 : min_u64(due, a->list_at);
 	a->now = mono_now();
 	/* The last step of the turn before may have brought what answers a call: nobody else would wake us for that. */
 	uint64_t wait = a->wake_wanted || due <= a->now || audit_waits(a) ? 0 : due - a->now;

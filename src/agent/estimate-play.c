@@ -9,6 +9,8 @@
  */
 #include "agent/estimate.h"
 
+#include "base/min.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,11 +117,6 @@ static uint64_t equal(uint64_t whole, size_t n)
 	return whole == DRAY_UNKNOWN || !whole ? whole : whole / n ? whole / n : 1;
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 static double sooner(double a, double b)
 {
 	return b < a ? b : a;
@@ -144,7 +141,7 @@ static void set_rates(struct play *p, size_t n)
 			p->beside[p->pairs[p->active[i]].disk]++;
 	}
 	size_t move = n - p->n_fixed ? n - p->n_fixed : 1;
-	uint64_t all = least(equal(p->session.rate, move), equal(p->r->rate, move));
+	uint64_t all = min_u64(equal(p->session.rate, move), equal(p->r->rate, move));
 	for (size_t i = 0; i < n; i++) {
 		p->rates[i] = 0;
 		if (p->fixed[p->active[i]] > 0)
@@ -154,7 +151,7 @@ static void set_rates(struct play *p, size_t n)
 		uint64_t own = table >= 0 ? p->tables[table].rate : e->limits->rate;
 		uint64_t disk = e->disk ? equal(e->speed, p->beside[e->disk]) : e->speed;
 		unsigned targets = e->targets ? e->targets : 1;
-		p->rates[i] = (double)least(disk, equal(least(own, all), targets));
+		p->rates[i] = (double)min_u64(disk, equal(min_u64(own, all), targets));
 	}
 }
 

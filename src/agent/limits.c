@@ -30,6 +30,7 @@
 #include "agent/shares.h"
 #include "base/instant.h"
 #include "base/log.h"
+#include "base/min.h"
 #include "base/prio.h"
 
 #include <errno.h>
@@ -47,14 +48,9 @@ static bool transfers(const struct pair_run *run, const struct dray_pair *p)
 	return (p->state == DRAY_PAIR_STARTING || p->state == DRAY_PAIR_COPYING) && run->goal == GOAL_NONE;
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 static uint64_t least3(uint64_t a, uint64_t b, uint64_t c)
 {
-	return least(least(a, b), c);
+	return min_u64(min_u64(a, b), c);
 }
 
 static void push_run(struct pair_run *run);
@@ -76,7 +72,7 @@ static void told(void *arg, const struct dray_error *err, json_t *result)
 	push->valid = false;
 	if (err->code == -ENOTCONN) /* told again when it is back */
 		return;
-	push->backoff = least(push->backoff ? push->backoff * 2 : SECOND, 30 * SECOND);
+	push->backoff = min_u64(push->backoff ? push->backoff * 2 : SECOND, 30 * SECOND);
 	push->again_at = run->job->agent->now + push->backoff;
 	run_wake_by(run, push->again_at);
 	dray_log(DRAY_LOG_WARN, "limits-refused", "session %s pair %u: %s", run->job->s->id, run_pair(run)->id, err->text);
@@ -141,7 +137,7 @@ static uint64_t pair_rate(const struct dray_pair *p)
 /* Every pair's vehicle is host, so that its limits are of all pairs. */
 static uint64_t session_in_flight(const struct dray_session *s)
 {
-	return least(s->limits.in_flight, s->limits.host_in_flight);
+	return min_u64(s->limits.in_flight, s->limits.host_in_flight);
 }
 
 static uint64_t pair_in_flight(const struct dray_pair *p)
@@ -237,7 +233,7 @@ static void divide_all(struct agent *a)
 	const struct kind kinds[] = {
 		{ c->rate, session_rate, pair_rate, true, false, INTO(share_rate, rate_by) },
 		{ c->rate, session_rate, pair_rate, true, true, INTO(share_rate_now, rate_by) },
-		{ least(c->in_flight, c->host_in_flight), session_in_flight, pair_in_flight, false, false, INTO(share_in_flight, in_flight_by) },
+		{ min_u64(c->in_flight, c->host_in_flight), session_in_flight, pair_in_flight, false, false, INTO(share_in_flight, in_flight_by) },
 	};
 	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
 		n = divide(a, &kinds[i], groups, pairs);
@@ -261,7 +257,7 @@ static void push_run(struct pair_run *run)
 	} else if (p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_SWITCHED) {
 		/* What is brought again after a stall; rare enough not to count among those that share. */
 		uint64_t rate = least3(p->limits.rate, equal(job->s->limits.rate, together), config->rate);
-		push(run, rate, rate, least3(p->limits.in_flight, equal(session_in_flight(job->s), together), least(config->in_flight, config->host_in_flight)));
+		push(run, rate, rate, least3(p->limits.in_flight, equal(session_in_flight(job->s), together), min_u64(config->in_flight, config->host_in_flight)));
 	}
 }
 
@@ -321,7 +317,7 @@ uint64_t limits_of_clone(const struct job *job, unsigned pair)
 		return own;
 	job_each_of (&job->places.active, i)
 		sum = job->runs[i].share_rate_now > DRAY_UNKNOWN - sum ? DRAY_UNKNOWN : sum + job->runs[i].share_rate_now;
-	return least(own, sum);
+	return min_u64(own, sum);
 }
 
 /* What the timetable says now becomes the rate. Whether that is another one than before. */

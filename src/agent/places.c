@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "agent/places.h"
 
+#include "base/min.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -101,11 +103,6 @@ void places_pair_set(struct places *q, struct places_session *s, size_t i, enum 
 	place(q, s);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 static uint64_t room(uint64_t limit, uint64_t used)
 {
 	return limit > used ? limit - used : 0;
@@ -187,13 +184,13 @@ bool places_waits(const struct places *q, const struct places_session *s, size_t
 			reached = o == s;
 			if (reached)
 				break;
-			uint64_t admitted = least(left, least(o->waiting.nset, room(o->limit, o->active.nset)));
+			uint64_t admitted = min_u64(left, min_u64(o->waiting.nset, room(o->limit, o->active.nset)));
 			left -= admitted;
 			waiting += o->waiting.nset - admitted;
 		}
 	/* And of its own. */
 	uint64_t before = set_before(&s->waiting, pair), own = room(s->limit, s->active.nset);
-	uint64_t admitted = least(left, least(before, own));
+	uint64_t admitted = min_u64(left, min_u64(before, own));
 	before -= admitted;
 	if (admitted == own)
 		*wait = (struct places_wait){ true, s->limit, before };

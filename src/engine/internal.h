@@ -26,6 +26,7 @@
 #define DRAY_ENGINE_INTERNAL_H
 
 #include "base/bitmap.h"
+#include "base/min.h"
 #include "engine/engine.h"
 #include "engine/lock.h"
 #include "engine/pacer.h"
@@ -358,14 +359,6 @@ static inline uint64_t region_end(const struct dray_vol *v, uint64_t region)
 {
 	uint64_t end = (region + 1) * v->config.region_bytes;
 	return end < v->config.size_bytes ? end : v->config.size_bytes;
-}
-static inline uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-static inline uint64_t max_u64(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
 }
 /* Regions that a range touches: for (r = first; r <= last; r++). */
 #define for_regions(v, r, offset, length)                                                                      \

@@ -14,6 +14,7 @@
  */
 #include "storage/retire.h"
 
+#include "base/min.h"
 #include "storage/driver.h"
 #include "storage/held.h"
 
@@ -122,17 +123,12 @@ static int between(struct wipe *w, uint64_t wrote)
 	}
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* ---- zero ---- */
 
 static int write_zeroes(struct wipe *w, uint64_t at, uint64_t end)
 {
 	while (at < end) {
-		uint64_t n = least(end - at, BUFFER_BYTES);
+		uint64_t n = min_u64(end - at, BUFFER_BYTES);
 		int rc = operate(w, DRAY_OP_WRITE, at, n, NULL);
 		if (rc)
 			return rc;
@@ -150,7 +146,7 @@ static int zero_file(struct wipe *w)
 	struct dray_extent extents[EXTENTS];
 	while (w->done < w->size) {
 		uint64_t at = w->done;
-		int rc = operate(w, DRAY_OP_EXTENTS, at, least(w->size - at, LOOK_PIECE), extents);
+		int rc = operate(w, DRAY_OP_EXTENTS, at, min_u64(w->size - at, LOOK_PIECE), extents);
 		unsigned n = w->sio.n_extents;
 		for (unsigned i = 0; !rc && i < n; i++) {
 			if (!(extents[i].flags & DRAY_EXTENT_HOLE))
@@ -169,7 +165,7 @@ static int zero_file(struct wipe *w)
 static int zero_range(struct wipe *w, uint64_t end)
 {
 	while (w->done < end) {
-		uint64_t n = least(end - w->done, ZERO_PIECE);
+		uint64_t n = min_u64(end - w->done, ZERO_PIECE);
 		int rc = operate(w, DRAY_OP_ZERO, w->done, n, NULL);
 		w->done += rc ? 0 : n;
 		if (!rc)
@@ -214,12 +210,12 @@ static int look_at_hole(struct wipe *w, uint64_t at, uint64_t end)
 {
 	struct dray_extent extents[EXTENTS];
 	while (at < end) {
-		int rc = operate(w, DRAY_OP_EXTENTS, at, least(end - at, LOOK_PIECE), extents);
+		int rc = operate(w, DRAY_OP_EXTENTS, at, min_u64(end - at, LOOK_PIECE), extents);
 		unsigned n = w->sio.n_extents;
 		for (unsigned i = 0; !rc && i < n; i++) {
 			uint64_t stop = at + extents[i].length;
-			for (; !rc && !(extents[i].flags & DRAY_EXTENT_HOLE) && at < stop; at += least(stop - at, BUFFER_BYTES)) {
-				uint64_t len = least(stop - at, BUFFER_BYTES);
+			for (; !rc && !(extents[i].flags & DRAY_EXTENT_HOLE) && at < stop; at += min_u64(stop - at, BUFFER_BYTES)) {
+				uint64_t len = min_u64(stop - at, BUFFER_BYTES);
 				rc = operate(w, DRAY_OP_READ, at, len, NULL);
 				for (uint64_t k = 0; !rc && k < len; k++)
 					if (w->buffer[k])
@@ -244,7 +240,7 @@ static int discard(struct wipe *w)
 		first = last = w->size;
 	int rc = w->done < first ? zero_range(w, first) : 0;
 	while (!rc && w->done < last) {
-		uint64_t n = least(last - w->done, DISCARD_PIECE);
+		uint64_t n = min_u64(last - w->done, DISCARD_PIECE);
 		rc = operate(w, DRAY_OP_DISCARD, w->done, n, NULL);
 		w->done += rc ? 0 : n;
 		if (!rc)
