@@ -13,22 +13,40 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a key is that is left out, where `none` is not its word. */
-static const char *left_out(const struct dray_session *s, const struct dray_key *key)
+/* What a key is that is left out, by its dotted name. NULL: it has to be there, or is a map. */
+static const char *left_out(const struct dray_session *s, const char *name)
 {
 	static const struct {
 		const char *key, *value;
-	} defaults[] = { { "priority", "normal" }, { "start", "now" }, { "on_error", "pair" }, { "verify", "none" }, { "switch.deadline", "2s" },
-		{ "switch.attempts", "3" }, { "switch.on_failure", "wait" }, { "switch.commit", "manual" }, { "switch.retire", "none" },
-		{ "switch.partial", "false" }, { "switch.accept_bad_ranges", "false" } };
-	if (key->flags & DRAY_K_NONE)
-		return "none";
-	if (!strcmp(key->name, "switch.when"))
+	} defaults[] = { { "priority", "normal" }, { "start", "now" }, { "on_error", "pair" }, { "verify", "none" }, { "mode", "move" },
+		{ "checkpoint", "true" }, { "leg_timeout", "1s" }, { "switch.deadline", "2s" }, { "switch.attempts", "3" }, { "switch.on_failure", "wait" },
+		{ "switch.commit", "manual" }, { "switch.retire", "none" }, { "switch.partial", "false" }, { "switch.accept_bad_ranges", "false" },
+		{ "pairs.overwrite", "false" }, { "pairs.create", "none" }, { "pairs.format", "auto" } };
+	if (!strcmp(name, "switch.when"))
 		return s->mode == DRAY_MODE_COPY ? "synced" : "manual";
 	for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++)
-		if (!strcmp(defaults[i].key, key->name))
+		if (!strcmp(defaults[i].key, name))
 			return defaults[i].value;
+	for (size_t i = 0; i < dray_keys_n; i++)
+		if (dray_keys[i].flags & DRAY_K_NONE && !strcmp(dray_keys[i].name, name))
+			return "none";
 	return NULL;
+}
+
+/* Whether a value of that key, NULL where there is none, is what it would be if it were left out. */
+static bool as_left_out(const struct dray_session *s, const char *name, const json_t *v)
+{
+	const char *none = left_out(s, name);
+	char *text = v ? dray_value_text(v) : NULL;
+	bool same = !v || (text && none && !strcmp(text, none));
+	free(text);
+	return same;
+}
+
+/* Of what has begun, by whatever start, nobody asks for another one by `now` or by leaving it out. */
+static bool begun(const struct dray_session *s, const struct dray_key *key, const json_t *v)
+{
+	return !strcmp(key->name, "start") && s->started && !s->every_ns && as_left_out(s, key->name, v);
 }
 
 /* Takes the value of a dotted key out of the document, with a map that is empty then. NULL: it is not there. New reference. */
@@ -53,8 +71,9 @@ static void refuse(struct dray_problems *problems, const char *pointer, const ch
 	free(value);
 }
 
-/* What is left differs in nothing. `pointer` and `of` say what the maps are. */
-static void compare_rest(json_t *now, json_t *wanted, const char *pointer, const char *of, struct dray_problems *problems)
+/* What is left differs in nothing. `pointer`, `of` and `in`, with a dot, say what the maps are. */
+static void compare_rest(const struct dray_session *s, json_t *now, json_t *wanted, const char *pointer, const char *of, const char *in,
+	struct dray_problems *problems)
 {
 	json_t *sides[] = { now, wanted };
 	for (unsigned side = 0; side < 2; side++) {
@@ -64,7 +83,10 @@ static void compare_rest(json_t *now, json_t *wanted, const char *pointer, const
 			const json_t *other = json_object_get(sides[!side], key);
 			if (other && (side || json_equal(v, other)))
 				continue;
-			char at[120], what[120];
+			char at[120], what[120], name[120];
+			snprintf(name, sizeof name, "%s%.60s", in, key);
+			if (!other && as_left_out(s, name, v))
+				continue;
 			snprintf(at, sizeof at, "%s/%.60s", pointer, key);
 			snprintf(what, sizeof what, "%.60s%s", key, of);
 			refuse(problems, at, what, json_object_get(wanted, key));
@@ -99,7 +121,7 @@ static void compare_pairs(const struct dray_session *now, const json_t *a, const
 		char pointer[40], of[40];
 		snprintf(pointer, sizeof pointer, "/pairs/%zu", i);
 		snprintf(of, sizeof of, " of pair %zu", i + 1);
-		compare_rest(x, y, pointer, of, problems);
+		compare_rest(now, x, y, pointer, of, "pairs.", problems);
 	}
 }
 
@@ -117,8 +139,9 @@ int dray_session_compare(const struct dray_session *now, const struct dray_sessi
 		if (!(key->flags & DRAY_K_SET))
 			continue;
 		json_t *x = take(a, key->name), *y = take(b, key->name);
-		if (y ? !json_equal(x, y) : x != NULL)
-			json_object_set_new(*keys, key->name, y ? json_incref(y) : json_string(left_out(now, key)));
+		bool same = x && y ? json_equal(x, y) : as_left_out(now, key->name, x ? x : y);
+		if (!same && !begun(now, key, y))
+			json_object_set_new(*keys, key->name, y ? json_incref(y) : json_string(left_out(now, key->name)));
 		json_decref(x);
 		json_decref(y);
 	}
@@ -130,7 +153,7 @@ int dray_session_compare(const struct dray_session *now, const struct dray_sessi
 	compare_pairs(now, pa, pb, pair_limits, problems);
 	json_decref(pa);
 	json_decref(pb);
-	compare_rest(a, b, "", "", problems);
+	compare_rest(now, a, b, "", "", "", problems);
 	json_decref(a);
 	json_decref(b);
 	return problems->n == before ? 0 : -1;

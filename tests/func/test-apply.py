@@ -84,6 +84,29 @@ with Scratch() as s:
     assert apply(": [", 3)["errors"][0]["code"] == "syntax"
     assert a.show("move")["limits"] == {"rate": "4MiB"}
 
+    # A default that is written out is no change, neither is it to leave one out; nor is `now`, or nothing, for what has begun by another start.
+    n = len(a.json("events", "move"))
+    spelt = least | {"limits": {"rate": "4MiB"}, "mode": "move", "checkpoint": True, "leg_timeout": "1s", "start": "now", "on_error": "pair",
+                     "priority": "normal", "pairs": [p | {"overwrite": False, "format": "auto", "vehicle": "auto"} for p in least["pairs"]]}
+    assert apply(json.dumps(spelt))["limits"] == {"rate": "4MiB"}
+    a.volume("c", s.file("old-c", MiB))
+    begun = {"name": "begun", "start": {"event": "go"}, "switch": {"when": "manual"},
+             "pairs": [{"source": "volume:c", "target": s.path("new-c"), "create": "thin", "overwrite": True}]}
+    a.spec(begun)
+    a.run("event", "go")
+    a.run("wait", "begun", "synced")
+    del begun["start"]
+    del begun["switch"]
+    for more in ({}, {"start": "now"}, {"start": {"event": "go"}}):
+        after = apply(json.dumps(begun | more | {"priority": "high"}))
+        assert after["start"] == {"event": "go"} and after["priority"] == "high", after
+    p = apply(json.dumps(begun | {"start": {"event": "other"}}), 3)
+    assert {e["pointer"]: e["code"] for e in p["errors"]} == {"/start": "not_settable"}, p
+    del begun["pairs"][0]["overwrite"]  # which is false then, and was not
+    p = apply(json.dumps(begun), 3)
+    assert {e["pointer"]: e["code"] for e in p["errors"]} == {"/pairs/0/overwrite": "not_settable"}, p
+    assert [e["detail"] for e in a.json("events", "move")[n:] if e["event"] == "set"] == []
+
     a.run("cancel", "move")
     p = apply(json.dumps(least), 5)
     assert p["code"] == "not_legal", p
