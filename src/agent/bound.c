@@ -4,9 +4,9 @@
  *
  * dray-iod says what the copy waits for (engine/bound.c): its rate, bytes in flight, steps, the window, or nothing of these. A rate and bytes
  * in flight are shares of what several levels allow, so who worked them out knows whose limit it was (shares.h). Of steps and of the latency the
- * least counts. A comparison (a verification) is bound as a copy is. A pair that waits for a place waits for a number of pairs.
+ * least counts. Of files of a generation, which drayd copies itself, only what they give way to is known (clones.c). A comparison (a verification) is bound as a copy is. A pair that waits for a place waits for a number of pairs.
  */
-#include "agent/agent.h"
+#include "agent/clones.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +100,9 @@ json_t *pair_bound(const struct pair_run *run)
 		return by_places(run);
 	if ((p->state != DRAY_PAIR_STARTING && p->state != DRAY_PAIR_COPYING && !run->verifying) || !run->view_valid)
 		return NULL;
+	const char *clone = clones_bound(job, p);
+	if (clone)
+		word = clone;
 	if (!strcmp(word, "rate"))
 		return by_rate(run);
 	if (!strcmp(word, "in_flight"))

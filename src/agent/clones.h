@@ -39,8 +39,11 @@ void clones_add(struct clones *order, unsigned pair, size_t generation, const ch
 /* Starts it; takes over the files. false: there is no place or no thread for it now, and nothing is taken. One at a time for a session. */
 bool clones_start(struct job *job, struct clones *order);
 bool clones_run(const struct job *job, enum clones_kind *kind);
-/* Tells it the rates that are in force now. */
+/* Tells it the rates that are in force now, and what applications do. */
 void clones_pace(struct job *job);
+/* Whose application the file of this pair, which is being copied, gives way to now, in dray-iod's words for a copy: "window", of the pair's own volume;
+ * "neighbour", of another; NULL: nobody's. */
+const char *clones_bound(const struct job *job, const struct dray_pair *p);
 /* What runs is told to stop; its end is told as ever. */
 void clones_cancel(struct job *job);
 /* The core's: hands over what is done to generation_worked. */

@@ -5,6 +5,10 @@
  * What was copied is written to the disk as it goes, one stretch after the other: else it would gather in memory, and the flush at the end would send all of
  * it at once, at no rate at all, and before the requests of applications.
  *
+ * Where it is to work only a part of the time, because applications use the disk, it moves in small steps: each is on the disk before the next one begins, so that no
+ * request ever waits for more than one, and after each there is a rest in proportion to what it took. A disk that is slow because it has much to
+ * do gets longer ones.
+ *
  * Removing (H24). Between the look at a file and its unlink somebody could put another one in its place. So it first gets a name that nobody else
  * uses, ".NAME.dray-gone", and is looked at there: what turns out to be another file goes back. A kill in between leaves it under that name, where
  * the next attempt looks, too.
@@ -29,6 +33,7 @@
 #define PIECE       (UINT64_C(4) << 20)
 #define PIECE_LEAST (UINT64_C(64) << 10)
 #define STRETCH     (UINT64_C(8) << 20) /* written to the disk before the next one is */
+#define STEP        (UINT64_C(256) << 10) /* the same, where it rests: as one of dray-iod's copy */
 #define PAUSE_NS    10000000
 
 static int sync_directory_of(const char *path)
@@ -83,6 +88,8 @@ struct copying {
 	bool by_hand; /* the kernel would not */
 	uint64_t at_ns;
 	double allowed; /* bytes, by now */
+	bool rests;     /* after the step under way */
+	uint64_t began_ns; /* ... which did then; 0: none was */
 	off_t sent, waited; /* up to here it is on its way to the disk; is there */
 };
 
@@ -115,38 +122,52 @@ static int piece(struct copying *c, off_t at, size_t length)
 	return by_hand(c, at, length);
 }
 
-/* Waits until the rate, as it is by then, allows some bytes: how many, `left` at most. 0: it is to stop. What was not used is not saved up. */
+/* What is left of the rest after a step from `began_ns` to `ended_ns`. */
+static uint64_t rest_ns(const struct copying *c, unsigned share, uint64_t ended_ns, uint64_t now)
+{
+	uint64_t rest = c->began_ns ? (ended_ns - c->began_ns) * (DRAY_CLONE_ALL - share) / share : 0;
+	return rest > now - ended_ns ? rest - (now - ended_ns) : 0;
+}
+
+/* Waits until the rate and the share of the time, as they are by then, allow some bytes: how many, `left` at most. 0: it is to stop. What was not used is not
+ * saved up. */
 static size_t keep_pace(struct copying *c, uint64_t left)
 {
 	const struct dray_clone_order *o = c->order;
-	for (;;) {
+	for (uint64_t ended = now_ns();;) {
 		if (o->stop(o->ctx))
 			return 0;
-		uint64_t rate = o->rate(o->ctx), now = now_ns(), piece = PIECE;
+		uint64_t rate = o->rate(o->ctx);
+		unsigned share = o->share(o->ctx);
+		uint64_t now = now_ns(), piece = share < DRAY_CLONE_ALL ? STEP : PIECE, rest = rest_ns(c, share, ended, now);
 		if (rate / 10 < piece)
 			piece = rate / 10 > PIECE_LEAST ? rate / 10 : PIECE_LEAST;
 		if (piece > left)
 			piece = left;
 		c->allowed += rate == UINT64_MAX ? (double)piece : (double)rate * (double)(now - c->at_ns) / 1e9;
 		c->at_ns = now;
-		if (c->allowed >= (double)piece) {
+		if (!rest && c->allowed >= (double)piece) {
 			c->allowed = c->allowed - (double)piece > (double)piece ? (double)piece : c->allowed - (double)piece;
+			c->rests = share < DRAY_CLONE_ALL;
+			c->began_ns = now;
 			return (size_t)piece;
 		}
-		nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+		nanosleep(&(struct timespec){ .tv_nsec = rest && rest < PAUSE_NS ? (long)rest : PAUSE_NS }, NULL);
 	}
 }
 
-/* Has what was copied up to `at` written, and waits for the stretch before, which nobody needs in memory. An error is told by the flush at the end. */
+/* Has what was copied up to `at` written, and waits for the stretch before, or for all of it where it rests. Nobody needs it in memory. An error is told
+ * by the flush at the end. */
 static void write_out(struct copying *c, off_t at)
 {
-	if ((uint64_t)(at - c->sent) < STRETCH)
+	if (!c->rests && (uint64_t)(at - c->sent) < STRETCH)
 		return;
+	off_t until = c->rests ? at : c->sent;
 	sync_file_range(c->to, c->sent, at - c->sent, SYNC_FILE_RANGE_WRITE);
-	sync_file_range(c->to, c->waited, c->sent - c->waited, SYNC_FILE_RANGE_WAIT_BEFORE);
-	posix_fadvise(c->to, c->waited, c->sent - c->waited, POSIX_FADV_DONTNEED);
-	posix_fadvise(c->from, c->waited, c->sent - c->waited, POSIX_FADV_DONTNEED);
-	c->waited = c->sent;
+	sync_file_range(c->to, c->waited, until - c->waited, SYNC_FILE_RANGE_WAIT_BEFORE);
+	posix_fadvise(c->to, c->waited, until - c->waited, POSIX_FADV_DONTNEED);
+	posix_fadvise(c->from, c->waited, until - c->waited, POSIX_FADV_DONTNEED);
+	c->waited = until;
 	c->sent = at;
 }
 

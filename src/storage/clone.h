@@ -15,12 +15,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define DRAY_CLONE_ALL 16U
+
 struct dray_clone_order {
 	const char *from;
 	const char *expected; /* identity of `from`; NULL: not known */
 	uint64_t length;      /* the bytes that it has to have at least; 0: not known */
 	const char *part;
-	uint64_t (*rate)(void *ctx); /* bytes per second where bytes are copied; UINT64_MAX: no limit. It counts at once, in the middle, too */
+	/* Both count at once, in the middle, too, and are asked only where bytes are copied. */
+	uint64_t (*rate)(void *ctx); /* bytes per second; UINT64_MAX: no limit */
+	unsigned (*share)(void *ctx); /* of the time, in which it works: from 1 to DRAY_CLONE_ALL, all of it */
 	bool (*stop)(void *ctx);
 	void *ctx;
 };
