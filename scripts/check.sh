@@ -4,8 +4,8 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 dir=$1
 shift
-# Most of them wait for something most of the time: two for each processor.
-meson test -C "$dir" --no-rebuild --print-errorlogs --num-processes "$((2 * $(nproc)))" "$@"
+# Most of them wait for something most of the time, for a disk above all: three for each processor.
+meson test -C "$dir" --no-rebuild --print-errorlogs --num-processes "$((3 * $(nproc)))" "$@"
 rc=$?
 python3 - "$dir/meson-logs/testlog.json" <<'P' || rc=1
 import json, sys
