@@ -139,6 +139,10 @@ int dray_session_compare(const struct dray_session *now, const struct dray_sessi
 		if (!(key->flags & DRAY_K_SET))
 			continue;
 		json_t *x = take(a, key->name), *y = take(b, key->name);
+		if (now->held_by_undo && !strcmp(key->name, "switch.when")) { /* H19: what an undo made of it, and what is shown */
+			json_decref(x);
+			x = json_string("manual");
+		}
 		bool same = x && y ? json_equal(x, y) : as_left_out(now, key->name, x ? x : y);
 		if (!same && !begun(now, key, y))
 			json_object_set_new(*keys, key->name, y ? json_incref(y) : json_string(left_out(now, key->name)));

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """After an undo the document says that a person switches next (H19), and what was copied stays told."""
+import json
 import os
 import sys
 
@@ -21,7 +22,24 @@ with Scratch() as s:
         a.process.wait()
         a.start()
         doc = a.show("x")
-    # Said anew, it is done at once.
+    def apply(doc):
+        with open(s.path("spec"), "w", encoding="utf-8") as f:
+            json.dump(doc, f)
+        a.run("apply", s.path("spec"))
+
+    # Applied as it is shown it is left at that. Said anew, it is done at once: by a document, also the one of the submit, and by set.
+    apply(doc | {"priority": "high"})
+    doc = a.show("x")
+    assert doc["state"] == "synced" and doc["switch"]["when"] == "manual" and doc["priority"] == "high", doc
+    apply(doc | {"switch": {"when": "synced"}})
+    a.wait("x", "switched")
+    a.run("undo", "x")
+    apply(doc | {"switch": {"when": "synced"}})
+    a.wait("x", "switched")
+    a.run("undo", "x")
+    apply({"name": "x", "pairs": [{k: doc["pairs"][0][k] for k in ("source", "target")}]})
+    doc = a.show("x")
+    assert doc["state"] == "synced" and doc["switch"]["when"] == "manual" and doc["priority"] == "normal", doc
     a.run("set", "x", "switch.when=synced")
     a.wait("x", "switched")
     # An offline pair that is done has no rate any more.
