@@ -46,6 +46,12 @@ unsigned dray_session_key_pair(const char *key)
 	return *end == '.' && id < UINT32_MAX ? (unsigned)id : 0;
 }
 
+/* A number stands in the place of a pair's id, and no pair can have it: 0, 01. */
+static bool no_id(const char *key)
+{
+	return !strncmp(key, "pairs.", 6) && key[6] >= '0' && key[6] <= '9' && !dray_session_key_pair(key);
+}
+
 /* What is to be changed. */
 struct target {
 	const struct dray_key *row; /* NULL: there is none */
@@ -110,11 +116,10 @@ static bool in_parts(const struct target *t)
 
 static void say_no(struct dray_check *c, const struct dray_session *s, const struct target *t, const char *key, const json_t *given)
 {
-	unsigned id = dray_session_key_pair(key);
 	char pairs[60];
-	if (!t->row && id > s->n_pairs) {
+	if (!t->row && (no_id(key) || dray_session_key_pair(key) > s->n_pairs)) {
 		snprintf(pairs, sizeof pairs, s->n_pairs > 1 ? "pairs 1 to %zu" : "pair %zu", s->n_pairs);
-		dray_check_fail(c, 0, "unknown_key", given, pairs, "session %s has no pair %u", s->name, id);
+		dray_check_fail(c, 0, "unknown_key", given, pairs, "session %s has no pair %.*s", s->name, (int)strcspn(key + 6, "."), key + 6);
 	} else if (!t->row)
 		dray_check_fail(c, 0, "unknown_key", given, dray_settable_words(), "there is no key \"%s\"", key);
 	else if (t->row->type == DRAY_T_LATER)
@@ -130,7 +135,7 @@ static void point(struct dray_check *c, const char *key)
 {
 	struct way w = way_of(key);
 	unsigned id = dray_session_key_pair(key);
-	for (unsigned i = 0; i < w.n; i++) {
+	for (unsigned i = 0; i < (no_id(key) ? 1 : w.n); i++) { /* 0 would be the first of the list */
 		if (id && i == 1)
 			dray_pointer_index(&c->at, id - 1);
 		else

@@ -97,7 +97,7 @@ static void deep_keys(void **state)
 	assert_true(s->limits.host_active_pairs == 2);
 	refused(s, "limits.vehicle.lvm.in_flight", "1M", "unknown_key", "/limits/vehicle/lvm/in_flight");
 	refused(s, "pairs.2.limits.rate", "1M", "unknown_key", "/pairs/1/limits/rate");
-	refused(s, "pairs.0.limits.rate", "1M", "unknown_key", "/pairs/0/limits/rate");
+	refused(s, "pairs.0.limits.rate", "1M", "unknown_key", "/pairs");
 	refused(s, "pairs.1.limits.vehicle", "{}", "unknown_key", "/pairs/0/limits/vehicle");
 	refused(s, "pairs.1.source", "/dev/c", "not_settable", "/pairs/0/source");
 	refused(s, "pairs.limits.rate", "1M", "unknown_key", "/pairs/limits/rate");
