@@ -75,7 +75,8 @@ base() {
   ln -sf /run "$r/var/run"
   # shellcheck disable=SC2046 # no name has a space
   copy_libraries "$r" $(find "$r/usr/bin" "$r/usr/sbin" "$r/usr/lib/udev" "$r/usr/lib/systemd" -type f -perm /111)
-  for a in $(busybox --list); do
+  applets=$("$r/usr/bin/busybox" --list) # its own: this host need not have one
+  for a in $applets; do
     [ -e "$r/usr/bin/$a" ] || [ -e "$r/usr/sbin/$a" ] || ln -s busybox "$r/usr/bin/$a"
   done
   # Nothing watches snapshots in a machine that lives for a minute.
