@@ -5,6 +5,7 @@
  *   volume.c   the border: new, free, tick, submit, complete, info; the pump
  *   lock.c     the queue for ranges
  *   request.c  the application's reads, writes, zeroes, discards, flushes
+ *   read.c     whose data a read brings
  *   leg.c      legs: attach, detach, failure, stall, retry; what a failed flush means
  *   link.c     what is known of a leg against the primary: clean, dirty, in doubt; parts of a region under way
  *   map.c      the durable trace of that: the region map
@@ -378,13 +379,24 @@ static inline bool leg_tracked(const struct leg *leg)
 void dray_request_start(struct dray_vol *v, struct dray_request *req);
 void dray_request_granted(struct dray_vol *v, struct dray_request *req);
 void dray_request_io_done(struct dray_vol *v, struct dray_io *io);
-/* Sends what is ready and looks again at who waits for intents or flushes; returns whether anything moved. */
+/* Sends what is ready and looks again at who waits; returns whether anything moved. */
 bool dray_request_pump(struct dray_vol *v);
-uint64_t dray_request_tick(struct dray_vol *v);
+/* All operations of the chunk are done or given up on. */
+void dray_request_chunk_done(struct dray_vol *v, struct dray_request *req);
 /* The leg is given up on: answers no longer wait for its ios. */
 void dray_request_abandon_leg(struct dray_vol *v, int leg);
 /* A flush takes its time on a secondary: the answer no longer waits for it (the primary has flushed, or will). */
 void dray_request_abandon_flush(struct dray_vol *v, struct dray_io *io);
+
+/* ---- read.c ---- */
+/* Whom to ask; DRAY_NO_LEG: nobody is left, the error stands. Adds to `flags`. */
+int dray_read_leg(const struct dray_vol *v, struct dray_request *req, uint32_t *flags);
+/* The leg answered, to what was sent at `since_ns`. */
+void dray_read_answered(struct dray_vol *v, struct dray_request *req, int leg, int error, uint64_t since_ns);
+/* Looks again at who waits for flushes; returns whether anything moved. */
+bool dray_read_pump(struct dray_vol *v);
+/* Gives up on who waited too long; when next, or DRAY_TIME_NEVER. */
+uint64_t dray_read_tick(struct dray_vol *v);
 
 /* ---- leg.c ---- */
 /* An operation on a secondary failed: set it aside, to be retried. */

@@ -205,8 +205,6 @@ static bool send_write(struct dray_vol *v, struct dray_request *req)
 	return true;
 }
 
-static int leg_for_read(const struct dray_vol *v, struct dray_request *req, uint32_t *flags);
-
 /* The primary holds something there that is nobody's data (bad.c). Returns whether that answers the request. */
 static bool answer_lost(struct dray_vol *v, struct dray_request *req)
 {
@@ -232,7 +230,7 @@ static bool send_other(struct dray_vol *v, struct dray_request *req)
 	int leg = v->primary;
 	uint32_t flags = req->flags;
 	if (req->op == DRAY_OP_READ) {
-		leg = leg_for_read(v, req, &flags);
+		leg = dray_read_leg(v, req, &flags);
 		if (leg == DRAY_NO_LEG)
 			return true; /* what another had is gone by now: the error stands */
 		req->error = 0;
@@ -252,8 +250,6 @@ static bool send_other(struct dray_vol *v, struct dray_request *req)
 	}
 	return true;
 }
-
-static void chunk_done(struct dray_vol *v, struct dray_request *req);
 
 /* ---- a write over a bad range (the essay is in bad.c) ---- */
 
@@ -303,19 +299,17 @@ static bool clear_pump(struct dray_vol *v)
 			if (!dray_bad_reached(v, req->clear_gen) && !PLANT(H17_CLEAR_NOT_AWAITED))
 				continue;
 			dray_list_del(&req->node);
-			chunk_done(v, req);
+			dray_request_chunk_done(v, req);
 		}
 		moved = true;
 	}
 	return moved;
 }
 
-static bool vouch_pump(struct dray_vol *v);
-
 bool dray_request_pump(struct dray_vol *v)
 {
 	bool moved = clear_pump(v);
-	moved |= vouch_pump(v);
+	moved |= dray_read_pump(v);
 	dray_list_for_each_safe(n, &v->intent_wait) {
 		struct dray_request *req = dray_container(n, struct dray_request, node);
 		if (!intents_durable(v, req))
@@ -333,13 +327,12 @@ bool dray_request_pump(struct dray_vol *v)
 		req->state = RQ_RUNNING;
 		moved = true;
 		if (!req->ios)
-			chunk_done(v, req);
+			dray_request_chunk_done(v, req);
 	}
 	return moved;
 }
 
-/* All operations of the chunk are done or given up on. */
-static void chunk_done(struct dray_vol *v, struct dray_request *req)
+void dray_request_chunk_done(struct dray_vol *v, struct dray_request *req)
 {
 	if (is_write(req->op)) {
 		uint64_t end = req->lock.end;
@@ -356,131 +349,10 @@ static void chunk_done(struct dray_vol *v, struct dray_request *req)
 	answer(v, req);
 }
 
-/* A leg other than the primary that has the whole range, for a read that the primary can't serve. */
-static int other_leg_for_read(const struct dray_vol *v, const struct dray_request *req)
-{
-	if (dray_bad_any(v, req->offset, req->length) && !PLANT(H17_ZEROES_SERVED_BY_LEG))
-		return DRAY_NO_LEG;
-	return dray_leg_other(v, req->tried_legs, req->offset, req->length);
-}
-
-/* The primary; where it failed, another leg. The primary waits for a lost connection only where there is no other, and then it is asked once
- * more: what another leg had may be gone by the time that it would be read. */
-static int leg_for_read(const struct dray_vol *v, struct dray_request *req, uint32_t *flags)
-{
-	int other = other_leg_for_read(v, req);
-	if (!req->tried_legs) {
-		*flags |= other != DRAY_NO_LEG ? DRAY_F_NO_WAIT : 0;
-		return v->primary;
-	}
-	if (other != DRAY_NO_LEG || !req->not_waited || PLANT(H17_NOT_ASKED_AGAIN))
-		return other;
-	req->not_waited = false;
-	return v->primary;
-}
-
-static void tell_elsewhere(struct dray_vol *v, int leg, const struct dray_request *req)
-{
-	if (v->next_elsewhere_event_ns > v->now_ns)
-		return;
-	v->next_elsewhere_event_ns = v->now_ns + UINT64_C(1000000000);
-	dray_emit(v, (struct dray_event){ .kind = DRAY_EV_READ_ELSEWHERE, .leg = leg, .leg_state = v->legs[leg].state,
-		.error = req->first_error, .why = "the primary can't be read", .offset = req->offset, .length = req->length });
-}
-
 /* A read into a buffer of its own. */
 static bool aside(const struct dray_io *io)
 {
 	return io->op == DRAY_OP_READ && io->data != ((const struct dray_request *)io->owner)->data;
-}
-
-/* A read of one leg has its outcome. */
-static void read_done(struct dray_vol *v, struct dray_request *req, int leg, int error)
-{
-	if (!error) {
-		if (req->tried_legs && leg != v->primary)
-			tell_elsewhere(v, leg, req);
-		chunk_done(v, req);
-		return;
-	}
-	if (!req->tried_legs)
-		req->first_error = error;
-	req->tried_legs |= 1u << leg;
-	req->error = error;
-	if (!req->not_waited && other_leg_for_read(v, req) == DRAY_NO_LEG) {
-		chunk_done(v, req);
-		return;
-	}
-	/* Another leg may be ahead of the primary, or behind, by the writes under way: the read waits for its range, or
-	 * two reads could see them come and go. */
-	req->state = RQ_LOCKING;
-	if (req->lock.queued || dray_lock_enter(&v->locks, &req->lock, req->offset, req->offset + req->length, false))
-		dray_request_granted(v, req);
-}
-
-/* ---- a read of another leg, and a flush there ----
- *
- * A leg that drops what it could not flush says so when the flush is answered, and may have dropped it long before. A read in between sees what was
- * there earlier, of writes that were acknowledged; and unlike with a disk of its own, nobody would tell the application: its flushes are those of the
- * primary, which do well. So what was read where a flush could still have such news is not given to it before all flushes that were under way
- * then were answered; if one failed, the leg is dirty there, and it was read in vain. Those that began since have no news of what was read before:
- * an application that writes and flushes all the time would never be answered otherwise. What was asked of the primary itself needs none of this:
- * its failure is the application's.
- *
- * The range is let go of meanwhile: what was read is what was there while nothing else was under way, and writes don't wait for the leg's flush (H7).
- * A flush may take seconds on a disk that works, and nobody else has what was read, so the read is given up on with the leg itself, after give_up: then
- * it counts as failed. */
-
-static void await_flush(struct dray_vol *v, struct dray_request *req, int leg, uint64_t since_ns)
-{
-	if (req->lock.queued)
-		dray_lock_leave(&v->locks, &req->lock);
-	req->read_leg = leg;
-	req->read_since_ns = since_ns;
-	req->flush_turn = v->legs[leg].flush_turn;
-	req->state = RQ_VOUCH;
-	dray_list_add_tail(&v->vouching, &req->node);
-}
-
-static void vouched(struct dray_vol *v, struct dray_request *req, int error)
-{
-	dray_list_del(&req->node);
-	req->state = RQ_RUNNING;
-	read_done(v, req, req->read_leg, error);
-}
-
-/* Whether what was read is still what the leg has: a primary answers for itself. */
-static enum leg_has look_again(const struct dray_vol *v, const struct dray_request *req, int leg)
-{
-	return leg == v->primary ? LEG_HAS : dray_leg_has(v, leg, req->offset, req->length);
-}
-
-static bool vouch_pump(struct dray_vol *v)
-{
-	bool moved = false;
-	dray_list_for_each_safe(n, &v->vouching) {
-		struct dray_request *req = dray_container(n, struct dray_request, node);
-		enum leg_has has = look_again(v, req, req->read_leg);
-		if (has == LEG_MAY_LOSE && !dray_leg_flushes_over(&v->legs[req->read_leg], req->flush_turn))
-			continue;
-		vouched(v, req, has != LEG_HAS_NOT ? 0 : -EIO);
-		moved = true;
-	}
-	return moved;
-}
-
-uint64_t dray_request_tick(struct dray_vol *v)
-{
-	uint64_t next = DRAY_TIME_NEVER;
-	dray_list_for_each_safe(n, &v->vouching) {
-		struct dray_request *req = dray_container(n, struct dray_request, node);
-		uint64_t until = req->read_since_ns + v->limits.give_up_ns;
-		if (until <= v->now_ns)
-			vouched(v, req, -EIO);
-		else
-			next = min_u64(next, until);
-	}
-	return next;
 }
 
 void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
@@ -509,12 +381,8 @@ void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
 	}
 	req->ios--;
 	if (op == DRAY_OP_READ) {
-		enum leg_has has = error ? LEG_HAS : look_again(v, req, leg);
 		req->not_waited |= not_waited;
-		if (has == LEG_MAY_LOSE && !PLANT(H13_READ_NOT_VOUCHED))
-			await_flush(v, req, leg, since_ns);
-		else
-			read_done(v, req, leg, has == LEG_HAS_NOT ? -EIO : error);
+		dray_read_answered(v, req, leg, error, since_ns);
 		return;
 	}
 	if (error && (leg == v->primary || op == DRAY_OP_EXTENTS || op == DRAY_OP_CACHE)) {
@@ -525,7 +393,7 @@ void dray_request_io_done(struct dray_vol *v, struct dray_io *io)
 		dray_leg_failed(v, leg, error, "write failed");
 	}
 	if (!req->ios && req->state == RQ_RUNNING)
-		chunk_done(v, req);
+		dray_request_chunk_done(v, req);
 }
 
 static void abandon(struct dray_vol *v, struct leg *leg, struct dray_io *io)
@@ -549,7 +417,7 @@ static void abandon(struct dray_vol *v, struct leg *leg, struct dray_io *io)
 	if (io->op == DRAY_OP_READ || io->op == DRAY_OP_EXTENTS)
 		req->error = -EIO;
 	if (!req->ios && req->state == RQ_RUNNING)
-		chunk_done(v, req);
+		dray_request_chunk_done(v, req);
 }
 
 void dray_request_abandon_leg(struct dray_vol *v, int leg_no)

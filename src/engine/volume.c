@@ -341,7 +341,7 @@ uint64_t dray_vol_tick(struct dray_vol *v, uint64_t now_ns)
 		next = settling_tick(v);
 		next = min_u64(next, dray_takeover_tick(v));
 		next = min_u64(next, dray_leg_tick(v));
-		next = min_u64(next, dray_request_tick(v));
+		next = min_u64(next, dray_read_tick(v));
 		next = min_u64(next, dray_record_tick(v));
 		next = min_u64(next, dray_bad_tick(v));
 		next = min_u64(next, dray_probe_tick(v));
