@@ -343,7 +343,7 @@ static void latency(FILE *out, const struct agent *a)
 	const char *volume;
 	json_t *v;
 	size_t n = 0;
-	head(out, "dray_volume_latency_microseconds", "gauge", "How long applications' requests took, by share of them.");
+	head(out, "dray_volume_latency_microseconds", "gauge", "How long applications' requests took lately, by share of them.");
 	json_object_foreach (a->volumes, volume, v) {
 		bool shown = shows_volume(v, &n);
 		for (size_t k = 0; shown && k < sizeof what / sizeof what[0]; k++) {

@@ -403,8 +403,10 @@ struct dray_leg_info {
 /* -ENOENT. */
 int dray_vol_leg_info(const struct dray_vol *vol, int leg, struct dray_leg_info *info);
 
-/* Latency histogram: bucket i counts requests of up to 2^i microseconds (the last: all longer). */
+/* Latency histogram: bucket i counts requests of up to 2^i microseconds (the last: all longer). Of those that were answered in so much time before the
+ * last one, and up to as much again. */
 #define DRAY_LATENCY_BUCKETS 32
+#define DRAY_LATENCY_NS      UINT64_C(10000000000)
 struct dray_vol_info {
 	int primary;
 	bool suspended, switching, in_doubt;

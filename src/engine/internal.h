@@ -317,7 +317,10 @@ struct dray_vol {
 
 	/* figures */
 	uint64_t n_reads, n_writes, read_bytes, write_bytes, n_flushes, n_errors;
-	uint64_t latency_read[DRAY_LATENCY_BUCKETS], latency_write[DRAY_LATENCY_BUCKETS];
+	struct latency {
+		uint64_t read[DRAY_LATENCY_BUCKETS], write[DRAY_LATENCY_BUCKETS];
+	} latency, latency_before; /* since latency_ns; of the time before that */
+	uint64_t latency_ns;
 	uint64_t longest_ns, write_ewma_ns, flush_ns[8];
 	unsigned n_flush_ns;
 };

@@ -15,6 +15,17 @@
 
 #include <string.h>
 
+/* What is told of requests is of lately: the copy of today does not disappear in the requests of a month. */
+static void latency_turn(struct dray_vol *v)
+{
+	uint64_t since = v->now_ns - v->latency_ns;
+	if (since < DRAY_LATENCY_NS)
+		return;
+	v->latency_before = since < 2 * DRAY_LATENCY_NS ? v->latency : (struct latency){ 0 };
+	v->latency = (struct latency){ 0 };
+	v->latency_ns = v->now_ns;
+}
+
 static void answer(struct dray_vol *v, struct dray_request *req)
 {
 	if (req->error && dray_takeover_keeps_failed(v)) {
@@ -30,14 +41,15 @@ static void answer(struct dray_vol *v, struct dray_request *req)
 	unsigned bucket = 0;
 	for (uint64_t us = took / 1000; us > 1 && bucket < DRAY_LATENCY_BUCKETS - 1; us = (us + 1) / 2)
 		bucket++;
+	latency_turn(v);
 	if (req->op == DRAY_OP_READ) {
 		v->n_reads++;
 		v->read_bytes += req->length;
-		v->latency_read[bucket]++;
+		v->latency.read[bucket]++;
 	} else if (is_write(req->op)) {
 		v->n_writes++;
 		v->write_bytes += req->length;
-		v->latency_write[bucket]++;
+		v->latency.write[bucket]++;
 		v->longest_ns = max_u64(v->longest_ns, took);
 		v->write_ewma_ns = v->write_ewma_ns ? v->write_ewma_ns - v->write_ewma_ns / 16 + took / 16 : took;
 	} else if (req->op == DRAY_OP_FLUSH) {

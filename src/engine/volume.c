@@ -476,8 +476,8 @@ void dray_vol_info(const struct dray_vol *v, struct dray_vol_info *info)
 	dray_list_for_each(n, &v->held)
 		info->requests_waiting++;
 	for (int i = 0; i < DRAY_LATENCY_BUCKETS; i++) {
-		info->latency_read[i] = v->latency_read[i];
-		info->latency_write[i] = v->latency_write[i];
+		info->latency_read[i] = v->latency.read[i] + v->latency_before.read[i];
+		info->latency_write[i] = v->latency.write[i] + v->latency_before.write[i];
 	}
 }
 

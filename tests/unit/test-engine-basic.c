@@ -61,6 +61,50 @@ static void switch_to(struct engine_host *m, int leg, uint64_t token)
 	assert_int_equal(info.primary, leg);
 }
 
+/* The longest that is told of: the bucket. */
+static int slowest(const uint64_t *latency)
+{
+	int slowest = -1;
+	for (int i = 0; i < DRAY_LATENCY_BUCKETS; i++)
+		slowest = latency[i] ? i : slowest;
+	return slowest;
+}
+
+/* What requests took is told of the last ten to twenty seconds in which there were any. */
+static void latency_of_lately(void **state)
+{
+	struct engine_host *m = begin();
+	uint8_t data[4096];
+	m->takes_ns = 100 * HOST_MS;
+	do_write(m, DRAY_OP_WRITE, 0, 4096, 1);
+	assert_int_equal(host_request(m, DRAY_OP_READ, 0, 4096, data), 0);
+	m->takes_ns = 0;
+	assert_true(slowest(host_vol(m).latency_write) >= 16 && slowest(host_vol(m).latency_read) >= 16); /* 2^16 us */
+	for (int s = 0; s < 8; s++) {
+		host_pass(m, 1000 * HOST_MS);
+		do_write(m, DRAY_OP_WRITE, 0, 4096, 2);
+	}
+	assert_true(slowest(host_vol(m).latency_write) >= 16 && slowest(host_vol(m).latency_read) >= 16);
+	for (int s = 0; s < 14; s++) {
+		host_pass(m, 1000 * HOST_MS);
+		do_write(m, DRAY_OP_WRITE, 0, 4096, 3);
+	}
+	int fast = slowest(host_vol(m).latency_write);
+	assert_true(fast >= 0 && fast < 16);
+	assert_int_equal(slowest(host_vol(m).latency_read), -1);
+	/* Nothing was asked for a while: what is known stays told, and the next one begins anew. */
+	m->takes_ns = 100 * HOST_MS;
+	do_write(m, DRAY_OP_WRITE, 0, 4096, 4);
+	host_pass(m, 60000 * HOST_MS);
+	assert_true(slowest(host_vol(m).latency_write) >= 16);
+	m->takes_ns = 0;
+	do_write(m, DRAY_OP_WRITE, 0, 4096, 5);
+	fast = slowest(host_vol(m).latency_write);
+	assert_true(fast >= 0 && fast < 16);
+	assert_int_equal(host_vol(m).writes, 25);
+	end(m);
+}
+
 static void copies_and_switches(void **state)
 {
 	struct engine_host *m = begin();
@@ -297,6 +341,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(split_that_keeps),
+		cmocka_unit_test(latency_of_lately),
 		cmocka_unit_test(copies_and_switches),
 		cmocka_unit_test(goes_on_from_the_map),
 		cmocka_unit_test(stalled_target),
