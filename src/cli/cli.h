@@ -38,7 +38,7 @@ enum exit_status {
 	X(OVERWRITE, 0, "overwrite", NULL, "allow a target that holds data") \
 	X(VEHICLE, 0, "vehicle", "NAME", "how the bytes are moved: auto or host") \
 	X(COPY, 0, "copy", NULL, "make a copy: the source stays in use") \
-	X(WHEN, 0, "when", "WHEN", "when to switch: synced (default), manual, or a time") \
+	X(WHEN, 0, "when", "WHEN", "when to switch: synced (default), manual, a time, or {event: NAME}") \
 	X(DEADLINE, 0, "deadline", "TIME", "longest the volume may be suspended by the switch") \
 	X(COMMIT, 0, "commit", "WHEN", "manual (default; undo is possible), switched (at once), or after a time such as 24h") \
 	X(RETIRE, 0, "retire", "WAY", "the source after the commit: none, read-only, offline, discard, zero, delete or rename") \

@@ -211,6 +211,16 @@ static void set_map(json_t *doc, const char *key, json_t *map)
 	json_decref(map);
 }
 
+/* A word, a time, or "{event: NAME}". */
+static json_t *when(const char *text)
+{
+	char name[65];
+	int n = 0;
+	if (sscanf(text, " { event : %64[A-Za-z0-9._-] } %n", name, &n) == 1 && n && !text[n])
+		return json_pack("{s:s}", "event", name);
+	return json_string(text);
+}
+
 static json_t *migrate_document(const struct args *args)
 {
 	char *source = absolute(args->positional[0]), *first = absolute(args->positional[1]);
@@ -229,7 +239,7 @@ static json_t *migrate_document(const struct args *args)
 		json_object_set_new(doc, "checkpoint", json_false());
 	set_option(doc, "verify", args, OPT_VERIFY);
 	if (given(args, OPT_WHEN))
-		set_option(sw, "when", args, OPT_WHEN);
+		json_object_set_new(sw, "when", when(args->value[OPT_WHEN]));
 	else if (!strncmp(source, "volume:", 7))
 		json_object_set_new(sw, "when", json_string("synced"));
 	set_option(sw, "deadline", args, OPT_DEADLINE);
