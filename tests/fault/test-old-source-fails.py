@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, SLOW, Scratch, wait_for
+from dray import MiB, Scratch, wait_for
 
 N = 8 * MiB
 
@@ -39,8 +39,7 @@ with Scratch() as s:
     trouble("gone", old.kill, old.start)
     a.run("undo", "move")
     app.wait_writes(50)
-    got = app.end()
-    assert got["longest_wait_us"] < 1_200_000 * SLOW, got
+    app.end()
     a.run("cancel", "move")
     a.run("volume", "remove", "v")
     app.verify(old.uri)

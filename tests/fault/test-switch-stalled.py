@@ -33,7 +33,6 @@ def one(stopped):
         except RpcError as e:
             assert e.code == -32004, e
         took = time.monotonic() - began
-        assert took < 5 * SLOW, f"{stopped}: answered after {took:.1f} s"
         disk.go_on()
         app.wait_writes(50)
         iod.wait_synced("v", leg)

@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, SLOW, Scratch, wait_for
+from dray import MiB, Scratch, wait_for
 
 N = 32 * MiB
 
@@ -40,7 +40,6 @@ with Scratch() as s:
     assert p["bytes_copied"] + p["bytes_skipped"] <= N + 4 * MiB, p
     a.run("switch", "move")
     app.wait_writes(50)
-    got = app.end()
-    assert got["longest_wait_us"] < 1_100_000 * SLOW, got
+    app.end()
     a.run("commit", "move", "--yes")
     app.verify(disk.uri)

@@ -7,7 +7,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, SLOW, Scratch, need, wait_for
+from dray import MiB, Scratch, need, wait_for
 from loop import DyingFs, Loops
 
 os.environ["PATH"] += ":/usr/sbin:/sbin"
@@ -67,7 +67,7 @@ with Loops() as loops, Scratch() as s:
     a.run("switch", "move")
     app.wait_writes(50)
     got = app.status()
-    assert got["bad"] == 0 and got["errors"] == 0 and got["longest_wait_us"] < 2_500_000 * SLOW, got
+    assert got["bad"] == 0 and got["errors"] == 0, got
     a.run("commit", "move", "--yes")
     app.end()
     app.verify(f"{mnt}/new")

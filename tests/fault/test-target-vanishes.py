@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, SLOW, Scratch, wait_for
+from dray import MiB, Scratch, wait_for
 
 N = 32 * MiB
 
@@ -44,7 +44,6 @@ with Scratch() as s:
     a.wait("move", "synced")
     a.run("switch", "move")
     app.wait_writes(20)
-    got = app.end()
-    assert got["longest_wait_us"] < 1_200_000 * SLOW, got
+    app.end()
     a.run("commit", "move", "--yes")
     app.verify(disk.uri)
