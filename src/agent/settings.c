@@ -274,7 +274,7 @@ static void set_one(struct agent *a, struct api_call *call, struct agent_config 
 	else if (takes_back(value))
 		json_object_del(set, key);
 	else if ((wrong = setting_take(scratch, row, text)))
-		dray_problems_add(&call->problems, pointer, 0, wrong, text, row->legal, "%s: %s is not %s", key, text, row->legal);
+		dray_problems_add(&call->problems, pointer, 0, wrong, text, row->legal, "\"%s\" can't be that", key);
 	else
 		json_object_set_new(set, key, json_string(text));
 	free(text);
