@@ -67,6 +67,7 @@ struct api_call {
 	enum dray_verb core_verb;
 	unsigned core_found;   /* volume release: legs let go so far */
 	uint64_t core_list, core_deadline; /* goes on with a list of this number, or at that time without */
+	uint64_t core_patience; /* monotonic: until then it is put off; 0: it was not yet */
 	void (*core_next)(struct agent *a, struct api_call *call);
 };
 
@@ -94,6 +95,8 @@ void api_document(struct api_call *call, int status, const struct job *job, json
 /* `next` is called when dray-iod's list of volumes is newer than this call, and the session core_note (where given) has no call
  * under way; or after a while without that. */
 void api_when_listed(struct agent *a, struct api_call *call, void (*next)(struct agent *a, struct api_call *call));
+/* ... in so many nanoseconds. */
+void api_later(struct agent *a, struct api_call *call, uint64_t ns, void (*next)(struct agent *a, struct api_call *call));
 
 /* ---- the HTTP side ---- */
 /* Listens on PATH (mode 0660). The calls go to `hand_over` on the connections' threads; `poke` wakes the core. */

@@ -235,14 +235,24 @@ static void unpark(struct agent *a)
 	}
 }
 
-void api_when_listed(struct agent *a, struct api_call *call, void (*next)(struct agent *a, struct api_call *call))
+static void gate(struct agent *a, struct api_call *call, uint64_t list, uint64_t ns, void (*next)(struct agent *a, struct api_call *call))
 {
 	call->core_next = next;
-	call->core_list = a->lists_asked + 1;
-	call->core_deadline = a->now + LIST_PATIENCE;
+	call->core_list = list;
+	call->core_deadline = a->now + ns;
 	dray_list_add_tail(&a->gated, &call->node);
-	agent_refresh(a);
 	agent_turn_by(a, call->core_deadline);
+}
+
+void api_when_listed(struct agent *a, struct api_call *call, void (*next)(struct agent *a, struct api_call *call))
+{
+	gate(a, call, a->lists_asked + 1, LIST_PATIENCE, next);
+	agent_refresh(a);
+}
+
+void api_later(struct agent *a, struct api_call *call, uint64_t ns, void (*next)(struct agent *a, struct api_call *call))
+{
+	gate(a, call, UINT64_MAX, ns, next);
 }
 
 static bool job_settled(struct agent *a, const char *id)

@@ -190,8 +190,10 @@ static void pick_by_hand(const struct job *job, bool *pairs)
 int generation_ask(struct job *job, unsigned consent, const char *actor, struct dray_error *err)
 {
 	const struct dray_making *m = &generations_of(job)->making;
-	if (m->step != DRAY_MAKING_NOTHING || m->thaw || time_is_taken(job))
-		return dray_error_kind(err, -EBUSY, "busy", "a generation of this session is being made, or was made this second");
+	if (m->step != DRAY_MAKING_NOTHING || m->thaw)
+		return dray_error_kind(err, -EBUSY, "busy", "a generation of this session is being made");
+	if (time_is_taken(job)) /* by which it is known, and named */
+		return dray_error_kind(err, -EAGAIN, "this_second", "a generation of this session was made this second");
 	bool *pairs = job->pick;
 	pick_by_hand(job, pairs);
 	int rc = switch_check(job, "moment", pairs, consent, err);
@@ -199,6 +201,17 @@ int generation_ask(struct job *job, unsigned consent, const char *actor, struct 
 		return rc;
 	job->generation_consent = consent;
 	return begin(job, pairs, 0, actor, err);
+}
+
+bool generation_catches_up(const struct job *job)
+{
+	for (size_t i = 0; i < job->s->n_pairs; i++) {
+		enum dray_pair_state state = job->s->pairs[i].state;
+		bool on_its_way = state == DRAY_PAIR_STARTING || state == DRAY_PAIR_COPYING || state == DRAY_PAIR_SYNCED;
+		if (!on_its_way && !dray_state_final(state) && state != DRAY_PAIR_FAILED)
+			return false;
+	}
+	return generations_of(job)->made;
 }
 
 /* ---- HOOKS ---- */

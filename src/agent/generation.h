@@ -17,8 +17,10 @@ void generation_look(struct job *job);
 bool generation_holds(const struct job *job);
 /* Its working images are being cloned: that is what its pairs use their rates for. */
 bool generation_clones(const struct job *job);
-/* By hand: one of this instant. 0: it is begun; or why not (as switch_begin). */
+/* By hand: one of this instant. 0: it is begun; or why not (as switch_begin; "this_second": there is one of this second already, ask again in the next). */
 int generation_ask(struct job *job, unsigned consent, const char *actor, struct dray_error *err);
+/* There is one, and what changed since is being brought to the working images, with nothing in the way: all will soon be in sync. */
+bool generation_catches_up(const struct job *job);
 /* switch.c's, each inside its change: the split is about to be asked for; it happened (`result` NULL: nobody knows how); it did not. `last`: not
  * tried again for this moment. */
 void generation_splitting(struct job *job);

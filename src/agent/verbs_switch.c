@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOOK_AGAIN (SECOND / 4)
+#define PATIENCE   (10 * SECOND)
+
 static void switch_refused(struct ask *q, const struct dray_error *err)
 {
 	const struct job *job = q->job;
@@ -36,6 +39,15 @@ static void switch_again(struct agent *a, struct api_call *call)
 	verb_call(a, job, call->core_verb, call);
 }
 
+/* One was made just now, and it takes a moment until there can be another: scripts ask for one after the other. */
+static bool can_soon(const struct ask *q, const struct dray_error *err)
+{
+	if (!q->call->core_patience)
+		q->call->core_patience = q->a->now + PATIENCE;
+	return q->a->now < q->call->core_patience &&
+	       (!strcmp(err->kind, "this_second") || (!strcmp(err->kind, "not_synced") && generation_catches_up(q->job)));
+}
+
 /* By hand: a generation of now. */
 static void ask_generation(struct ask *q)
 {
@@ -55,6 +67,9 @@ static void ask_generation(struct ask *q)
 	} else if (!generation_ask(job, q->accept_bad ? SWITCH_ACCEPT_BAD : 0, q->call->actor, &err)) {
 		verb_answer_later(q, NULL);
 		return;
+	} else if (can_soon(q, &err)) {
+		set_text(&q->call->core_note, "%s", job->s->id);
+		api_later(q->a, q->call, LOOK_AGAIN, switch_again);
 	} else if (!q->call->core_note && (!strcmp(err.kind, "unsettled") || !strcmp(err.kind, "unreachable"))) {
 		set_text(&q->call->core_note, "%s", job->s->id);
 		api_when_listed(q->a, q->call, switch_again);
