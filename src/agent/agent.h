@@ -276,6 +276,7 @@ struct agent {
 	uint64_t list_viewed;   /* of the one that the pairs' views were made from: an answer may come between the two */
 	bool list_wanted, list_under_way;
 	uint64_t list_at;       /* monotonic: the next poll */
+	uint64_t list_asked_at; /* monotonic: since when dray-iod owes the answer that is under way */
 	char list_cursor[80];   /* of the last answer; "": everything is wanted */
 	json_t *list_told, *list_removed; /* pages of the answer under way: name -> volume; names. lists.c */
 	bool list_all;          /* ... it is everything */
@@ -435,6 +436,8 @@ void set_text(char **into, const char *fmt, ...) __attribute__((format(printf, 2
 /* Ask for a new list of volumes, at the end of this turn; and then the volumes that changed are news for their pairs. */
 void agent_refresh(struct agent *a);
 void list_ask(struct agent *a);
+/* Whether dray-iod is there and owes no answer for seconds: one that hangs is connected all the same. */
+bool iod_answers(const struct agent *a);
 /* The connection is gone, or an answer was none. */
 void list_lost(struct agent *a);
 /* The volume of that name, or NULL. */

@@ -115,7 +115,7 @@ void api_health(struct agent *a, struct api_call *call)
 	int rc = dray_repo_meta_get(a->repo, "boot_id", ignored, sizeof ignored, &err);
 	if (rc)
 		api_problem(call, 503, 1, "repository", "%s", err.text);
-	else if (!iod_ready(a->iod))
+	else if (!iod_answers(a))
 		api_problem(call, 503, 1, "iod_unreachable", "dray-iod does not answer");
 	else
 		api_reply_text(call, 200, "text/plain", strdup("ok\n"));

@@ -98,7 +98,7 @@ json_t *pair_bound(const struct pair_run *run)
 		return NULL;
 	if (p->state == DRAY_PAIR_QUEUED)
 		return by_places(run);
-	if ((p->state != DRAY_PAIR_STARTING && p->state != DRAY_PAIR_COPYING && !run->verifying) || !run->view_valid)
+	if ((p->state != DRAY_PAIR_STARTING && p->state != DRAY_PAIR_COPYING && !run->verifying) || !run->view_valid || !iod_answers(job->agent))
 		return NULL;
 	const char *clone = clones_bound(job, p);
 	if (clone)

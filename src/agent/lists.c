@@ -22,6 +22,7 @@
 
 #define POLL_ACTIVE (SECOND / 2) /* how often dray-iod is asked while something moves */
 #define POLL_IDLE   (10 * SECOND)
+#define SILENT      (5 * SECOND) /* who has not answered by then hangs */
 #define WHOLE_EVERY (300 * SECOND)
 
 void agent_refresh(struct agent *a)
@@ -137,6 +138,7 @@ static void listed(void *arg, const struct dray_error *err, json_t *result);
 
 static void ask(struct agent *a)
 {
+	a->list_asked_at = a->now;
 	bool since = json_is_true(json_object_get(iod_hello(a->iod), "list_since"));
 	iod_call(a->iod, "volume.list", since ? json_pack("{s:s}", "since", a->list_cursor) : NULL, listed, a);
 }
@@ -220,6 +222,11 @@ static void listed(void *arg, const struct dray_error *err, json_t *result)
 	take_over(a, a->list_told, a->list_all, a->list_removed);
 	clear_pages(a);
 	agent_turn(a);
+}
+
+bool iod_answers(const struct agent *a)
+{
+	return iod_ready(a->iod) && !(a->list_under_way && a->now > a->list_asked_at + SILENT);
 }
 
 void list_ask(struct agent *a)

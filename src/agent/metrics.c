@@ -428,7 +428,7 @@ void api_metrics(struct agent *a, struct api_call *call)
 	labelled(out, "dray_build_info", "version", DRAY_VERSION, 1);
 	head(out, "dray_start_time_seconds", "gauge", "When the agent was started, in seconds since 1970.");
 	fprintf(out, "dray_start_time_seconds %lld\n", (long long)a->started);
-	one(out, "dray_iod_up", "gauge", "1 while dray-iod answers the agent.", iod_ready(a->iod));
+	one(out, "dray_iod_up", "gauge", "1 while dray-iod answers the agent.", iod_answers(a));
 	one(out, "dray_iod_starts_total", "counter", "How often this agent started dray-iod.", supervisor_starts(a->supervisor));
 	states(out, a);
 	queue(out, a);
