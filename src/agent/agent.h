@@ -164,6 +164,9 @@ struct job {
 	struct dray_bitmap retiring, retiring_itself; /* whose retire is pending; of these, by the document (run_note_retire) */
 	unsigned n_online;
 	unsigned n_comparing;          /* pairs that are being verified */
+	uint64_t brought;              /* bytes that got onto targets, seen since the start: of all pairs, also of those that were soon over */
+	struct rate_window brought_window; /* of that, twice a second */
+	uint64_t brought_at;           /* monotonic: the last sample */
 	struct dray_list compare_node; /* in agent.comparing, while there are any */
 	struct dray_bitmap look, looking; /* in the next wake-up; in this one */
 	struct dray_list look_node;    /* in agent.looks */
@@ -447,6 +450,8 @@ void volume_wake(struct agent *a, const char *name);
 /* ---- observe.c ---- */
 /* Takes the news of this pair, and judges it if it may be. */
 void observe_run(struct pair_run *run);
+/* Bytes a second of all its pairs, also of those that were over before they had a rate of their own; DRAY_UNKNOWN: not known, or nothing is to move now. */
+uint64_t job_rate(const struct job *job);
 /* It was asked of dray-iod, or is about to be: what an older list says does not count. */
 void run_needs_list(struct pair_run *run);
 void run_unwatch(struct pair_run *run);

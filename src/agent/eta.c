@@ -4,7 +4,7 @@
  * (estimate-play.c), with the windows, timetables and limits that are still to come.
  *
  * The speed of a pair is what was measured last while no limit held it, or, if that is more, what it reached in spite of one (observe.c); of one that has not
- * begun yet, the median of the others'. One that a limit holds now can have, when others are through, what they all move now at least. Nobody knows when a person resumes what is paused, when an event comes, or who goes on when max_duration is
+ * begun yet, the median of the others'; where all are over before they have one, their part of what the session moves. One that a limit holds now can have, when others are through, what they all move now at least. Nobody knows when a person resumes what is paused, when an event comes, or who goes on when max_duration is
  * used up: then there is none (null). What other sessions leave of the agent's places and of its rate is not foreseen; what they take now is
  * in what was measured.
  */
@@ -84,7 +84,9 @@ static bool add(struct eta *e, size_t i, uint64_t otherwise)
 static bool collect(struct eta *e)
 {
 	const struct dray_session *s = e->job->s;
-	uint64_t otherwise = median_speed(e->job);
+	uint64_t otherwise = median_speed(e->job), rate = job_rate(e->job), n_moving = job_count(e->job, DRAY_PAIR_STARTING) + job_count(e->job, DRAY_PAIR_COPYING);
+	if (!otherwise && rate != DRAY_UNKNOWN)
+		otherwise = rate / (n_moving ? n_moving : 1);
 	for (size_t i = 0; i < s->n_pairs; i++)
 		if (moves(s->pairs[i].state) && s->pairs[i].progress.rate != DRAY_UNKNOWN)
 			e->together += s->pairs[i].progress.rate;

@@ -281,6 +281,14 @@ static uint64_t verified_bytes(const struct pair_run *run)
 	return run->view.primary_target >= 0 ? run->view.source.verify_compared_bytes : run->view.targets[0].verify_compared_bytes;
 }
 
+/* What its pairs have is told where they have any: of those that are soon over none is known. */
+static void put_rate(json_t *doc, uint64_t rate)
+{
+	json_t *progress = json_object_get(doc, "progress");
+	if (rate != DRAY_UNKNOWN && !json_integer_value(json_object_get(progress, "rate")))
+		json_object_set_new(progress, "rate", json_integer((json_int_t)rate));
+}
+
 json_t *job_document(const struct job *job, bool details)
 {
 	json_t *doc = dray_session_to_json(job->s, details);
@@ -300,6 +308,7 @@ json_t *job_document(const struct job *job, bool details)
 	else
 		waits[0] = 0;
 	put_due(doc, job_periodic(job) && !job_count(job, DRAY_PAIR_SCHEDULED) ? generation_due(job) : schedule_due(job));
+	put_rate(doc, job_rate(job));
 	eta_put(job, doc, details);
 	put_phase(doc, job_phase(job));
 	put_bound(doc, job_bound(job));

@@ -138,6 +138,22 @@ static void note_rate(struct pair_run *run, uint64_t rate)
 		run->speed = rate;
 }
 
+/* Of many pairs each of which is over before its own rate is known. */
+static void note_brought(struct job *job, uint64_t more)
+{
+	job->brought += more;
+	if (job->agent->now - job->brought_at < SECOND / 2)
+		return;
+	job->brought_at = job->agent->now;
+	rate_sample(&job->brought_window, job->agent->now, job->brought);
+}
+
+uint64_t job_rate(const struct job *job)
+{
+	bool moves = job_count(job, DRAY_PAIR_STARTING) || job_count(job, DRAY_PAIR_COPYING) || job_count(job, DRAY_PAIR_QUEUED);
+	return moves && !job->s->pause_reasons ? rate_get(&job->brought_window, job->agent->now) : DRAY_UNKNOWN;
+}
+
 static void progress(struct pair_run *run)
 {
 	struct dray_pair *p = run_pair(run);
@@ -168,8 +184,11 @@ static void progress(struct pair_run *run)
 	run->uncounted |= g->bytes_copied != run->base_copied + run->last_copied ||
 			  g->bytes_skipped != run->base_skipped + run->last_skipped || g->bytes_done != done;
 	g->bytes_total = v->size_bytes;
-	if (done != UINT64_MAX)
+	if (done != UINT64_MAX) {
+		uint64_t before = g->bytes_done == DRAY_UNKNOWN ? 0 : g->bytes_done;
+		note_brought(run->job, done > before ? done - before : 0);
 		g->bytes_done = done;
+	}
 	g->bytes_copied = run->base_copied + run->last_copied;
 	g->bytes_skipped = run->base_skipped + run->last_skipped;
 	g->bytes_recopied = run->base_recopied + run->last_recopied;
