@@ -5,12 +5,14 @@
         dev = loops.attach(file)            # "/dev/loop7"
         loops.detach(dev)
 """
+import errno
 import fcntl
 import os
 import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(__file__))
@@ -119,7 +121,18 @@ class DyingFs:
         self.mount()
 
     def mount(self):
-        self.loops.mount(self.dev, self.mnt)
+        """A living one: as long as another mount namespace has the dead one, which every program that makes itself one keeps alive, that is what is mounted."""
+        for _ in range(600):
+            self.loops.mount(self.dev, self.mnt)
+            try:
+                os.rmdir(tempfile.mkdtemp(dir=self.mnt))
+                return
+            except OSError as e:
+                if e.errno not in (errno.EIO, errno.EROFS):
+                    raise
+            self.loops.umount_soon(self.mnt)
+            time.sleep(0.1)
+        raise AssertionError(f"the file system on {self.dev} stays dead: somebody has it mounted elsewhere")
 
     def die(self):
         """Without a sync: what was written since the last flush is gone, and the next mount knows nothing of it."""
