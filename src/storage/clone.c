@@ -11,7 +11,7 @@
  *
  * Removing (H24). Between the look at a file and its unlink somebody could put another one in its place. So it first gets a name that nobody else
  * uses, ".NAME.dray-gone", and is looked at there: what turns out to be another file goes back. A kill in between leaves it under that name, where
- * the next attempt looks, too.
+ * the next attempt looks, too. One that is not there was removed by somebody else, if what is looked at is the place where it was made.
  */
 #include "storage/clone.h"
 
@@ -36,12 +36,21 @@
 #define STEP        (UINT64_C(256) << 10) /* the same, where it rests: as one of dray-iod's copy */
 #define PAUSE_NS    10000000
 
-static int sync_directory_of(const char *path)
+/* A descriptor, or -errno. */
+static int open_directory_of(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	char *dir = strndup(path, slash == path ? 1 : (size_t)(slash - path));
-	int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, rc = fd < 0 || fsync(fd) ? -errno : 0;
+	if (!dir)
+		return -ENOMEM;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = fd < 0 ? -errno : fd;
 	free(dir);
+	return rc;
+}
+
+static int sync_directory_of(const char *path)
+{
+	int fd = open_directory_of(path), rc = fd < 0 ? fd : fsync(fd) ? -errno : 0;
 	if (fd >= 0)
 		close(fd);
 	return rc;
@@ -289,6 +298,24 @@ static int gone(const char *path, struct dray_error *err)
 	return rc ? dray_error_errno(err, rc, "%s: its directory", path) : 0;
 }
 
+/* It has to be missing where it was made: a directory that is away for a while, or whose disk is not mounted, has what was in it. */
+static int is_missing(const char *path, const char *identity, struct dray_error *err)
+{
+	char here[512];
+	bool stable;
+	int fd = open_directory_of(path), rc = fd < 0 ? fd : dray_identity_of_fd(fd, here, sizeof here, &stable);
+	if (fd >= 0)
+		close(fd);
+	if (rc)
+		return dray_error_errno(err, rc, "%s: its directory", path);
+	/* (The number of a device may be another one after a reboot, and says nothing.) */
+	const char *end = strstr(identity, ",ino=");
+	bool known = end && (!strncmp(identity, "file:fsid=", 10) || !strncmp(identity, "file:uuid=", 10));
+	if (known && strncmp(here, identity, (size_t)(end + 1 - identity)))
+		return dray_error_set(err, -ENODEV, "%s: its directory is on another file system than it was, which is not mounted now", path);
+	return 0;
+}
+
 int dray_clone_remove(const char *path, const char *identity, struct dray_error *err)
 {
 	char tomb[PATH_MAX], found[512];
@@ -300,7 +327,7 @@ int dray_clone_remove(const char *path, const char *identity, struct dray_error 
 		return unlink(tomb) ? dray_error_errno(err, -errno, "%s: remove", tomb) : gone(path, err);
 	int rc = who(path, found, sizeof found);
 	if (rc == -ENOENT || rc == -ENOTDIR)
-		return 0;
+		return is_missing(path, identity, err);
 	if (rc && rc != -ELOOP && rc != -ESTALE)
 		return dray_error_errno(err, rc, "%s", path);
 	if (rc || strcmp(found, identity))

@@ -37,7 +37,8 @@ int dray_clone_make(const struct dray_clone_order *order, char *identity, size_t
 int dray_clone_place(const char *part, const char *path, const char *identity, struct dray_error *err);
 /* Whatever is under `part`. 0: nothing is, durably. */
 int dray_clone_discard(const char *part, struct dray_error *err);
-/* The file at `path`, if it has that identity. 0: it is gone, durably, or was gone before; -ESTALE: another file has the name, and stays. */
+/* The file at `path`, if it has that identity. 0: it is gone, durably, or was gone before; -ESTALE: another file has the name, and stays;
+ * else it may be there: -ENOENT its directory is away, -ENODEV it is on another file system, which is not mounted. */
 int dray_clone_remove(const char *path, const char *identity, struct dray_error *err);
 
 #endif

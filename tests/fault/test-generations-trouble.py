@@ -80,6 +80,7 @@ with Scratch() as s:
     assert not by_hand()
 
     # Its directory is away for a while.
+    night.settle()
     n = len(night.complete())
     os.rename(night.backup, night.backup + ".away")
     said = by_hand()
