@@ -5,7 +5,6 @@ too long is ended, and the document says whether there is a generation all the s
 import json
 import os
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from dray import Failed, Scratch, wait_for
@@ -42,14 +41,9 @@ with Scratch() as s:
     assert (one, two, was) == ("before-split", "after-split", "1") and after["split"] is True, words()
     assert before["name"] == "night" and before["volumes"] == list(NAMES) and before["session"] == night.doc()["id"] and "split" not in before, before
 
-    def ready():
-        night.settle()
-        last = max((g["time"] for g in night.doc()["generations"]), default="")
-        wait_for("another second", lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) > last)
-
     def by_hand(status=0):
         """One more, or none where dray ends with that status: how many, and what the hooks' failures are."""
-        ready()
+        night.settle()
         n, told = len(night.complete()), len(night.events("hook-failed"))
         try:
             a.run("switch", "night")
@@ -99,7 +93,7 @@ with Scratch() as s:
     os.rename(s.path("no-hooks"), os.path.join(hooks, "before-split"))
     # While they are under way the session can be ended, and what was brought to rest is let go.
     hook("before-split", "20-slow", "sleep 3\n")
-    ready()
+    night.settle()
     asked = s.start("dray", "switch", "night", env=a.env, log="last.log")
     wait_for("the hooks run", lambda: words()[-1][0] == "before-split")
     assert a.json("cancel", "night")["state"] == "canceled"
