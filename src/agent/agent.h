@@ -166,7 +166,6 @@ struct job {
 	unsigned n_comparing;          /* pairs that are being verified */
 	uint64_t brought;              /* bytes that got onto targets, seen since the start: of all pairs, also of those that were soon over */
 	struct rate_window brought_window; /* of that, twice a second */
-	uint64_t brought_at;           /* monotonic: the last sample */
 	struct dray_list compare_node; /* in agent.comparing, while there are any */
 	struct dray_bitmap look, looking; /* in the next wake-up; in this one */
 	struct dray_list look_node;    /* in agent.looks */

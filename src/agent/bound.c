@@ -4,7 +4,8 @@
  *
  * dray-iod says what the copy waits for (engine/bound.c): its rate, bytes in flight, steps, the window, or nothing of these. A rate and bytes
  * in flight are shares of what several levels allow, so who worked them out knows whose limit it was (shares.h). Of steps and of the latency the
- * least counts. Of files of a generation, which drayd copies itself, only what they give way to is known (clones.c). A comparison (a verification) is bound as a copy is. A pair that waits for a place waits for a number of pairs.
+ * least counts. Of files of a generation, which drayd copies itself, only what they give way to is known (clones.c). A comparison (a verification) is bound
+ * as a copy is. A pair that waits for a place waits for a number of pairs.
  */
 #include "agent/clones.h"
 

@@ -4,9 +4,10 @@
  * (estimate-play.c), with the windows, timetables and limits that are still to come.
  *
  * The speed of a pair is what was measured last while no limit held it, or, if that is more, what it reached in spite of one (observe.c); of one that has not
- * begun yet, the median of the others'; where all are over before they have one, their part of what the session moves. One that a limit holds now can have, when others are through, what they all move now at least. Nobody knows when a person resumes what is paused, when an event comes, or who goes on when max_duration is
- * used up: then there is none (null). What other sessions leave of the agent's places and of its rate is not foreseen; what they take now is
- * in what was measured.
+ * begun yet, the median of the others'; where all are over before they have one, their part of what the session moves. One that a limit holds now can have,
+ * when others are through, what they all move now at least. Nobody knows when a person resumes what is paused, when an event comes, or who goes on
+ * when max_duration is used up: then there is none (null). What other sessions leave of the agent's places and of its rate is not foreseen; what they take
+ * now is in what was measured.
  */
 #include "agent/eta.h"
 
@@ -36,8 +37,8 @@ static int by_size(const void *x, const void *y)
 	return a < b ? -1 : a > b;
 }
 
-/* Of all pairs of which it is known; 0: of none. */
-static uint64_t median_speed(const struct job *job)
+/* Of one that has none: the median of those that have; or its part of what they all move. 0: that is not known either. */
+static uint64_t usual_speed(const struct job *job)
 {
 	size_t n = 0;
 	uint64_t *speeds = malloc((job->s->n_pairs ? job->s->n_pairs : 1) * sizeof *speeds);
@@ -47,9 +48,11 @@ static uint64_t median_speed(const struct job *job)
 		if (job->runs[i].speed)
 			speeds[n++] = job->runs[i].speed;
 	qsort(speeds, n, sizeof *speeds, by_size);
-	uint64_t median = n ? speeds[(n - 1) / 2] : 0;
+	uint64_t median = n ? speeds[(n - 1) / 2] : 0, rate, n_moving = job_count(job, DRAY_PAIR_STARTING) + job_count(job, DRAY_PAIR_COPYING);
 	free(speeds);
-	return median;
+	if (n || (rate = job_rate(job)) == DRAY_UNKNOWN)
+		return median;
+	return rate / (n_moving ? n_moving : 1);
 }
 
 struct eta {
@@ -84,9 +87,7 @@ static bool add(struct eta *e, size_t i, uint64_t otherwise)
 static bool collect(struct eta *e)
 {
 	const struct dray_session *s = e->job->s;
-	uint64_t otherwise = median_speed(e->job), rate = job_rate(e->job), n_moving = job_count(e->job, DRAY_PAIR_STARTING) + job_count(e->job, DRAY_PAIR_COPYING);
-	if (!otherwise && rate != DRAY_UNKNOWN)
-		otherwise = rate / (n_moving ? n_moving : 1);
+	uint64_t otherwise = usual_speed(e->job);
 	for (size_t i = 0; i < s->n_pairs; i++)
 		if (moves(s->pairs[i].state) && s->pairs[i].progress.rate != DRAY_UNKNOWN)
 			e->together += s->pairs[i].progress.rate;

@@ -181,10 +181,15 @@ static void begin_if_due(struct job *job)
 }
 
 /* Who asks for one wants it of all that there is. */
+static bool is_there(const struct dray_pair *p)
+{
+	return !dray_state_final(p->state) && p->state != DRAY_PAIR_FAILED;
+}
+
 static void pick_by_hand(const struct job *job, bool *pairs)
 {
 	for (size_t i = 0; i < job->s->n_pairs; i++)
-		pairs[i] = !dray_state_final(job->s->pairs[i].state) && job->s->pairs[i].state != DRAY_PAIR_FAILED;
+		pairs[i] = is_there(&job->s->pairs[i]);
 }
 
 int generation_ask(struct job *job, unsigned consent, const char *actor, struct dray_error *err)
@@ -206,9 +211,9 @@ int generation_ask(struct job *job, unsigned consent, const char *actor, struct 
 bool generation_catches_up(const struct job *job)
 {
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
-		enum dray_pair_state state = job->s->pairs[i].state;
-		bool on_its_way = state == DRAY_PAIR_STARTING || state == DRAY_PAIR_COPYING || state == DRAY_PAIR_SYNCED;
-		if (!on_its_way && !dray_state_final(state) && state != DRAY_PAIR_FAILED)
+		const struct dray_pair *p = &job->s->pairs[i];
+		bool on_its_way = p->state == DRAY_PAIR_STARTING || p->state == DRAY_PAIR_COPYING || p->state == DRAY_PAIR_SYNCED;
+		if (is_there(p) && !on_its_way)
 			return false;
 	}
 	return generations_of(job)->made;

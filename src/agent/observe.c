@@ -142,10 +142,8 @@ static void note_rate(struct pair_run *run, uint64_t rate)
 static void note_brought(struct job *job, uint64_t more)
 {
 	job->brought += more;
-	if (job->agent->now - job->brought_at < SECOND / 2)
-		return;
-	job->brought_at = job->agent->now;
-	rate_sample(&job->brought_window, job->agent->now, job->brought);
+	if (job->agent->now - rate_last_ns(&job->brought_window) >= SECOND / 2)
+		rate_sample(&job->brought_window, job->agent->now, job->brought);
 }
 
 uint64_t job_rate(const struct job *job)

@@ -15,6 +15,7 @@
 #include "agent/speeds.h"
 #include "agent/verify.h"
 #include "base/log.h"
+#include "base/min.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -99,7 +100,7 @@ static char *what_stays(const struct dray_pair *p)
 	for (size_t t = 0; t < p->n_targets; t++) {
 		const struct dray_target *at = &p->targets[t];
 		bool one = p->n_targets == 1, idle = p->state == DRAY_PAIR_SYNCED || p->state == DRAY_PAIR_PAUSED;
-		uint64_t dirty = at->dirty_bytes < g->bytes_total ? at->dirty_bytes : g->bytes_total;
+		uint64_t dirty = min_u64(at->dirty_bytes, g->bytes_total);
 		uint64_t done = one ? g->bytes_done : g->bytes_total - dirty;
 		bool all = done == g->bytes_total && !at->dirty_bytes && (!one || (idle && !p->dirty_bytes));
 		char *longer = NULL;
@@ -452,8 +453,7 @@ static void displace(struct pair_run *run)
 
 uint64_t session_places(const struct agent *a, const struct dray_session *s)
 {
-	uint64_t own = s->limits.host_active_pairs < s->limits.active_pairs ? s->limits.host_active_pairs : s->limits.active_pairs;
-	return own < a->places.limit ? own : a->places.limit;
+	return min_u64(min_u64(s->limits.active_pairs, s->limits.host_active_pairs), a->places.limit);
 }
 
 /* Every pair's vehicle is host: its limit is one of the whole session. */

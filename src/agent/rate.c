@@ -6,6 +6,11 @@
 #define WINDOW_NS UINT64_C(10000000000)
 #define LEAST_NS  UINT64_C(400000000) /* less says nothing */
 
+static unsigned last_of(const struct rate_window *w)
+{
+	return (w->next + RATE_SAMPLES - 1) % RATE_SAMPLES;
+}
+
 void rate_reset(struct rate_window *w)
 {
 	memset(w, 0, sizeof *w);
@@ -13,7 +18,7 @@ void rate_reset(struct rate_window *w)
 
 void rate_sample(struct rate_window *w, uint64_t now_ns, uint64_t bytes)
 {
-	if (w->n && bytes < w->samples[(w->next + RATE_SAMPLES - 1) % RATE_SAMPLES].bytes)
+	if (w->n && bytes < w->samples[last_of(w)].bytes)
 		rate_reset(w);
 	w->samples[w->next].at_ns = now_ns;
 	w->samples[w->next].bytes = bytes;
@@ -34,9 +39,14 @@ static unsigned first_of(const struct rate_window *w, uint64_t now_ns, unsigned 
 	return first;
 }
 
+uint64_t rate_last_ns(const struct rate_window *w)
+{
+	return w->samples[last_of(w)].at_ns; /* which are zeroed */
+}
+
 uint64_t rate_span_ns(const struct rate_window *w)
 {
-	unsigned last = (w->next + RATE_SAMPLES - 1) % RATE_SAMPLES;
+	unsigned last = last_of(w);
 	return w->n < 2 ? 0 : w->samples[last].at_ns - w->samples[first_of(w, w->samples[last].at_ns, last)].at_ns;
 }
 
@@ -44,7 +54,7 @@ uint64_t rate_get(const struct rate_window *w, uint64_t now_ns)
 {
 	if (w->n < 2)
 		return UINT64_MAX;
-	unsigned last = (w->next + RATE_SAMPLES - 1) % RATE_SAMPLES, first = first_of(w, now_ns, last);
+	unsigned last = last_of(w), first = first_of(w, now_ns, last);
 	uint64_t ns = w->samples[last].at_ns - w->samples[first].at_ns;
 	if (ns < LEAST_NS)
 		return UINT64_MAX;

@@ -20,6 +20,9 @@ void rate_reset(struct rate_window *w);
 /* Bytes per second over the last 10 s or what there is of it; UINT64_MAX: not known yet. */
 uint64_t rate_get(const struct rate_window *w, uint64_t now_ns);
 
+/* When the last sample was taken; 0: none was. */
+uint64_t rate_last_ns(const struct rate_window *w);
+
 /* The time between the first and the last sample of those. */
 uint64_t rate_span_ns(const struct rate_window *w);
 

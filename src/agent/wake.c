@@ -18,6 +18,8 @@
  */
 #include "agent/agent.h"
 
+#include "base/min.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,7 +122,7 @@ void job_wake_by(struct job *job, uint64_t when)
 
 uint64_t wake_next(const struct agent *a)
 {
-	uint64_t at = a->sweep_at < a->wake_at ? a->sweep_at : a->wake_at;
+	uint64_t at = min_u64(a->sweep_at, a->wake_at);
 	return a->n_moments && a->moments[0].at < at ? a->moments[0].at : at;
 }
 

@@ -268,6 +268,13 @@ int dray_clone_make(const struct dray_clone_order *o, char *identity, size_t siz
 
 /* ---- placing and removing ---- */
 
+/* What was named, or has its name no more, stays so. */
+static int names_durable(const char *path, struct dray_error *err)
+{
+	int rc = sync_directory_of(path);
+	return rc ? dray_error_errno(err, rc, "%s: its directory", path) : 0;
+}
+
 int dray_clone_place(const char *part, const char *path, const char *identity, struct dray_error *err)
 {
 	if (!is(path, identity)) {
@@ -278,8 +285,7 @@ int dray_clone_place(const char *part, const char *path, const char *identity, s
 			return dray_error_errno(err, rc, "%s", path);
 	}
 	dray_crash_point("gen-placing");
-	int rc = sync_directory_of(path);
-	return rc ? dray_error_errno(err, rc, "%s: its directory", path) : 0;
+	return names_durable(path, err);
 }
 
 int dray_clone_discard(const char *part, struct dray_error *err)
@@ -288,14 +294,7 @@ int dray_clone_discard(const char *part, struct dray_error *err)
 		/* Where its directory is gone, so is it. */
 		return errno == ENOENT || errno == ENOTDIR ? 0 : dray_error_errno(err, -errno, "%s: remove", part);
 	}
-	int rc = sync_directory_of(part);
-	return rc ? dray_error_errno(err, rc, "%s: its directory", part) : 0;
-}
-
-static int gone(const char *path, struct dray_error *err)
-{
-	int rc = sync_directory_of(path);
-	return rc ? dray_error_errno(err, rc, "%s: its directory", path) : 0;
+	return names_durable(part, err);
 }
 
 /* It has to be missing where it was made: a directory that is away for a while, or whose disk is not mounted, has what was in it. */
@@ -324,7 +323,7 @@ int dray_clone_remove(const char *path, const char *identity, struct dray_error 
 		return dray_error_errno(err, -ENAMETOOLONG, "%s", path);
 	/* Of an earlier attempt. */
 	if (is(tomb, identity))
-		return unlink(tomb) ? dray_error_errno(err, -errno, "%s: remove", tomb) : gone(path, err);
+		return unlink(tomb) ? dray_error_errno(err, -errno, "%s: remove", tomb) : names_durable(path, err);
 	int rc = who(path, found, sizeof found);
 	if (rc == -ENOENT || rc == -ENOTDIR)
 		return is_missing(path, identity, err);
@@ -335,7 +334,7 @@ int dray_clone_remove(const char *path, const char *identity, struct dray_error 
 	if (renameat2(AT_FDCWD, path, AT_FDCWD, tomb, RENAME_NOREPLACE)) {
 		if (errno != EINVAL && errno != ENOSYS)
 			return dray_error_errno(err, -errno, "%s: remove", path);
-		return unlink(path) ? dray_error_errno(err, -errno, "%s: remove", path) : gone(path, err);
+		return unlink(path) ? dray_error_errno(err, -errno, "%s: remove", path) : names_durable(path, err);
 	}
 	dray_crash_point("gen-removing");
 	if (!is(tomb, identity)) {
@@ -344,5 +343,5 @@ int dray_clone_remove(const char *path, const char *identity, struct dray_error 
 	}
 	if (unlink(tomb))
 		return dray_error_errno(err, -errno, "%s: remove", tomb);
-	return gone(path, err);
+	return names_durable(path, err);
 }
