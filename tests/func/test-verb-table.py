@@ -122,9 +122,9 @@ with Scratch() as s:
                 case = Case(state)
             if state == "starting" and verb != "set":
                 threading.Timer(0.3 * SLOW, case.let_go).start()  # its target answers while the verb waits
-            case.say(verb, 0)
             if state == "failed" and verb == "retry":
-                case.let_go()
+                case.let_go()  # first: it would have failed again before it was looked at
+            case.say(verb, 0)
             case.wait(LEADS[verb] or {state})
             walked += 1
         case.end()
