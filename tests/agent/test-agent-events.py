@@ -57,6 +57,7 @@ with AgentTest() as t:
     assert [e["seq"] for e in every] == sorted({e["seq"] for e in every})
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", every[0]["time"]), every[0]
 
+    t.wait_states("two", "copying")
     status, text = t.request("GET", "/metrics")
     assert status == 200
     for line in text.splitlines():

@@ -63,8 +63,10 @@ with AgentTest() as t:
         first = threading.Thread(target=submit, args=("first", ("volume:a", wanted), ("volume:b", f"nbd+unix:///?socket={t.dir}/door.sock")))
         first.start()
         assert door.came.wait(20)
+        lists = t.iod.count("volume.list")
         second = threading.Thread(target=submit, args=("second", ("volume:c", wanted)))
         second.start()
+        t.wait("the second one has been looked at", lambda: t.iod.count("volume.list") > lists)
         second.join(0.5)
         assert not got, got
         door.open.set()

@@ -80,9 +80,11 @@ with AgentTest() as t:
         t.iod.volumes[n]["limits"] = {}
     t.iod.restart()
     limits("steps", 2, 2, 2)
-    before = t.iod.count("copy.set")
+    before, lists = t.iod.count("copy.set"), t.iod.count("volume.list")
     t.iod.event()
-    t.wait("a few lists", lambda: t.iod.count("volume.list") > 3)
+    t.wait("a list after this one", lambda: t.iod.count("volume.list") > lists)
+    t.iod.event()
+    t.wait("one that was asked for when the first was looked at", lambda: t.iod.count("volume.list") > lists + 1)
     assert t.iod.count("copy.set") == before, "told again without need"
 
     # dray-iod carries out calls at once, not one after the other: of one volume none is sent while another is under way, or an older limit could stay.

@@ -7,6 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from agent import AgentTest  # noqa: E402
+from dray import SLOW  # noqa: E402
 
 DOCS = os.path.join(os.path.dirname(__file__), "../../docs")
 
@@ -44,4 +45,4 @@ with AgentTest(auto=True) as t:
             here = status not in (404, 405) or (isinstance(answer, dict) and answer.get("code") not in ("not_found", "method"))
             assert here == (m in methods), (m, url, status, answer)
     t.call("POST", "/shutdown", {})
-    assert t.process.wait(20) == 0
+    assert t.process.wait(20 * SLOW) == 0

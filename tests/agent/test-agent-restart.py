@@ -65,9 +65,10 @@ with AgentTest() as t:
     thread = threading.Thread(target=lambda: out.update(t.verb("one", "switch")))
     thread.start()
     t.wait("the call", lambda: t.iod.kept)
-    t.iod.drop()
-    t.iod.release("switch")
-    thread.join(20)
+    with t.iod.lock:  # it has happened before the agent is back to ask
+        t.iod.drop()
+        t.iod.release("switch")
+    thread.join(60)
     assert out["state"] == "switched" and t.iod.volumes["a"]["epoch"] == 2, out
 
     # Killed between the intent and the outcome of an undo; it had happened.

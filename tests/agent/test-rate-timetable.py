@@ -13,7 +13,7 @@ MiB = 1 << 20
 os.environ["TZ"] = "CET-1CEST,M3.5.0,M10.5.0/3"
 
 with AgentTest(config="allow_faults: true\n", start=False) as t:
-    clock = Clock(t.dir, "2027-10-30T05:59:58Z")  # a Saturday, a moment before eight
+    clock = Clock(t.dir, "2027-10-30T05:30:00Z")  # a Saturday, half past seven
     t.start()
     for v in "abc":
         t.iod.add(v, "/nowhere/" + v, MiB)
@@ -28,6 +28,8 @@ with AgentTest(config="allow_faults: true\n", start=False) as t:
                               {"source": "volume:c", "target": t.file("c"), "limits": {"rate": "00:00,3M 12:00,1M"}}]})
     assert doc["limits"]["rate"] == table and doc["pairs"][2]["limits"]["rate"] == "00:00,3M 12:00,1M", doc
     t.wait_states("r", "copying", "copying", "copying")
+    rates(0, 0, 0)
+    clock.set("2027-10-30T05:59:58Z")
     # At eight, by itself; shared by the pairs as any rate, what one with its own can't use is the others'.
     rates(17 * MiB // 2, 17 * MiB // 2, 3 * MiB)
     clock.set("2027-10-30T10:00:00Z")

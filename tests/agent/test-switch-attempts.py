@@ -32,9 +32,11 @@ with AgentTest() as t:
     t.start()
     t.wait("dray-iod", lambda: t.call("GET", "/status")["iod"]["connected"])
     p = t.refused("POST", "/sessions/wait/switch", {})
-    assert p.exit == 1 and "deadline passed" in p.body["detail"] and t.show("wait")["state"] == "synced", p
-    # A person's command begins anew: the automatic ones come again, and now it works.
+    assert p.exit == 1 and "deadline passed" in p.body["detail"], p
+    # A person's command is taken back, and begins anew: the automatic ones come again, and now it works.
     t.wait_state("wait", "switched")
+    steps = [e["after"] for e in t.call("GET", "/events?session=wait") if e["event"] == "state" and e["pair"] == "1"]
+    assert steps[-9:] == ["synced"] + ["switching", "synced"] * 3 + ["switching", "switched"], steps
     assert t.show("wait")["reason"] is None
 
     # ... or it fails, and a retry leads on.

@@ -116,14 +116,17 @@ with AgentTest() as t:
     assert t.wait_state("test", "switched")["commit_due"] == due[0]
     assert "commit_due" not in t.set("test", switch__commit="manual")
     assert "commit_due" not in t.verb("test", "undo")
-    t.set("test", switch__commit="2s")
+    t.set("test", switch__commit="24h")
     t.verb("test", "switch")
     t.verb("test", "undo", pairs=["2"])
+    t.set("test", switch__commit="2s")
     t.wait_states("test", "committed", "synced")
     restart()
     assert t.states("test") == ["committed", "synced"]
+    t.set("test", switch__commit="24h")
     t.verb("test", "switch")
     assert t.states("test")[1] == "switched"
+    t.set("test", switch__commit="2s")
     t.kill()
     t.start()
     t.wait_state("test", "committed")
