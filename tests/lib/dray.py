@@ -345,6 +345,25 @@ def children_using(run_dir):
                 yield int(p)
 
 
+def ended(pid):
+    """The process is gone, or on its way: it may be a zombie until its parent looks after it."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+            return f.read().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def kill_hooks(directory):
+    """Ends the hooks of that directory that are still run: those of a drayd that was killed."""
+    for p in os.listdir("/proc"):
+        try:
+            if p.isdigit() and f"{directory}/".encode() in open(f"/proc/{p}/cmdline", "rb").read():
+                os.killpg(int(p), signal.SIGKILL)
+        except OSError:
+            pass
+
+
 def same(a, b, length=None):
     """Are two files equal (over `length` bytes)?"""
     with open(a, "rb") as x, open(b, "rb") as y:
