@@ -109,6 +109,8 @@ struct pair_run {
 	uint64_t unserved_since; /* monotonic: it is to start, and its volume is not served; 0: it is */
 	bool record_failed;    /* its start could not be recorded: to be halted */
 	char op_error[240];    /* why the last call failed, for a waiting verb */
+	char *refusal;         /* of what its start asked for last, or NULL; believed once a newer list shows that it is not there (pair.c) */
+	size_t refusal_target; /* the target that was to be attached; n_targets: it was the source's volume */
 	struct rate_window window, dirtied_window;
 	struct copied { /* speeds.c */
 		uint64_t began;      /* monotonic: when it got its place; 0: not known */

@@ -113,6 +113,7 @@ void job_free(struct job *job)
 	places_session_free(&a->places, &job->places);
 	for (size_t i = 0; i < job->s->n_pairs; i++) {
 		run_unwatch(&job->runs[i]);
+		free(job->runs[i].refusal);
 		speeds_leave(&job->runs[i]);
 		dray_pair_view_free(&job->runs[i].view);
 	}

@@ -191,39 +191,62 @@ static void goal_step(struct pair_run *run)
 	}
 }
 
-static void attached(struct pair_run *run, const struct dray_error *err)
+/*
+ * A start that was refused. An agent that was killed leaves calls behind, and dray-iod may get to them after this one's first list: what it
+ * had asked for is there by the time this one asks, and is the reason that it is refused. So a refusal counts only where the list that
+ * follows it does not show what was asked for.
+ *
+ * "busy" means that another call of that volume takes long: tried again after the back-off. Where the pair is canceled meanwhile, none of it
+ * matters any more.
+ */
+static void note_refusal(struct pair_run *run, size_t target, const struct dray_error *err)
 {
-	struct dray_pair *p = run_pair(run);
-	/* Where it is canceled meanwhile, it does not matter any more. "busy" means that another call of that volume takes long:
-	 * tried again after the back-off. */
-	if (!err || p->state != DRAY_PAIR_STARTING || run->goal != GOAL_NONE || !strcmp(err->kind, "busy"))
+	if (!err || run_pair(run)->state != DRAY_PAIR_STARTING || run->goal != GOAL_NONE || !strcmp(err->kind, "busy"))
 		return;
 	run->retry_at = run->backoff = 0;
-	for (size_t t = 0; t < p->n_targets; t++) {
-		if (run->view.targets[t].found || target_over(p, t))
-			continue;
-		/* The calls go out in order: this is the one that failed. */
-		if (t == 0) {
-			pair_fail(run, true, "target %s: %s", p->targets[t].at.resource, err->text);
+	run->refusal_target = target;
+	set_text(&run->refusal, "%s", err->text);
+}
+
+static void attached(struct pair_run *run, const struct dray_error *err)
+{
+	const struct dray_pair *p = run_pair(run);
+	/* The calls go out in order: the first that is missing is the one that failed. */
+	for (size_t t = 0; t < p->n_targets; t++)
+		if (!run->view.targets[t].found && !target_over(p, t)) {
+			note_refusal(run, t, err);
 			return;
 		}
-		struct change c;
-		change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
-		change_touch(&c, run);
-		set_text(&p->targets[t].error, "%s", err->text);
-		change_event(&c, p->id, "target-failed", NULL, NULL, "target %s: %s", p->targets[t].at.resource, err->text);
-		change_end(&c);
-		return;
-	}
 }
 
 static void prepared(struct pair_run *run, const struct dray_error *err)
 {
-	if (err && run_pair(run)->state == DRAY_PAIR_STARTING && run->goal == GOAL_NONE &&
-		strcmp(err->kind, "busy")) {
-		run->retry_at = run->backoff = 0;
-		pair_fail(run, true, "source %s: %s", run_pair(run)->source.resource, err->text);
+	note_refusal(run, run_pair(run)->n_targets, err);
+}
+
+/* true: the pair, or one of its targets, has failed. */
+static bool refused(struct pair_run *run)
+{
+	struct dray_pair *p = run_pair(run);
+	size_t t = run->refusal_target;
+	char *why = run->refusal;
+	run->refusal = NULL;
+	bool source = t >= p->n_targets, there = source ? run->view.found : run->view.targets[t].found;
+	if (why && !there && source) {
+		pair_fail(run, true, "source %s: %s", p->source.resource, why);
+	} else if (why && !there && t == 0) {
+		pair_fail(run, true, "target %s: %s", p->targets[0].at.resource, why);
+	} else if (why && !there) {
+		struct change c;
+		change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
+		change_touch(&c, run);
+		set_text(&p->targets[t].error, "%s", why);
+		change_event(&c, p->id, "target-failed", NULL, NULL, "target %s: %s", p->targets[t].at.resource, why);
+		change_end(&c);
 	}
+	bool failed = why && !there;
+	free(why);
+	return failed;
 }
 
 /* dray-iod tried before it gave the leg up; and whether a name that may mean another disk now is the one that was recorded
@@ -266,6 +289,8 @@ static void start_step(struct pair_run *run)
 	struct agent *a = run->job->agent;
 	struct dray_pair *p = run_pair(run);
 	struct change c;
+	if (refused(run))
+		return;
 	if (!run->view.found) {
 		if (pair_offline(p))
 			run->vehicle->prepare(&a->rpc, run->job->s, p, call_done, call_new(run, prepared));
@@ -427,6 +452,7 @@ static void admit(struct pair_run *run)
 	struct change c;
 	change_begin_soon(&c, run->job, ACTOR_SELF, NULL);
 	change_touch(&c, run);
+	set_text(&run->refusal, NULL);
 	if (!p->iod_volume)
 		p->iod_volume = run->vehicle->volume_name(run->job->s, p);
 	change_pair(&c, run, DRAY_PAIR_STARTING, NULL);

@@ -124,7 +124,8 @@ json_t *iod_do_volume_add(struct iod_call *call)
 	}
 	/* Registered first, so that of two adds of one name or one storage only one goes on. */
 	pthread_mutex_lock(&iod->lock);
-	bool exists = dray_table_get(&iod->by_name, name);
+	const struct iod_volume *other = dray_table_get(&iod->by_name, name);
+	bool exists = other, adding = other && other->adding;
 	if (!exists) {
 		dray_list_add_tail(&iod->volumes, &v->node);
 		dray_table_put(&iod->by_name, name, v);
@@ -135,7 +136,11 @@ json_t *iod_do_volume_add(struct iod_call *call)
 	pthread_mutex_unlock(&iod->lock);
 	if (exists) {
 		iod_volume_put(v);
-		dray_error_kind(&call->err, -EEXIST, "exists", "volume %s: there is one of this name", name);
+		/* No list shows it yet, and it may come to nothing. */
+		if (adding)
+			dray_error_kind(&call->err, -EBUSY, "busy", "volume %s: one of this name is being added", name);
+		else
+			dray_error_kind(&call->err, -EEXIST, "exists", "volume %s: there is one of this name", name);
 		return NULL;
 	}
 	int rc = iod_files_begin(&call->err);

@@ -6,7 +6,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from dray import Scratch, wait_for
-from iod import Iod
+from iod import Iod, Rpc, RpcError
 from nbdclient import Client
 
 with Scratch() as s:
@@ -29,6 +29,25 @@ with Scratch() as s:
 
     iod.call("volume.add", name="h", resource=s.file("h", "1M"), hidden=True)
     assert iod.volume("h")["uri"] is None
+    # One that is still being added may come to nothing: "exists" only says what a list shows.
+    disk, other = s.holdback("slow", "1M"), Rpc(iod.control)
+    disk.stop()
+    first = other.send("volume.add", name="slow", resource=disk.uri, hidden=True)
+
+    def known():
+        try:
+            return iod.volume("slow")["reason"]
+        except RpcError as e:
+            assert e.kind == "not_found", e
+
+    assert "being added" in wait_for("it is being added", known)
+    iod.refused("volume.add", "busy", name="slow", resource=b)
+    assert "slow" not in [x["name"] for x in iod.call("volume.list")]
+    disk.go_on()
+    other.answer(first)
+    iod.refused("volume.add", "exists", name="slow", resource=b)
+    iod.call("volume.remove", name="slow")
+
     c = Client(iod.nbd_socket, "v")
     c.write(0, b"x" * 4096)
     assert iod.volume("v")["clients"] == 1
