@@ -5,6 +5,7 @@ import os, select, signal, socket, struct, subprocess, sys, tempfile, threading,
 
 OPT = b"IHAVEOPT"
 REPLY = 0x0003e889045565a9
+PATIENCE = 120  # seconds; nobody is held to a time here but the clients whose time is over, by the server
 
 
 class Server:
@@ -13,8 +14,9 @@ class Server:
         self.path = os.path.join(self.dir.name, "s")
         self.proc = subprocess.Popen(["nbd-memory", self.path, *args], stdout=subprocess.PIPE, text=True)
         assert self.proc.stdout.readline().strip() == "ready"
+        self.idle = self.files()
 
-    def connect(self, timeout=10):
+    def connect(self, timeout=PATIENCE):
         s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         s.settimeout(timeout)
         s.connect(self.path)
@@ -47,7 +49,7 @@ class Server:
         """An orderly stop, whose status says whether everything was given back."""
         self.proc.send_signal(signal.SIGTERM)
         try:
-            rc = self.proc.wait(30)
+            rc = self.proc.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.proc.kill()
             raise AssertionError("the server does not stop")
@@ -64,7 +66,7 @@ def exactly(s, n):
     return data
 
 
-def closed(s, within=10):
+def closed(s, within=PATIENCE):
     """Reads until the server hangs up; returns what came."""
     s.settimeout(within)
     data = b""
@@ -139,11 +141,18 @@ def works(server, name=b"disk"):
     assert closed(s) == b""
 
 
-def wait_for(what, condition, seconds=10):
+def wait_for(what, condition, seconds=PATIENCE):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited in vain until {what}"
         time.sleep(0.02)
+
+
+def cut_off(s):
+    """The server has hung up, whatever of its answers is still to be read."""
+    look = select.poll()
+    look.register(s, select.POLLRDHUP)
+    return bool(look.poll(0))
 
 
 def test_garbage_instead_of_flags(server):
@@ -222,33 +231,41 @@ def test_a_flood_of_options_ends(server):
     assert server.rss() - before < 32 << 20
 
 
-def test_options_whose_answers_nobody_reads(server):
-    """The server stops reading, keeps little, and ends it when the time is over."""
+def unread_options(server):
+    """A client that asks and asks and reads none of the answers."""
     s = server.connect()
-    greet(s)
+    try:
+        greet(s)
+        s.setblocking(False)
+        for _ in range(4000):
+            s.send(option(3))
+    except (BlockingIOError, BrokenPipeError, ConnectionResetError):  # there is no room for more, or its time is over
+        pass
+    return s
+
+
+def test_options_whose_answers_nobody_reads(server):
+    """The server stops reading, and keeps little."""
     before = server.rss()
-    s.setblocking(False)
-    sent = 0
-    for _ in range(4000):
-        try:
-            sent += s.send(option(3))
-        except BlockingIOError:
-            break
+    s = unread_options(server)
     works(server)
     assert server.rss() - before < 32 << 20
-    s.setblocking(True)
-    closed(s)
+    s.close()
 
 
-def test_half_open_and_slow_handshakes_are_ended(server):
+def handshakes_without_an_end_are_ended(server):
+    """Those that are begun, those that go on slowly, those whose answers are not read. (Whoever is held up here for that long is ended, too.)"""
     silent = server.connect()
     late = server.connect()
-    exactly(late, 18)
-    late.sendall(struct.pack(">I", 3) + OPT[:5])
-    drip = server.connect()
-    greet(drip)
-    start = time.monotonic()
     try:
+        exactly(late, 18)
+        late.sendall(struct.pack(">I", 3) + OPT[:5])
+    except BrokenPipeError:
+        pass
+    start = time.monotonic()
+    drip = server.connect()
+    try:
+        greet(drip)
         for b in option(99, b"?" * 1000):  # a byte now and then, all of it correct
             drip.sendall(bytes([b]))
             if select.select([drip], [], [], 0.05)[0] and drip.recv(1) == b"":
@@ -257,9 +274,12 @@ def test_half_open_and_slow_handshakes_are_ended(server):
             raise AssertionError("a slow handshake is never ended")
     except (BrokenPipeError, ConnectionResetError):
         pass
-    assert 0.9 < time.monotonic() - start < 8
+    assert time.monotonic() - start > 0.9, "before its time"
     assert closed(silent) == b"NBDMAGICIHAVEOPT\0\3"
     assert closed(late) == b""
+    unread = unread_options(server)
+    unread.setblocking(True)
+    closed(unread)
 
 
 def test_a_broken_request_ends_the_connection(server):
@@ -325,20 +345,17 @@ def test_a_client_that_never_reads(server):
     lazy.setblocking(False)
     sent = 0
     wish = b"".join(request(0, 0, 1 << 20, i) for i in range(1000))
-    end = time.monotonic() + 1.5
-    while time.monotonic() < end and sent < len(wish):
+    for _ in range(30):
         if select.select([], [lazy], [], 0.1)[1]:
             try:
-                sent += lazy.send(wish[sent:sent + 28 * 10])
+                sent += lazy.send(wish[sent:sent + 28 * 50])
             except BlockingIOError:
                 pass
-        start = time.monotonic()
         works(server)
-        assert time.monotonic() - start < 2
     assert server.rss() - before < 100 << 20, server.rss() - before
     # Once it reads, it gets every answer.
     lazy.setblocking(True)
-    lazy.settimeout(20)
+    lazy.settimeout(PATIENCE)
     rest = threading.Thread(target=lazy.sendall, args=(wish[sent:],))
     rest.start()
     cookies = sorted(read_reply(lazy)[0] for _ in range(1000))
@@ -350,8 +367,7 @@ def test_a_client_that_never_reads(server):
 def test_a_client_that_never_reads_does_not_hold_up_the_end(server):
     lazy = negotiated(server)
     lazy.sendall(b"".join(request(0, 0, 1 << 20, i) for i in range(40)) + request(2, 0, 0))
-    before = server.files()
-    wait_for("it is cut off", lambda: server.files() < before, 40)
+    wait_for("it is cut off", lambda: cut_off(lazy))
     lazy.close()
 
 
@@ -367,7 +383,7 @@ def test_ending_the_connections_of_one_export(server):
 
 def test_many_connections(server):
     """64 are allowed here; the next is hung up on, and one that leaves makes room."""
-    wait_for("earlier clients are gone", lambda: not server_busy(server))
+    wait_for("earlier clients are gone", lambda: server.files() <= server.idle)
     held = [negotiated(server) for _ in range(64)]
     s = server.connect()
     assert closed(s) == b""
@@ -390,10 +406,6 @@ def test_many_connections(server):
     wait_for("there is room again", room)
 
 
-def server_busy(server):
-    return server.files() > 64
-
-
 def little_memory(server):
     """Two clients that want more than there is take turns; all is answered."""
     clients = [negotiated(server) for _ in range(2)]
@@ -405,20 +417,18 @@ def little_memory(server):
 
 
 def memory_held_by_clients_that_do_not_read(server):
-    """The others go on at once, and have it all again when those are cut off."""
+    """The others go on while those are there, and have it all again when they are cut off."""
     lazy = [negotiated(server) for _ in range(6)]
     for c in lazy:
         c.sendall(b"".join(request(0, 0, 1 << 20, i) for i in range(6)))
+    works(server)
+    assert not any(map(cut_off, lazy)), "the small ones had to wait, too"
     for _ in range(20):
-        start = time.monotonic()
         works(server)
-        assert time.monotonic() - start < 2
     big = negotiated(server)
-    big.settimeout(40)
-    start = time.monotonic()
     big.sendall(b"".join(request(0, 0, 4 << 20, i) for i in range(4)))
     assert sorted(read_reply(big)[0] for _ in range(4)) == [0, 1, 2, 3]
-    assert time.monotonic() - start > 1, "memory was not short at all"
+    assert any(map(cut_off, lazy)), "memory was not short at all"
     big.close()
     for c in lazy:
         c.close()
@@ -430,14 +440,18 @@ def run(args, tests):
             print(test.__name__, *args, flush=True)
             test(server)
             assert server.proc.poll() is None, "the server is gone"
-            works(server)
+            if "timeout=1" in args:  # its clients may be too late as well
+                exactly(server.connect(), 18)
+            else:
+                works(server)
 
 
 def main():
     tests = [f for name, f in globals().items() if name.startswith("test_")]
-    run(["timeout=1", "connections=64", "size=32M"], tests)
-    run(["buffers=1M", "requests=8", "loops=2", "size=16M"], [little_memory])
-    run(["buffers=8M", "size=16M"], [memory_held_by_clients_that_do_not_read])
+    run(["timeout=600", "connections=64", "size=32M"], tests)
+    run(["timeout=1", "size=1M"], [handshakes_without_an_end_are_ended])
+    run(["timeout=600", "buffers=1M", "requests=8", "loops=2", "size=16M"], [little_memory])
+    run(["timeout=600", "buffers=8M", "size=16M"], [memory_held_by_clients_that_do_not_read])
 
 
 if __name__ == "__main__":
