@@ -68,8 +68,11 @@ with Scratch() as s:
     with AgentTest(fake=False, config="active_pairs: 100\n") as t:
         for i in range(100):
             t.file(f"s{i}", 4096, b"x" * 4096)
-        t.submit({"name": "many", "limits": {"rate": "16KiB"},
+        # At a rate of nothing: those that began have their files open until all were tried.
+        t.submit({"name": "many", "limits": {"rate": "00:00,0"},
                   "pairs": [{"source": f"{t.dir}/s{i}", "target": f"{t.dir}/d{i}", "create": "thin"} for i in range(100)]})
+        t.wait("all were tried", lambda: set(t.states("many")) == {"copying", "failed"}, 120)
+        t.set("many", limits__rate="none")
         t.wait("all are over", lambda: set(t.states("many")) <= {"completed", "failed"}, 120)
         doc = t.show("many")
         failed = [p for p in doc["pairs"] if p["state"] == "failed"]

@@ -14,6 +14,7 @@ with Scratch() as s:
     iod = Iod(s)
     a, b, c, d = s.file("a", "8M", data=True), s.file("b", "8M"), s.file("c", "8M"), s.file("d", "8M")
     iod.call("volume.add", name="v", resource=a)
+    iod.patient()
     first = iod.attach("v", b)
     second = iod.attach("v", c, role="copy")
     iod.wait_synced("v", first)
@@ -30,10 +31,10 @@ with Scratch() as s:
 
     image = iod.attach("v", d, role="copy")
     iod.wait_synced("v", image)
-    iod.refused("split", "unsupported", token="s0", deadline_ms=2000, members=[{"volume": "v", "legs": [image]}])
+    iod.refused("split", "unsupported", token="s0", deadline_ms=600000, members=[{"volume": "v", "legs": [image]}])
     iod.call("commit", volume="v", leg=1)
     epoch = iod.volume()["epoch"]
-    got = iod.call("split", token="s1", deadline_ms=2000, members=[{"volume": "v", "legs": [image]}])
+    got = iod.call("split", token="s1", deadline_ms=600000, members=[{"volume": "v", "legs": [image]}])
     assert got["outcome"] == "switched" and got["members"][0]["images"] == [{"leg": image, "error": None}], got
     assert same(b, d)
     v = iod.volume()

@@ -7,13 +7,13 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 import subprocess
 
-from dray import Scratch, wait_for
-from iod import Iod
+from dray import SLOW, Scratch, wait_for
+from iod import Iod, RpcError
 
 
 def refused(iod, text):
     done = subprocess.run([os.environ["DRAY_IOD"], "--state-dir", iod.state, "--run-dir", iod.run_dir + "2"], capture_output=True,
-                          text=True, timeout=60, check=False)
+                          text=True, timeout=60 * SLOW, check=False)
     assert done.returncode == 1 and text in done.stderr, done
 
 
@@ -34,12 +34,16 @@ with Scratch() as s:
     iod.wait_served("v")
     got = iod.leg("v", leg)
     assert got["state"] == "degraded" and "recorded" in got["error"], got
-    iod.refused("leg.retry", "not_accessible", volume="v", leg=leg)
+    try:
+        iod.retry("v", leg)
+        raise AssertionError("it is taken for the right one")
+    except RpcError as e:
+        assert e.kind == "not_accessible", e
     iod.refused("switch", "degraded", token="t", deadline_ms=1000, members=[{"volume": "v", "leg": leg, "epoch": 1}])
     with open(b, "rb") as f:
         assert f.read() == bytes(4 << 20)
     os.rename(b + ".real", b)
-    iod.call("leg.retry", volume="v", leg=leg)
+    iod.retry("v", leg)
     iod.wait_synced("v", leg)
     iod.stop()
 

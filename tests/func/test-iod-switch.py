@@ -12,6 +12,7 @@ with Scratch() as s:
     iod = Iod(s)
     a, b = s.file("a", "16M", data=True), s.file("b", "16M")
     iod.call("volume.add", name="v", resource=a)
+    iod.patient()
     leg = iod.attach("v", b)
     app = s.stamp(iod.uri(), "app")
     app.wait_writes(200)

@@ -28,6 +28,7 @@ with Loops() as loops, Scratch() as s:
         strange = f.read()
     dev_a, dev_b = loops.attach(a), loops.attach(b)
     iod.call("volume.add", name="v", resource=dev_a)
+    iod.patient()
     leg = iod.attach("v", dev_b)
     iod.wait_synced("v", leg)
     assert iod.leg("v", leg)["path"] is None and iod.leg("v", leg)["stable"]

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,12 @@ def size(text):
     units = {"K": 10, "M": 20, "G": 30}
     text = str(text).removesuffix("iB")
     return int(text[:-1]) << units[text[-1]] if text[-1] in units else int(text)
+
+
+def patient(doc):
+    """The document of a session for which no target is slow and no switch takes too long: for what is tested with something else in mind, on a machine
+    on which a write, or the whole of dray-iod, may stand still for seconds."""
+    return {"leg_timeout": "1h", **doc, "switch": {"deadline": "10m", **doc.get("switch", {})}}
 
 
 class Failed(Exception):
@@ -145,7 +152,11 @@ class Scratch:
         if os.path.exists(sock):
             os.unlink(sock)
         process = self.start("qemu-nbd", "--persistent", "--shared=0", "--format=raw", "--cache=writeback", "--socket", sock, file)
-        wait_for("qemu-nbd listens", lambda: os.path.exists(sock))
+
+        def listens():  # it has its name a moment before
+            with socket.socket(socket.AF_UNIX) as c:
+                return c.connect_ex(sock) == 0
+        wait_for("qemu-nbd listens", listens)
         return process, f"nbd+unix:///?socket={sock}"
 
     def holdback(self, name, bytes_, *options):

@@ -111,8 +111,24 @@ class Iod:
     def wait_served(self, *volumes, timeout=30):
         wait_for("the volumes are served", lambda: all(self.volume(v)["served"] for v in volumes), timeout)
 
-    def switch(self, token, *members, deadline_ms=5000):
-        """members: (volume, leg)."""
+    def patient(self, volume="v"):
+        """No target of it is set aside for being slow: how slow this machine's disk is now is no part of the test."""
+        self.call("copy.set", volume=volume, leg_timeout_ms=3600000)
+
+    def retry(self, volume, leg):
+        """leg.retry, when nothing else opens the leg at this moment."""
+        def done():
+            try:
+                self.call("leg.retry", volume=volume, leg=leg)
+            except RpcError as e:
+                if e.kind != "busy":
+                    raise
+                return False
+            return True
+        wait_for(f"leg {leg} of {volume} is tried again", done)
+
+    def switch(self, token, *members, deadline_ms=600000):
+        """members: (volume, leg). The deadline is longer than any machine takes: a test of deadlines names its own."""
         return self.call("switch", token=token, deadline_ms=deadline_ms,
                          members=[{"volume": v, "leg": leg, "epoch": self.volume(v)["epoch"]} for v, leg in members])
 

@@ -25,6 +25,15 @@ def run(*args):
     return subprocess.run(args, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def backing(dev):
+    """The file behind it; None: it is not attached."""
+    try:
+        with open(f"/sys/block/{os.path.basename(dev)}/loop/backing_file", encoding="utf-8") as f:
+            return f.read()
+    except OSError:
+        return None
+
+
 class Loops:
     def __init__(self):
         if os.geteuid() != 0:
@@ -65,11 +74,12 @@ class Loops:
         return skip(f"no loop device over {path}: {error}")
 
     def detach(self, dev):
+        was = backing(dev)
         run("losetup", "--detach", dev)
         self.devices.remove(dev)
-        # It may be let go a little later, by who held it.
-        for _ in range(200):
-            if subprocess.run(["losetup", dev], capture_output=True, check=False).returncode:
+        # It may be let go a little later, by who held it; and be another test's right after that.
+        for _ in range(1500):
+            if backing(dev) != was:
                 return
             time.sleep(0.02)
         raise OSError(f"{dev} stays attached")
