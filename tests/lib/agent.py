@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(__file__))
-from dray import BUILD, SLOW, children_using  # noqa: E402
+from dray import BUILD, SLOW, children_using, end_process, patient  # noqa: E402
 from fake_iod import FakeIod  # noqa: E402
 
 
@@ -77,8 +76,7 @@ class AgentTest:
         self.kill()
         log = self.log() if ended else ""
         for pid in children_using(self.run_dir):
-            os.kill(pid, signal.SIGCONT)
-            os.kill(pid, signal.SIGKILL)
+            end_process(pid)
         if self.iod:
             self.iod.stop()
         shutil.rmtree(self.dir, ignore_errors=True)
@@ -147,7 +145,7 @@ class AgentTest:
         return answer
 
     def submit(self, doc, **kw):
-        return self.call("POST", "/sessions", doc, **kw)
+        return self.call("POST", "/sessions", doc if self.iod else patient(doc), **kw)
 
     def show(self, session):
         return self.call("GET", f"/sessions/{session}")

@@ -54,6 +54,13 @@ def wait_for(what, test, timeout=20, every=0.02):
         time.sleep(every)
 
 
+def patient(doc):
+    """The document of a session whose volumes may be suspended for as long as a busy machine takes, where it does not say how long."""
+    if isinstance(doc, dict) and isinstance(doc.get("switch", {}), dict):
+        doc = doc | {"switch": {"deadline": "1m"} | doc.get("switch", {})}
+    return doc
+
+
 def size(text):
     units = {"K": 10, "M": 20, "G": 30}
     text = str(text).removesuffix("iB")
@@ -303,8 +310,8 @@ class Agent:
         return f"nbd+unix:///{name}?socket={self.nbd_socket}"
 
     def spec(self, doc, *args, status=0, **kw):
-        """dray start with a document given as a dict; returns the document that came back."""
-        return self.json("start", "-", *args, status=status, stdin=json.dumps(doc), **kw)
+        """dray start with a document given as a dict (see patient()); returns the document that came back."""
+        return self.json("start", "-", *args, status=status, stdin=json.dumps(patient(doc)), **kw)
 
     def show(self, session):
         return self.json("show", session)
@@ -336,11 +343,16 @@ class Agent:
             self.process.wait()
         pids |= {p for p in children_using(self.run_dir)}
         for p in pids - {None}:  # drayd may be between two of them
-            for sig in (signal.SIGCONT, signal.SIGKILL):
-                try:
-                    os.kill(p, sig)
-                except ProcessLookupError:
-                    pass
+            end_process(p)
+
+
+def end_process(pid):
+    """That process, also a stopped one; it may have ended by itself."""
+    for sig in (signal.SIGCONT, signal.SIGKILL):
+        try:
+            os.kill(pid, sig)
+        except ProcessLookupError:
+            pass
 
 
 def children_using(run_dir):
