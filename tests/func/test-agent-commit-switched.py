@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, same  # noqa: E402
+from dray import MiB, SLOW, Scratch, same, wait_for  # noqa: E402
 
 N = 8 * MiB
 
@@ -14,7 +14,8 @@ with Scratch() as s:
     old = [s.file(f"old{i}", N, True) for i in range(2)]
     app = s.start("dray-stamp", "pair", "--uri", a.volume("data", old[0]), "--uri2", a.volume("log", old[1]), "--flush-every", "20",
                   "--status", s.path("status"))
-    a.spec({"name": "both", "switch": {"when": "synced", "commit": "switched"},
+    wait_for("the application writes", lambda: os.path.exists(s.path("status")))
+    a.spec({"name": "both", "leg_timeout": "1m", "switch": {"when": "synced", "commit": "switched"},
             "pairs": [{"source": f"volume:{v}", "target": [s.path(v), s.path(v + "2")], "create": "thin"} for v in ("data", "log")]},
            "--wait")
     doc = a.show("both")
@@ -22,7 +23,7 @@ with Scratch() as s:
     for v in ("data", "log"):
         assert len(a.json("volume", "show", v)["legs"]) == 1
     app.terminate()
-    app.wait()
+    assert app.wait(timeout=60 * SLOW) == 0
     # The second targets and the old sources: the same instant, and one at which the pair was consistent.
     assert same(old[0], s.path("data2")) and same(old[1], s.path("log2"))
     s.start("dray-stamp", "pair-verify", *old, log="verify.log")

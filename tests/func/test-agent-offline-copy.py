@@ -15,8 +15,8 @@ with AgentTest(fake=False) as t:
     data = os.urandom(SIZE)
     a, b = t.file("a", SIZE, data), t.file("b", SIZE, data[::-1])
     out = os.path.join(t.dir, "out")
-    t.submit({"name": "off", "pairs": [{"source": a, "target": out, "create": "thin"},
-                                       {"source": b, "target": [t.file("b1", SIZE), t.file("b2", SIZE)]}]})
+    t.submit({"name": "off", "leg_timeout": "1m", "pairs": [{"source": a, "target": out, "create": "thin"},
+                                                            {"source": b, "target": [t.file("b1", SIZE), t.file("b2", SIZE)]}]})
     doc = t.wait_state("off", "completed")
     assert same(a, out) and same(b, os.path.join(t.dir, "b1")) and same(b, os.path.join(t.dir, "b2"))
     assert doc["progress"]["bytes_copied"] == 3 * SIZE and doc["progress"]["bytes_recopied"] == 0, doc["progress"]
@@ -25,7 +25,7 @@ with AgentTest(fake=False) as t:
 
     for name, path in (("va", a), ("vb", b)):
         t.call("POST", "/volumes", {"name": name, "resource": path})
-    t.submit({"name": "copy", "mode": "copy", "pairs": [
+    t.submit({"name": "copy", "mode": "copy", "leg_timeout": "1m", "pairs": [
         {"source": "volume:va", "target": t.file("ca", SIZE)},
         {"source": "volume:vb", "target": t.file("cb", 2 * SIZE)}]})
     doc = t.wait_state("copy", "completed")

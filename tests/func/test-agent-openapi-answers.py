@@ -67,7 +67,7 @@ with AgentTest(fake=False) as t:
     ask("POST", "/v1/volumes/none/accept", {}, 404)
     ask("POST", "/v1/volumes/a/release", {})
 
-    doc = {"name": "one", "limits": {"rate": "1MiB", "active_pairs": 1}, "pairs": [
+    doc = {"name": "one", "limits": {"rate": "64KiB", "active_pairs": 1}, "switch": {"deadline": "1m"}, "pairs": [
         {"source": "volume:a", "target": [t.file("a1", 8 * MiB), t.file("a2", 9 * MiB)]}, {"source": files["c"] + ".off", "target": t.file("c1", 8 * MiB)}]}
     t.file("c.off", 8 * MiB, b"x")
     ask("POST", "/v1/sessions?dry_run=1", doc, 200)

@@ -48,7 +48,7 @@ with AgentTest(fake=False) as t:
     # Paused and tracked only: what is written goes to the source alone, and is brought after the resume.
     app = Client(t.run_dir + "/nbd.sock", "v0")
     target = t.file("back", 4 * MiB)
-    t.submit({"name": "track", "pairs": [{"source": "volume:v0", "target": target}]})
+    t.submit({"name": "track", "leg_timeout": "1m", "pairs": [{"source": "volume:v0", "target": target}]})
     t.wait_state("track", "synced")
     doc = t.verb("track", "pause", detach=True)
     assert doc["state"] == "paused", doc

@@ -38,18 +38,18 @@ with Scratch() as s:
 
     moved = a.moved("move")
     doc = a.json("show", "move")
-    doc["limits"] = {"rate": "6MiB"}
+    doc["limits"] = {"rate": "384KiB"}  # the copy outlasts all of this
     doc["priority"] = "low"
-    doc["pairs"][0]["limits"] = {"rate": "1MiB", "step": "64KiB", "app_latency": "20ms"}
+    doc["pairs"][0]["limits"] = {"rate": "64KiB", "step": "64KiB", "app_latency": "20ms"}
     doc["switch"]["deadline"] = "500ms"
     after = apply(json.dumps(doc))
-    assert after["limits"] == {"rate": "6MiB"} and after["priority"] == "low" and after["pairs"][0]["limits"]["rate"] == "1MiB", after
-    wait_for("it is in force", lambda: limits("a")["rate"] == MiB and limits("b")["rate"] == 5 * MiB)
+    assert after["limits"] == {"rate": "384KiB"} and after["priority"] == "low" and after["pairs"][0]["limits"]["rate"] == "64KiB", after
+    wait_for("it is in force", lambda: limits("a")["rate"] == 64 << 10 and limits("b")["rate"] == 320 << 10)
     assert limits("a")["step_bytes"] == 65536 and limits("a")["app_latency_us"] == 20000 and limits("b")["app_latency_us"] is None, limits("a")
     wait_for("the number of steps is its own again", lambda: limits("b")["steps"] == 0 or limits("b")["steps"] == 8)
     assert a.moved("move") >= moved and a.show("move")["switch"]["deadline"] == "500ms"
     told = [(e["pair"], e["detail"]) for e in a.json("events", "move") if e["event"] == "set"]
-    assert (None, "limits.rate=6MiB") in told and (None, "limits.steps=none") in told, told
+    assert (None, "limits.rate=384KiB") in told and (None, "limits.steps=none") in told, told
     assert any(pair == "1" and detail.startswith("limits={") for pair, detail in told), told
 
     # It is kept: over a kill of the agent, too.
@@ -57,7 +57,7 @@ with Scratch() as s:
     a.process.wait()
     a.start()
     doc = a.json("show", "move")
-    assert doc["pairs"][0]["limits"]["rate"] == "1MiB" and doc["limits"] == {"rate": "6MiB"}, doc
+    assert doc["pairs"][0]["limits"]["rate"] == "64KiB" and doc["limits"] == {"rate": "384KiB"}, doc
 
     # Left out: the default, and the pair's limits are the session's.
     least = {"name": "move", "switch": {"when": "manual"}, "pairs": [{k: v for k, v in p.items() if k in ("source", "target", "create")}

@@ -44,7 +44,7 @@ with Scratch() as s:
     assert same(source, s.path("first"))
     untouched()
     # Half-way: what is there stays, and it is told that it is not all; the same target can be used again.
-    a.spec({"name": "h", "limits": {"rate": "2MiB"}, "pairs": [{"source": "volume:v", "target": s.file("half", N)}]})
+    a.spec({"name": "h", "limits": {"rate": "512KiB"}, "pairs": [{"source": "volume:v", "target": s.file("half", N)}]})
     wait_for("some of it", lambda: a.moved("h") >= MiB)
     pair = a.json("cancel", "h")["pairs"][0]
     assert "keeps what was copied, " in pair["reason"] and f"of {N} bytes" in pair["reason"], pair["reason"]
@@ -52,7 +52,7 @@ with Scratch() as s:
     assert os.path.getsize(s.path("half")) == N
     untouched()
     # Paused, with dray-iod away: on record, and done when it is back.
-    a.spec({"name": "p", "limits": {"rate": "2MiB"}, "pairs": [{"source": "volume:v", "target": s.file("third", N)}]})
+    a.spec({"name": "p", "limits": {"rate": "512KiB"}, "pairs": [{"source": "volume:v", "target": s.file("third", N)}]})
     wait_for("some of it", lambda: a.moved("p") >= MiB)
     a.run("pause", "p")
     iod = a.iod_pid()
@@ -68,7 +68,7 @@ with Scratch() as s:
     a.wait("p", "canceled")
     untouched()
     # Before it began.
-    a.spec({"name": "q", "limits": {"active_pairs": 1, "rate": "1MiB"}, "pairs": [
+    a.spec({"name": "q", "limits": {"active_pairs": 1, "rate": "64KiB"}, "pairs": [
         {"source": "volume:v", "target": s.file("fourth", N)}, {"source": s.file("other", MiB, True), "target": s.path("fifth"), "create": "full"}]})
     assert a.pair("q", 1)["state"] == "queued"
     pair = a.json("cancel", "q", "--pair", "2")["pairs"][1]
