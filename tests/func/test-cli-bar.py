@@ -28,9 +28,9 @@ def lines_of(data):
     return re.sub("\033\\[[0-9;]*[A-Za-z]", "", data.decode()).replace("\r", "\n").split("\n")
 
 
-def watch(a, widths, *docs):
-    """What was drawn: resized at each new width, while the session goes on until its last document."""
-    a.answers_in_turn("GET", "/v1/sessions/orders", *[(200, d) for d in docs])
+def watch(a, widths, doc, last):
+    """What was drawn at the first of these widths, and at the others, often enough to be over what was drawn before; then the session comes to its last document."""
+    a.answer("GET", "/v1/sessions/orders", 200, doc)
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, widths[0], 0, 0))
     p = subprocess.Popen(["dray", "watch", "orders"], env=a.env | {"TERM": "xterm", "LC_ALL": "C.UTF-8"}, stdin=slave, stdout=slave, stderr=slave,
@@ -40,7 +40,11 @@ def watch(a, widths, *docs):
     while p.poll() is None and time.monotonic() < end:
         if select.select([master], [], [], 0.05)[0]:
             data += os.read(master, 65536)
-        if at + 1 < len(widths) and b"\033[J" in data:
+        if data.count(b"\033[J") < (3 if at else 1):
+            continue
+        if at + 1 == len(widths):
+            a.answer("GET", "/v1/sessions/orders", 200, last)
+        else:
             pieces.append(data)
             data, at = b"", at + 1
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, widths[at], 0, 0))
@@ -63,14 +67,14 @@ with FakeAgent() as a:
     for width in (1, 5, 19, 40, 60, 81, 200):
         for name in ("orders", wide):
             d = document("copying", name=name, **state) | {"pairs": two}
-            out = watch(a, [width], d, d, document("switched", name=name))[0]
+            out = watch(a, [width], d, document("switched", name=name))[0]
             for line in lines_of(out.split(b"switched; blackout")[0].rsplit(b"\n", 1)[0]):
                 assert columns(line) <= max(width - 1, 1), (width, line)
             if width >= 81:
                 assert "50 %" in out.decode() and "118 MiB/s" in out.decode() and "wartet auf" in out.decode(), out.decode()
     # It becomes narrower: what was drawn takes more rows now, and is gone over.
     d = document("copying", name="orders", **state) | {"pairs": two}
-    pieces = watch(a, [120, 40], *[d] * 12, document("switched"))
+    pieces = watch(a, [120, 40], d, document("switched"))
     ups = [int(n) for n in re.findall(rb"\033\[(\d+)A", b"".join(pieces))]
     assert max(ups) == 9 and ups[-1] == 3, ups  # three lines of nearly 120 columns, on 40
 

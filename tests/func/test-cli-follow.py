@@ -133,12 +133,13 @@ with FakeAgent() as a:
 
 # An agent that ends, and is gone: a time limit holds, and it is another status than that of an agent that nobody ever saw.
 with FakeAgent() as a:
-    a.answers_in_turn("GET", "/v1/sessions/orders", (200, document("copying")), (503, {"code": "stopping", "detail": "the agent stops", "exit": 6}))
-    p = subprocess.run(["dray", "wait", "orders", "synced", "--timeout", "1"], capture_output=True, text=True, env=a.env, timeout=60, check=False)
-    assert p.returncode == 7 and p.stderr.count("still trying") == 1 and "the agent stops" not in p.stderr, p
+    a.answers_in_turn("GET", "/v1/sessions/late", (200, document("copying")), (503, {"code": "stopping", "detail": "the agent stops", "exit": 6}))
+    late = subprocess.Popen(["dray", "wait", "late", "synced", "--timeout", "5"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=a.env)
     a.answers_in_turn("GET", "/v1/sessions/orders", (200, document("copying")), (503, {"code": "stopping", "detail": "the agent stops", "exit": 6}),
                       (200, document("synced")))
     p = subprocess.run(["dray", "wait", "orders", "synced"], capture_output=True, text=True, env=a.env, timeout=60, check=False)
     assert p.returncode == 0 and "answers again" in p.stderr and p.stdout == "orders: synced\n", p
     a.answer("GET", "/v1/sessions/orders", 503, {"code": "stopping", "detail": "the agent stops", "exit": 6})
     a.run("wait", "orders", "synced", status=6)
+    _, err = late.communicate(timeout=60)
+    assert late.returncode == 7 and err.count("still trying") == 1 and "the agent stops" not in err, (late.returncode, err)

@@ -21,7 +21,7 @@ with Scratch() as s:
         with open(s.path(f"{command}.{kind}")) as f:
             return f.read()
 
-    spec = {"name": "move", "limits": {"rate": "256KiB"}, "switch": {"when": "synced", "commit": "switched"},
+    spec = {"name": "move", "limits": {"rate": "16KiB"}, "switch": {"when": "synced", "commit": "switched"},
             "pairs": [{"source": "volume:v", "target": s.path("new"), "create": "thin"}]}
     a.spec(spec)
     began = {"watch": begin("watch", "move"), "events": begin("events", "--follow")}

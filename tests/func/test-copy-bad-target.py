@@ -21,7 +21,7 @@ with Scratch() as s:
     wait_for("the application writes", lambda: os.path.exists(status))
     bad = s.holdback("bad", N)
     bad.faults("fail write ENOSPC 1000000", "fail zero ENOSPC 1000000")
-    a.spec({"name": "c", "mode": "copy", "switch": {"when": "manual"}, "pairs": [
+    a.spec({"name": "c", "mode": "copy", "leg_timeout": "1m", "switch": {"when": "manual"}, "pairs": [
         {"source": "volume:data", "target": [s.path("data-1"), s.path("data-2")], "create": "thin"},
         {"source": "volume:log", "target": [s.file("log-1", N), bad.uri], "overwrite": True}]})
     a.wait("c", "synced")

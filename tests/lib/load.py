@@ -11,12 +11,27 @@ and what holds them back.
 import os
 import time
 
-from dray import Agent, MiB, wait_for
+from dray import Agent, MiB, SLOW, wait_for
 
 
 def below(limit, got):
     """A rate in MiB/s is kept to; a step that was begun before the first look, or ended after the last one, is none of it."""
     assert got <= limit * 1.3 + 0.2, (got, limit)
+
+
+def while_it_works(app, look, n, every=0.1):
+    """What is seen n times in a row beside a dray-stamp that works. One that was held up for half a second counts as none that works, and it is looked at anew."""
+    seen, writes, at, end = [], 0, time.monotonic(), time.monotonic() + 60 * SLOW
+    while len(seen) < n:
+        time.sleep(every)  # a measurement, not a wait
+        seen.append(look())
+        got, now = app.status()["writes"], time.monotonic()
+        assert now < end, f"the application is held up again and again; seen are {seen}"
+        if got > writes:
+            writes, at = got, now
+        elif now - at > 0.6:
+            seen.clear()
+    return seen
 
 
 class LoadAgent(Agent):
