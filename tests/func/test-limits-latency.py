@@ -12,13 +12,14 @@ from load import LoadAgent  # noqa: E402
 with Scratch() as s:
     a = LoadAgent(s, 96 * MiB, a=40, b=40)
     # A target that is slower than leg_timeout is set aside, and misses what is written meanwhile. No target here is to be called slow since the machine is.
-    a.begin("two", "ab", limits={"step": "16KiB"}, leg_timeout="10m")
+    # At a low rate until the application is there.
+    a.begin("two", "ab", limits={"step": "16KiB", "rate": "64KiB"}, leg_timeout="10m")
     a.wait_copying("two")
 
     # Less than the disk can do: the copy has the least of a window.
     app = s.stamp(a.uri("a"), "app", "--depth", "1", "--rate", "40")
     app.wait_writes(20)
-    a.binds("two", "app_latency", "session", "limits.app_latency", 5000, which=[0], set_=["limits.app_latency=5ms"])
+    a.binds("two", "app_latency", "session", "limits.app_latency", 5000, which=[0], set_=["limits.app_latency=5ms", "limits.rate=none"])
     a.binds("two", "app_latency", "pair", "pairs.1.limits.app_latency", 4000, which=[0], set_=["pairs.1.limits.app_latency=4ms"])
     a.binds("two", "app_latency", "agent", "app_latency", 3000, which=[0], settings=["app_latency=3ms"])
     a.binds("two", "app_latency", "neighbour", which=[1])  # nobody works there, but it is the same disk

@@ -96,8 +96,7 @@ with Scratch() as s:
     binds("none")
 
     # What is shown goes back in by `apply`, and by nothing else.
-    doc = a.show("two")
-    assert "bound_by" in doc and "bound_by" in doc["pairs"][0]
+    doc = wait_for("it is shown", lambda: (d := a.show("two")).get("bound_by") and d["pairs"][0].get("bound_by") and d)
     spec = s.path("spec")
     with open(spec, "w") as f:
         f.write(a.run("show", "two", "-o", "yaml").stdout)

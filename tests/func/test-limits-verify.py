@@ -20,7 +20,7 @@ def metrics(a):
 
 
 with Scratch() as s:
-    a = LoadAgent(s, N, a=20, b=20, c=20)
+    a = LoadAgent(s, N, a=80, b=80, c=80)
     a.begin("two", "ab")
     a.wait("two", "synced", 120)
     a.run("set", "two", "limits.step=32KiB", "limits.rate=256KiB")

@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, same, wait_for
+from dray import MiB, Scratch, patient, same, wait_for
 
 N = 24 * MiB
 
@@ -13,8 +13,9 @@ with Scratch() as s:
     a = s.agent()
     for i in range(3):
         a.volume(f"v{i}", s.file(f"old{i}", N, True))
-    a.spec({"name": "three", "limits": {"active_pairs": 1, "rate": "4MiB"},
-            "pairs": [{"source": f"volume:v{i}", "target": s.path(f"new{i}"), "create": "thin"} for i in range(3)]})
+    # So slowly that none is through before it is told to be fast.
+    a.spec(patient({"name": "three", "limits": {"active_pairs": 1, "rate": "256KiB"},
+                    "pairs": [{"source": f"volume:v{i}", "target": s.path(f"new{i}"), "create": "thin"} for i in range(3)]}))
 
     def states():
         return [p["state"] for p in a.show("three")["pairs"]]
@@ -28,7 +29,7 @@ with Scratch() as s:
     assert a.moved("three", 1) == 0
 
     a.run("set", "three", "limits.active_pairs=3")
-    wait_for("all copy", lambda: states() == ["copying"] * 3, timeout=2)
+    wait_for("all copy", lambda: states() == ["copying"] * 3)
 
     for _ in range(2):
         was = sum(p["progress"]["bytes_copied"] for p in a.show("three")["pairs"])
@@ -36,12 +37,12 @@ with Scratch() as s:
         a.run("pause", "three")
         assert a.show("three")["state"] == "paused" and states() == ["paused"] * 3
         still = [p["progress"]["bytes_copied"] for p in a.show("three")["pairs"]]
-        a.run("set", "three", "limits.rate=16MiB")
+        a.run("set", "three", "limits.rate=512KiB")
         a.run("pause", "three")  # already so: success
         assert [p["progress"]["bytes_copied"] for p in a.show("three")["pairs"]] == still
         a.run("resume", "three")
         a.run("resume", "three", status=5)
-        a.run("set", "three", "limits.rate=4MiB")
+        a.run("set", "three", "limits.rate=256KiB")
     a.run("set", "three", "limits.rate=none")
     a.wait("three", "synced")
 

@@ -283,7 +283,9 @@ class Agent:
             if self.process.poll() is not None:
                 return True
             done = self.run("status", "-o", "json", status=None)
-            return done.returncode == 0 and json.loads(done.stdout)["iod"]["connected"]
+            if done.returncode or not json.loads(done.stdout)["iod"]["connected"]:
+                return False
+            return self.run("volume", "list", status=None).returncode == 0  # dray-iod has said what it has, which comes a moment later
 
         wait_for("the agent and dray-iod", ready)
         assert self.process.poll() is None, f"drayd ended with status {self.process.returncode}"
