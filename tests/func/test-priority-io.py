@@ -8,7 +8,7 @@ import platform
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, patient, wait_for
+from dray import MiB, Scratch, undisturbed, wait_for
 
 with Scratch() as s:
     config, seen = s.path("drayd.yaml"), s.path("prios")
@@ -33,7 +33,7 @@ with Scratch() as s:
     app = s.stamp(uri, "app", "--depth", "2", "--rate", "300")
     app.wait_writes(50)
     assert {p for _, p in prios()} == {0}
-    a.spec(patient({"name": "move", "priority": "high", "limits": {"rate": "256KiB", "step": "64KiB"}, "switch": {"when": "manual", "retire": "zero"}, "pairs": [
+    a.spec(undisturbed({"name": "move", "priority": "high", "limits": {"rate": "256KiB", "step": "64KiB"}, "switch": {"when": "manual", "retire": "zero"}, "pairs": [
         {"source": "volume:v", "target": s.path("new"), "overwrite": True}]}))
     for priority, level in (("high", 5), (6, 6), ("normal", 6), (4, 6), (3, 7), ("low", 7), (9, 5)):
         a.run("set", "move", f"priority={priority}")

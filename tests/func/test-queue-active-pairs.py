@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, patient, same, wait_for
+from dray import MiB, Scratch, same, undisturbed, wait_for
 
 N = 24 * MiB
 
@@ -14,7 +14,7 @@ with Scratch() as s:
     for i in range(3):
         a.volume(f"v{i}", s.file(f"old{i}", N, True))
     # So slowly that none is through before it is told to be fast.
-    a.spec(patient({"name": "three", "limits": {"active_pairs": 1, "rate": "256KiB"},
+    a.spec(undisturbed({"name": "three", "limits": {"active_pairs": 1, "rate": "256KiB"},
                     "pairs": [{"source": f"volume:v{i}", "target": s.path(f"new{i}"), "create": "thin"} for i in range(3)]}))
 
     def states():
