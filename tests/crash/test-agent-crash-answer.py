@@ -8,6 +8,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from agent import AgentTest, Problem  # noqa: E402
+from dray import SLOW  # noqa: E402
 
 with AgentTest() as t:
     t.iod.add("a", "/nowhere/a", 1 << 20)
@@ -32,7 +33,7 @@ with AgentTest() as t:
             answered = True
         except (OSError, http.client.HTTPException):
             answered = False
-        assert t.process.wait(30) == 137, t.process.returncode
+        assert t.process.wait(30 * SLOW) == 137, t.process.returncode
         t.start()
         return answered, [e["event"] for e in events(after)]
 

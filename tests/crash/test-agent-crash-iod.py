@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from agent import AgentTest, Problem  # noqa: E402
-from dray import MiB, same  # noqa: E402
+from dray import MiB, ended, same  # noqa: E402
 from nbdclient import Client  # noqa: E402
 
 SIZE = 2 * MiB
@@ -56,7 +56,7 @@ def one(t, verb, point, both):
     files = {n: (t.file(n + "-old", SIZE, os.urandom(SIZE)), t.file(n + "-new", SIZE)) for n in NAMES}
     for n in NAMES:
         t.call("POST", "/volumes", {"name": n, "resource": files[n][0]})
-    t.submit({"name": "s", "mode": "copy" if verb == "split" else "move", "switch": {"when": "manual"},
+    t.submit({"name": "s", "mode": "copy" if verb == "split" else "move", "leg_timeout": "1h", "switch": {"when": "manual"},
               "pairs": [{"source": f"volume:{n}", "target": files[n][1]} for n in NAMES]})
     t.wait_state("s", "synced")
     if verb in ("undo", "commit"):
@@ -71,7 +71,7 @@ def one(t, verb, point, both):
         t.request("POST", f"/v1/sessions/s/{'switch' if verb == 'split' else verb}", {}, timeout=2)
     except (OSError, http.client.HTTPException):
         pass
-    t.wait(f"{point} is reached", lambda: not os.path.exists(f"/proc/{iod}") or open(f"/proc/{iod}/stat").read().split()[2] == "Z")
+    t.wait(f"{point} is reached", lambda: ended(iod))
     if both:
         restart_iod(t)
     t.wait("the outcome", lambda: t.show("s")["state"] != "switching" and t.call("GET", "/status")["iod"]["connected"])
@@ -94,10 +94,10 @@ def one(t, verb, point, both):
         raise AssertionError(f"{e}: {t.show('s')} {t.call('GET', '/volumes')} {t.call('GET', '/locks')}") from None
     read(t, 0, "before")
     write(t, 4096, "after")
-    doc_after = t.show("s")["state"]
     if verb == "split":
-        assert doc_after == ("synced" if point == "split-before" else "completed"), doc_after
         t.wait("the split's outcome", lambda: set(t.states("s")) in ({"synced"}, {"completed"}))
+        doc_after = t.show("s")["state"]
+        assert doc_after == ("synced" if point == "split-before" else "completed"), doc_after
         if set(t.states("s")) == {"synced"}:
             t.verb("s", "switch")
         copies = [open(files[n][1], "rb").read(4096) for n in NAMES]

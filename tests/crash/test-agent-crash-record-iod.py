@@ -45,7 +45,7 @@ class Case:
         self.t, self.name, self.old, self.new = t, f"s{n}", old, new
 
     def document(self):
-        return {"name": self.name, "switch": {"when": "manual"},
+        return {"name": self.name, "leg_timeout": "1h", "switch": {"when": "manual"},
                 "pairs": [{"source": f"volume:{n}", "target": self.new[n], "overwrite": True} for n in NAMES]}
 
     def start(self):

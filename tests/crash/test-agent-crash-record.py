@@ -9,6 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from agent import AgentTest, Problem  # noqa: E402
+from dray import SLOW  # noqa: E402
 
 
 class Life:
@@ -24,7 +25,7 @@ class Life:
 
     def again(self):
         """The agent is gone: a new one, that does not die."""
-        assert self.t.process.wait(20) == 137, self.t.process.returncode
+        assert self.t.process.wait(20 * SLOW) == 137, self.t.process.returncode
         assert not self.crashed
         self.crashed = True
         os.environ.pop("DRAY_CRASH_AT", None)
@@ -47,7 +48,7 @@ class Life:
             held = {int(lock["pair"]) for lock in self.t.call("GET", "/locks")}
             live = {i + 1 for i, s in enumerate(states) if s not in ("committed", "completed")}
             return len({v["epoch"] for v in volumes}) == 1 and len(new) == 1 and held == live
-        self.t.wait("one side, the same for all", sound, 5)
+        self.t.wait("one side, the same for all", sound)
 
     def try_(self, do):
         """Calls, and calls again when the agent died meanwhile."""
@@ -55,7 +56,7 @@ class Life:
             return do()
         except (OSError, http.client.HTTPException, AssertionError):
             try:
-                self.t.process.wait(2)
+                self.t.process.wait(20 * SLOW)  # its sockets are closed before it has ended
             except subprocess.TimeoutExpired:
                 raise self.problem() from None
             self.again()

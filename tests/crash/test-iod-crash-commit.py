@@ -18,6 +18,7 @@ def one(point, switched):
         iod.call("volume.add", name="v", resource=a)
         leg = iod.attach("v", b)
         iod.wait_synced("v", leg)
+        iod.patient("v")
         iod.stop()
         iod.start({"DRAY_CRASH_AT": point})
         iod.wait_synced("v", leg)
@@ -25,7 +26,7 @@ def one(point, switched):
         c.write(0, b"before" * 512)
         c.flush()
         try:
-            iod.call("switch", token="t", deadline_ms=5000, commit=True, members=[{"volume": "v", "leg": leg, "epoch": 1}])
+            iod.call("switch", token="t", deadline_ms=60000, commit=True, members=[{"volume": "v", "leg": leg, "epoch": 1}])
             raise AssertionError(f"{point} was not reached")
         except (ConnectionError, OSError):
             pass

@@ -7,16 +7,8 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from agent import AgentTest  # noqa: E402
-from dray import Scratch  # noqa: E402
+from dray import Scratch, ended  # noqa: E402
 from iod import Iod, RpcError  # noqa: E402
-
-def ended(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
 
 with Scratch() as s:
     os.mkdir(s.path("to"))

@@ -18,6 +18,7 @@ def one(point, side):
         for v, (a, b) in files.items():
             iod.call("volume.add", name=v, resource=a)
             legs[v] = iod.attach(v, b)
+        iod.patient(*files)
         for v in files:
             iod.wait_synced(v, legs[v])
         iod.stop()

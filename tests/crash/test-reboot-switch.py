@@ -7,7 +7,7 @@ import sys
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, children_using, same, wait_for
+from dray import MiB, Scratch, children_using, ended, same, wait_for
 from nbdclient import Client
 
 POINTS = ("epoch-before", "epoch-torn", "epoch-after", "apply-before", "apply-after", "switch-done")
@@ -81,7 +81,7 @@ with Scratch() as s:
     a = h.a
     for v in ("v", "w"):
         a.volume(v, s.file(v, 4 * MiB, True))
-    a.spec({"name": "both", "pairs": [{"source": f"volume:{v}", "target": s.path(v + "-new"), "create": "thin"} for v in ("v", "w")]})
+    a.spec({"name": "both", "leg_timeout": "1h", "pairs": [{"source": f"volume:{v}", "target": s.path(v + "-new"), "create": "thin"} for v in ("v", "w")]})
     a.wait("both", "synced")
     ends = set()
     for i, point in enumerate(POINTS):
@@ -91,9 +91,9 @@ with Scratch() as s:
         wait_for("served", lambda: all(a.json("volume", "show", v)["served"] for v in ("v", "w")))
         wait_for("settled", lambda: a.show("both")["state"] in ("synced", "switched"))
         write(a, check_byte)
-        asked = a.s.start("dray", verb, "both", log="verb.log", env=a.env)
         pid = a.iod_pid()
-        wait_for(f"dray-iod dies at {point}", lambda: not pid or not os.path.exists(f"/proc/{pid}") or a.iod_pid() != pid)
+        asked = a.s.start("dray", verb, "both", log="verb.log", env=a.env)
+        wait_for(f"dray-iod dies at {point}", lambda: ended(pid))
         h.restart(boot=i % 2 == 0)
         asked.wait(60)
         ends.add((point, verb, check(a, check_byte)))

@@ -53,11 +53,12 @@ with Scratch() as s:
     for v in VOLUMES:
         iod.call("volume.add", name=v, resource=s.file(v, N, data=True))
         legs[v] = iod.attach(v, s.file(v + "-copy", N))
+    iod.patient(*VOLUMES)
     wait_synced(iod, legs)
     members = [{"volume": v, "legs": [legs[v]]} for v in VOLUMES]
 
     def split(token):
-        return iod.call("split", token=token, deadline_ms=2000, members=members, keep=True)
+        return iod.call("split", token=token, deadline_ms=60000, members=members, keep=True)
 
     # Nothing is brought while it is an image, not over a kill either.
     for restart in (False, True):

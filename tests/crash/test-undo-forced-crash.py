@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, SLOW, Scratch, wait_for  # noqa: E402
+from dray import MiB, SLOW, Scratch, ended, wait_for  # noqa: E402
 from nbdclient import Client, NbdError  # noqa: E402
 
 SIZE = 8 * MiB
@@ -110,7 +110,7 @@ def iod_dies(point, done):
         def reached():
             """It may be refused for a moment: what the restart left is still being looked at."""
             a.run("undo", "v", "--force", "--yes", status=None)
-            return not os.path.exists(f"/proc/{pid}") or open(f"/proc/{pid}/stat").read().split()[2] == "Z"
+            return ended(pid)
         wait_for(f"{point} is reached", reached, every=0.3)
         if done:
             restart(a)  # and a dray-iod that does not die

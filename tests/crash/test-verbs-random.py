@@ -74,7 +74,8 @@ class Bench:
         limits = {"rate": rng.choice(["2MiB", "8MiB", "64MiB"]), "active_pairs": rng.randint(1, 4)}
         self.doc = self.step("start", lambda: t.submit({
             "name": self.name, "limits": limits, "on_error": self.model.on_error, "switch": {"when": "manual", "partial": self.model.partial},
-            "pairs": doc}))
+            # The model knows nothing of a disk that is held up, but that a target that may fail may do that, too.
+            "leg_timeout": "1s" if failing_session else "1h", "pairs": doc}))
 
     def step(self, what, do):
         self.log.append(what)
@@ -228,7 +229,7 @@ class Bench:
     def set(self):
         key, value = self.rng.choice([("limits.active_pairs", self.rng.randint(1, 4)), ("switch.when", "synced"), ("switch.when", "pair"),
                                       ("switch.when", "manual"), ("switch.partial", True), ("limits.rate", "64MiB"), ("priority", "high"),
-                                      ("switch.deadline", "1s"), ("switch.commit", "manual")])
+                                      ("switch.deadline", "2m"), ("switch.commit", "manual")])
         self.log.append(f"set {key}={value}")
         try:
             self.t.set(self.name, **{key.replace(".", "__"): value})

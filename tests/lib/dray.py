@@ -159,11 +159,7 @@ class Scratch:
         if os.path.exists(sock):
             os.unlink(sock)
         process = self.start("qemu-nbd", "--persistent", "--shared=0", "--format=raw", "--cache=writeback", "--socket", sock, file)
-
-        def listens():  # it has its name a moment before
-            with socket.socket(socket.AF_UNIX) as c:
-                return c.connect_ex(sock) == 0
-        wait_for("qemu-nbd listens", listens)
+        wait_for("qemu-nbd listens", lambda: listens(sock))
         return process, f"nbd+unix:///?socket={sock}"
 
     def holdback(self, name, bytes_, *options):
@@ -176,6 +172,12 @@ class Scratch:
         a = Agent(self, **kw)
         self.agents.append(a)
         return a
+
+
+def listens(path):
+    """Somebody takes connections on that socket: its file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as c:
+        return c.connect_ex(path) == 0
 
 
 class Holdback:

@@ -23,7 +23,7 @@ class Night:
             wait_for("the application writes", lambda: os.path.exists(scratch.path("status")))
 
     def submit(self, start, *options):
-        return self.a.spec({"name": "night", "mode": "copy", "start": start,
+        return self.a.spec({"name": "night", "mode": "copy", "start": start, "leg_timeout": "1h",
                             "pairs": [{"source": f"volume:{v}", "target": f"{self.backup}/{v}-{{time}}.img"} for v in NAMES]}, *options)
 
     def doc(self):

@@ -111,9 +111,10 @@ class Iod:
     def wait_served(self, *volumes, timeout=30):
         wait_for("the volumes are served", lambda: all(self.volume(v)["served"] for v in volumes), timeout)
 
-    def patient(self, volume="v"):
-        """No target of it is set aside for being slow: how slow this machine's disk is now is no part of the test."""
-        self.call("copy.set", volume=volume, leg_timeout_ms=3600000)
+    def patient(self, *volumes):
+        """No target of these (none: "v") is set aside for being slow: how slow this machine's disk is now is no part of the test."""
+        for v in volumes or ("v",):
+            self.call("copy.set", volume=v, leg_timeout_ms=3600000)
 
     def retry(self, volume, leg):
         """leg.retry, when nothing else opens the leg at this moment."""

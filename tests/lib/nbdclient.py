@@ -59,11 +59,18 @@ class Client:
             out += part
         return out
 
-    def request(self, kind, offset=0, length=0, data=b"", flags=0):
+    def send(self, kind, offset=0, length=0, data=b"", flags=0):
+        """Without waiting for the answer, which is for receive(); returns what that is to be called with."""
         self.cookie += 1
         self.sock.sendall(struct.pack(">IHHQQI", 0x25609513, flags, kind, self.cookie, offset, length) + data)
+        return self.cookie
+
+    def request(self, kind, offset=0, length=0, data=b"", flags=0):
+        return self.receive(self.send(kind, offset, length, data, flags), kind, length)
+
+    def receive(self, sent, kind, length=0):
         magic, error, cookie = struct.unpack(">IIQ", self._get(16))
-        assert (magic, cookie) == (0x67446698, self.cookie)
+        assert (magic, cookie) == (0x67446698, sent)
         if error:
             raise NbdError(error)
         return self._get(length) if kind == READ else b""
