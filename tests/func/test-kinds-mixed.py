@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch
+from dray import MiB, Scratch, undisturbed
 from loop import Loops
 from nbdclient import Client
 
@@ -39,7 +39,7 @@ def run(s, loops):
         {"source": {"resource": s.path("whole"), "offset": 4 * MiB}, "target": {"resource": s.file("shared", 10 * MiB), "offset": 512,
                                                                               "length": 4 * MiB}},
     ]
-    doc = a.spec({"name": "mixed", "switch": {"when": "synced"}, "pairs": pairs}, "--wait")
+    doc = a.spec(undisturbed({"name": "mixed", "switch": {"when": "synced"}, "pairs": pairs}), "--wait")
     assert [p["state"] for p in doc["pairs"]] == ["completed", "completed", "switched", "switched", "completed", "completed"], doc
     app = Client(a.nbd_socket, "w")
     assert app.size == 3 * MiB  # its slice has 4

@@ -25,7 +25,7 @@ with Loops() as loops, Scratch() as s:
     with open(s.path("config"), "w") as f:
         f.write("active_pairs: 1\n")
     a = s.agent(options=("--config", s.path("config")))
-    a.spec({"name": "slow", "limits": {"rate": "64KiB"}, "pairs": [{"source": source[3], "target": s.path("slow"), "create": "thin"}]})
+    a.spec({"name": "slow", "limits": {"rate": "1"}, "pairs": [{"source": source[3], "target": s.path("slow"), "create": "thin"}]})
     locks = len(a.json("locks"))
 
     def one(name, target, src=source[0], **more):
@@ -41,7 +41,7 @@ with Loops() as loops, Scratch() as s:
     a.spec(one("files", f"{mnt}/there"))
     a.spec(one("more-files", f"{mnt}/new", source[1], create="thin"))  # they share what they lie on
     for name, gone in (("files", ["more-files"]), ("more-files", [])):
-        loops.umount(mnt)
+        loops.umount_soon(mnt)
         for target in (dev, disk):
             got = refused(one("whole", target, source[2], overwrite=True))
             assert "locked" in got and "lies on" in got["locked"] and name in got["locked"], got
@@ -49,7 +49,7 @@ with Loops() as loops, Scratch() as s:
         assert got == {"locked"}, got
         loops.mount(dev, mnt)
         a.run("cancel", name)
-    loops.umount(mnt)
+    loops.umount_soon(mnt)
 
     # The device's session first, then it is mounted behind its back.
     a.spec(one("whole", dev, source[2], overwrite=True))
@@ -66,5 +66,5 @@ with Loops() as loops, Scratch() as s:
         errors = a.spec(spec, status=3)["errors"]
         same = [e for e in errors if e["code"] == "same_device"]
         assert [e["pointer"] for e in same] == ["/pairs/1/target"] and "lies on" in same[0]["detail"], errors
-    loops.umount(mnt)
+    loops.umount_soon(mnt)
     assert len(a.json("locks")) == locks

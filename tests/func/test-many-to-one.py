@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch
+from dray import MiB, Scratch, undisturbed
 
 with Scratch() as s:
     a = s.agent()
@@ -14,9 +14,9 @@ with Scratch() as s:
     big = s.file("big", 16 * MiB, True)
 
     def spec(y_at, **more):
-        return {"name": "gather", "pairs": [{"source": f"volume:{n}", "overwrite": True,
-                                             "target": {"resource": big, "offset": at * MiB, "length": "4MiB"}}
-                                            for n, at in (("x", 2), ("y", y_at))], **more}
+        return undisturbed({"name": "gather", "pairs": [{"source": f"volume:{n}", "overwrite": True,
+                                                         "target": {"resource": big, "offset": at * MiB, "length": "4MiB"}}
+                                                        for n, at in (("x", 2), ("y", y_at))], **more})
 
     def read(path, at, size):
         with open(path, "rb") as f:

@@ -7,7 +7,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, need, same, wait_for
+from dray import MiB, Scratch, need, same, undisturbed, wait_for
 from nbdclient import Client, NbdError
 
 need("fio")
@@ -35,8 +35,8 @@ with Scratch() as s:
     trimmer = threading.Thread(target=trim_and_zero, args=(a.nbd_socket, stop, failed))
     trimmer.start()
     try:
-        a.spec({"name": "move", "switch": {"when": "manual"}, "limits": {"rate": "4MiB"},
-                "pairs": [{"source": "volume:busy", "target": s.path("new"), "create": "thin"}]})
+        a.spec(undisturbed({"name": "move", "switch": {"when": "manual"}, "limits": {"rate": "4MiB"},
+                            "pairs": [{"source": "volume:busy", "target": s.path("new"), "create": "thin"}]}))
         wait_for("it moves", lambda: a.moved("move") > N // 4)
         a.run("set", "move", "limits.rate=none")
         a.wait("move", "synced")

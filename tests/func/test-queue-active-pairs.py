@@ -15,7 +15,7 @@ with Scratch() as s:
         a.volume(f"v{i}", s.file(f"old{i}", N, True))
     # So slowly that none is through before it is told to be fast.
     a.spec(undisturbed({"name": "three", "limits": {"active_pairs": 1, "rate": "256KiB"},
-                    "pairs": [{"source": f"volume:v{i}", "target": s.path(f"new{i}"), "create": "thin"} for i in range(3)]}))
+                        "pairs": [{"source": f"volume:v{i}", "target": s.path(f"new{i}"), "create": "thin"} for i in range(3)]}))
 
     def states():
         return [p["state"] for p in a.show("three")["pairs"]]

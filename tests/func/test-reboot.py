@@ -83,7 +83,7 @@ with Scratch() as s:
         {"source": s.file("two", 4 * MiB, True), "target": target},
         {"source": s.file("three", 4 * MiB, True), "target": memory},
         {"source": s.file("four", 4 * MiB, True), "target": s.file("t4", 4 * MiB)}]})
-    assert [p["state"] for p in a.show("queued")["pairs"]][1:] == ["queued"] * 3
+    wait_for("they wait", lambda: [p["state"] for p in a.show("queued")["pairs"]][1:] == ["queued"] * 3)
     os.rename(target, target + ".real")
     s.file("swapped", 4 * MiB)
     os.rename(s.path("four"), s.path("four.real"))

@@ -79,7 +79,7 @@ with Scratch() as s:
     wait_for("the end", lambda: a.show("slow")["finished"])
     doc2 = wait_for("the end of the other", lambda: (d := a.show("moved"))["finished"] and d)
     assert doc2["phase"] is None and retired(doc2)["state"] == "done" and os.path.exists(f"{moved}.retired-{doc2['id']}"), doc2
-    assert waiting.wait(30) == 0 and not any(content(source)) and retired(a.show("slow"))["state"] == "done"
+    assert waiting.wait(60 * SLOW) == 0 and not any(content(source)) and retired(a.show("slow"))["state"] == "done"
     a.wait("slow-again", "synced")
     a.run("cancel", "slow-again")
 
@@ -92,10 +92,10 @@ with Scratch() as s:
     assert "a leg of volume again" in got["detail"], got
     assert a.show("again")["state"] == "completed" and content(source) == data
     a.run("volume", "remove", "again")
-    a.spec({"name": "locker", "limits": {"rate": "64K"}, "pairs": [{"source": source, "target": s.file("t2-again", "1M")}]})
+    a.spec({"name": "locker", "limits": {"rate": "1"}, "pairs": [{"source": source, "target": s.file("t2-again", "1M")}]})
     got = a.json("retire", "again", "--how", "rename", "--yes", status=3)
     assert got["code"] == "locked" and os.path.exists(source), got
-    wait_for("the locker is over", lambda: a.run("cancel", "locker", status=None).returncode == 0 or a.show("locker")["finished"])
+    a.run("cancel", "locker")
     os.rename(source, source + ".old")
     new = s.file("again", "1M", True)
     mine = content(new)

@@ -74,12 +74,12 @@ with Scratch() as s:
     # Told to stop in the middle, and not forgotten.
     fill(s, "i")
     i = s.holdback("i", SIZE)
-    i.faults("delay zero 1500")
+    i.faults(f"delay zero 4000 {16 * MiB} {SIZE - 16 * MiB}")  # two more pieces: time to see it, and to say so
     a.spec(doc("i", i.uri, "zero"))
     r = wait_for("a part of it", lambda: (r := a.pair("i").get("retired")) and r.get("bytes_done") and r)
     assert r["state"] == "pending" and 0 < r["bytes_done"] < SIZE == r["bytes_total"], r
     a.process.send_signal(signal.SIGTERM)
-    assert a.process.wait(30 * SLOW) == 0
+    assert a.process.wait(60 * SLOW) == 0
     i.faults()
     a.start()
     r = a.pair("i")["retired"]

@@ -8,7 +8,7 @@ import socket
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import Scratch, wait_for
+from dray import SLOW, Scratch, wait_for
 from agent import UnixConnection
 from nbdclient import Client
 
@@ -16,7 +16,7 @@ with Scratch() as s:
     a = s.agent()
     a.volume("v", s.file("old", "1M"))
     for body, status in (('{"force": "yes"}', 422), ('{"force": 1}', 422), ('{"forced": true}', 400), ('{"force": true', 400)):
-        c = UnixConnection(a.socket, 20)
+        c = UnixConnection(a.socket, 60 * SLOW)
         c.request("POST", "/v1/shutdown", body)
         assert c.getresponse().status == status, body
         c.close()
@@ -36,4 +36,4 @@ with Scratch() as s:
                 raise AssertionError(f"{sock} still answers")
             except (FileNotFoundError, ConnectionRefusedError):
                 pass
-        assert a.process.wait(10) == 0
+        assert a.process.wait(60 * SLOW) == 0

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, wait_for
+from dray import MiB, Scratch, undisturbed, wait_for
 from loop import Loops
 
 with Loops() as loops, Scratch() as s:
@@ -25,9 +25,9 @@ with Loops() as loops, Scratch() as s:
     pairs = [{"source": f"volume:v{i}", "target": target, "overwrite": True} for i, target in enumerate(targets)]
     # The file is a leg when its loop device comes; in the second document they come at once. (A file whose loop device is open already is refused,
     # since who has that open can't be told from here.)
-    a.spec({"name": "a", "pairs": pairs[:1]})
+    a.spec(undisturbed({"name": "a", "pairs": pairs[:1]}))
     a.wait("a", "synced")
-    a.spec({"name": "b", "pairs": pairs[1:]})
+    a.spec(undisturbed({"name": "b", "pairs": pairs[1:]}))
     a.wait("b", "synced")
     for name, offset in ((disk, 4 * MiB), (dev, 7 * MiB)):
         other = s.file("other", MiB)

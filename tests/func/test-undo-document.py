@@ -6,12 +6,12 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch
+from dray import MiB, Scratch, undisturbed
 
 with Scratch() as s:
     a = s.agent()
     a.volume("v", s.file("old", 4 * MiB, True))
-    doc = a.spec({"name": "x", "switch": {"when": "synced"}, "pairs": [{"source": "volume:v", "target": [s.file("b", 4 * MiB), s.file("c", 4 * MiB)]}]},
+    doc = a.spec(undisturbed({"name": "x", "switch": {"when": "synced"}, "pairs": [{"source": "volume:v", "target": [s.file("b", 4 * MiB), s.file("c", 4 * MiB)]}]}),
                  "--wait")
     assert doc["state"] == "switched" and doc["pairs"][0]["progress"]["bytes_copied"] == 8 * MiB, doc
     doc = a.json("undo", "x")
@@ -37,7 +37,7 @@ with Scratch() as s:
     apply(doc | {"switch": {"when": "synced"}})
     a.wait("x", "switched")
     a.run("undo", "x")
-    apply({"name": "x", "pairs": [{k: doc["pairs"][0][k] for k in ("source", "target")}]})
+    apply({"name": "x", "leg_timeout": doc["leg_timeout"], "pairs": [{k: doc["pairs"][0][k] for k in ("source", "target")}]})
     doc = a.show("x")
     assert doc["state"] == "synced" and doc["switch"]["when"] == "manual" and doc["priority"] == "normal", doc
     a.run("set", "x", "switch.when=synced")

@@ -77,7 +77,7 @@ with Loops() as loops, Scratch() as s:
     for r in (mdev, mounted):
         assert a.json("volume", "add", "in-use", r, status=3)["errors"][0]["code"] == "mounted"
     os.close(fd)
-    loops.umount(s.path("mnt"))
+    loops.umount_soon(s.path("mnt"))
 
     # Blocks: the users of a volume were promised some (H14); nobody was promised any of what is not in use.
     large = loops.attach(s.file("large-blocks", 8 * MiB), sector=4096)

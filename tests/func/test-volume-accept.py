@@ -44,7 +44,7 @@ with Scratch() as s:
             a.process.wait()
             os.kill(pid, 9)
             wait_for("dray-iod is gone", lambda: not os.path.exists(f"/proc/{pid}"))
-            subprocess.run(["umount", where], check=True)
+            wait_for("unmounted", lambda: subprocess.run(["umount", where], capture_output=True, check=False).returncode == 0)
             mount()
             shutil.copy(s.path("data"), source)
             if boot_too:

@@ -9,7 +9,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from agent import UnixConnection  # noqa: E402
-from dray import SLOW, Scratch  # noqa: E402
+from dray import SLOW, Scratch, wait_for  # noqa: E402
 
 with Scratch() as s:
     a = s.agent()
@@ -58,6 +58,7 @@ with Scratch() as s:
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
+    wait_for("somebody looks", lambda: seen)
     for i in range(6):  # each waits for a lock that it does not get
         refused = a.json("volume", "add", f"w{i}", s.path("hard"), status=3)
         assert [(x["pointer"], x["code"]) for x in refused["errors"]] == [("/resource", "exists")], refused

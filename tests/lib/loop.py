@@ -109,8 +109,8 @@ class Loops:
         self.mounts.remove(where)
 
     def umount_soon(self, where):
-        """A process that was killed keeps its files for a moment: until the kernel has ended its requests."""
-        for _ in range(200):
+        """A process that was killed keeps its files for a moment, until the kernel has ended its requests; and anybody may look at one for a moment."""
+        for _ in range(600):
             try:
                 self.umount(where)
                 return
