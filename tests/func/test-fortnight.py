@@ -51,9 +51,13 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
     def generations():
         """Those that there are, as the document says and as files; None: something is not through."""
         doc = t.show("nightly")
-        if doc["state"] != "synced" or doc["phase"] != "mirroring" or not all(g["complete"] for g in doc["generations"]):
+        files = sorted(x for x in os.listdir(t.dir + "/backup") if x[0] != ".")
+        again = t.show("nightly")  # a moment may have come meanwhile
+        if doc["state"] != "synced" or again["phase"] != "mirroring" or not all(g["complete"] for g in doc["generations"]):
             return None
-        assert sorted(os.path.basename(g["paths"][0]) for g in doc["generations"]) == sorted(x for x in os.listdir(t.dir + "/backup") if x[0] != ".")
+        if doc["generations"] != again["generations"] or doc["phase"] != again["phase"]:
+            return None
+        assert sorted(os.path.basename(g["paths"][0]) for g in doc["generations"]) == files, (doc["generations"], files)
         return [seconds(g["time"][:19].rstrip("Z") + "Z") for g in doc["generations"]]
 
     def near(is_, should):
@@ -101,8 +105,11 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
             except AssertionError:
                 raise AssertionError(f"at {rfc(now)} ({zone}) the generations are of {[rfc(x) for x in generations() or []]}, not of "
                                      f"{[rfc(x) for x in m.times]}: {t.show('nightly')}") from None
-            due = t.show("nightly")["start_due"]
-            assert due == rfc(m.next(zone)), (rfc(now), zone, due, rfc(m.next(zone)))
+            due = rfc(m.next(zone))
+            try:
+                t.wait("when the next is due", lambda: t.show("nightly")["start_due"] == due)
+            except AssertionError:
+                raise AssertionError(f"at {rfc(now)} ({zone}) it says {t.show('nightly')['start_due']}, not {due}") from None
 
     def sweeps():
         return t.call("GET", "/status")["agent"]["work"]["sweeps"]

@@ -27,6 +27,14 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
     def events(word):
         return [e["detail"] for e in t.call("GET", "/events?session=night") if e["event"] == word]
 
+    def set_clock(when):
+        """And the agent knows it."""
+        def told():
+            return sum(e["event"] == "clock-set" for e in t.call("GET", "/events?limit=1000"))
+        was = told()
+        clock.set(when)
+        t.wait("the clock was noticed", lambda: told() > was)
+
     def settled(*expected):
         def test():
             doc = t.show("night")
@@ -40,16 +48,16 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
     settled()
     doc = t.show("night")
     assert doc["start_due"] == "2026-11-24T02:00:00Z" and "due at 2026-11-24T02:00:00Z" in doc["reason"], doc
-    clock.set("2026-11-24T01:59:58Z")
+    set_clock("2026-11-24T01:59:00Z")
     assert not days()
+    clock.set("2026-11-24T01:59:58Z")
     settled("2026-11-24")
     path = t.show("night")["generations"][0]["paths"][0]
     assert os.path.basename(path).startswith("orders-20261124T0200"), path
     assert t.show("night")["start_due"] == "2026-11-25T02:00:00Z"
 
     # A clock that is put back a little makes no second one of that night.
-    clock.set("2026-11-24T01:59:30Z")
-    t.wait("the clock was noticed", lambda: [e for e in t.call("GET", "/events") if e["event"] == "clock-set" and e["detail"].startswith("by -")])
+    set_clock("2026-11-24T01:59:30Z")
     assert t.show("night")["start_due"] == "2026-11-25T02:00:00Z"
     clock.set("2026-11-24T02:00:10Z")
     settled("2026-11-24")
@@ -66,9 +74,8 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
 
     # Paused over two nights: none, and one when it is resumed.
     t.verb("night", "pause")
-    clock.set("2026-11-29T12:00:00Z")
-    t.wait("the clock was noticed", lambda: t.show("night")["start_due"] == "2026-11-28T02:00:00Z")
-    assert t.show("night")["state"] == "paused" and len(days()) == 2
+    set_clock("2026-11-29T12:00:00Z")
+    assert t.show("night")["start_due"] == "2026-11-28T02:00:00Z" and t.show("night")["state"] == "paused" and len(days()) == 2
     t.verb("night", "resume")
     settled("2026-11-24", "2026-11-27", "2026-11-29")
 

@@ -7,7 +7,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import Failed, Scratch, wait_for
+from dray import Failed, SLOW, Scratch, wait_for
 from generations import NAMES, Night
 
 with Scratch() as s:
@@ -32,7 +32,7 @@ with Scratch() as s:
     night = Night(s, a, app=False)
     hook("before-split", "10-note", f'read -r line; echo "$DRAY_EVENT $line" >> {said}\n')
     hook("after-split", "10-note", f'read -r line; echo "$DRAY_EVENT $line" >> {said}; echo "split $DRAY_SPLIT" >> {said}\n')
-    night.submit({"every": "1h", "keep": 20, "hook_timeout": "10s"})
+    night.submit({"every": "1h", "keep": 20, "hook_timeout": "1m"})
     g = wait_for("the first generation", night.complete)[0]
     assert g["quiesced"] is True, g
     wait_for("the hook after it", lambda: len(words()) == 3)
@@ -59,21 +59,23 @@ with Scratch() as s:
     assert made == 1 and len(failures) == 1 and "20-fails: exit status 3: no such database" in failures[0], (made, failures)
     assert night.complete()[-1]["quiesced"] is False and words()[-1] == ["split", "1"]
     # It is skipped: no generation, and what the first one froze is let go.
-    a.run("set", "night", "start={every: 1h, keep: 20, hook_timeout: 1s, on_hook_failure: skip}")
+    a.run("set", "night", "start={every: 1h, keep: 20, hook_timeout: 1m, on_hook_failure: skip}")
     made, failures = by_hand(1)
     assert made == 0 and len(failures) == 1 and words()[-1] == ["split", "0"], (made, failures, words())
     assert any("20-fails" in e["detail"] for e in night.events("generation-missed")), night.events("generation-missed")
-    # One takes too long, and is killed with what it started.
+    # One takes too long, and is killed with what it started. (Long enough for those before it on a machine that stands still for a moment.)
     hook("before-split", "20-fails", "sleep 1000 & echo $! > " + s.path("child") + "\nsleep 1000\n")
+    a.run("set", "night", "start={every: 1h, keep: 20, hook_timeout: 4s, on_hook_failure: skip}")
     made, failures = by_hand(1)
     assert made == 0 and "20-fails: not done after" in failures[0], (made, failures)
     with open(s.path("child"), encoding="ascii") as f:
         child = int(f.read())
     wait_for("its child ends", lambda: not os.path.exists(f"/proc/{child}"))
     # And the split goes on.
-    a.run("set", "night", "start={every: 1h, keep: 20, hook_timeout: 1s, on_hook_failure: split}")
+    a.run("set", "night", "start={every: 1h, keep: 20, hook_timeout: 4s, on_hook_failure: split}")
     made, failures = by_hand()
     assert made == 1 and len(failures) == 1 and night.complete()[-1]["quiesced"] is False
+    a.run("set", "night", "start={every: 1h, keep: 20, hook_timeout: 1m, on_hook_failure: split}")
     os.unlink(os.path.join(hooks, "before-split", "20-fails"))
     # Those after it fail: told, and nothing else. All of them are run.
     hook("after-split", "05-fails", "exit 1\n")
@@ -92,10 +94,14 @@ with Scratch() as s:
     assert made == 1 and not failures and night.complete()[-1]["quiesced"] is None
     os.rename(s.path("no-hooks"), os.path.join(hooks, "before-split"))
     # While they are under way the session can be ended, and what was brought to rest is let go.
-    hook("before-split", "20-slow", "sleep 3\n")
+    go = s.path("go")
+    hook("before-split", "20-slow", f"while [ ! -e {go} ]; do sleep 0.1; done\n")
     night.settle()
     asked = s.start("dray", "switch", "night", env=a.env, log="last.log")
     wait_for("the hooks run", lambda: words()[-1][0] == "before-split")
-    assert a.json("cancel", "night")["state"] == "canceled"
+    cancel = s.start("dray", "cancel", "night", env=a.env, log="cancel.log")
+    wait_for("it is to be canceled", lambda: night.doc()["phase"] == "canceling")
+    s.file("go", 0)
+    assert cancel.wait(timeout=60 * SLOW) == 0 and night.doc()["state"] == "canceled"
     assert words()[-1][0] == "split" and asked.wait(timeout=60) == 1
     assert night.files() == night.expected(night.complete(), bases=False)

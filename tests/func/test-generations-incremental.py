@@ -36,7 +36,7 @@ with Scratch() as s:
         wait_for("all is in sync again", lambda: a.show("hourly")["state"] == "synced" and leg()["synced"])
 
     # The first is due at once, the next in an hour.
-    a.spec({"name": "hourly", "mode": "copy", "start": {"every": "1h", "keep": 10}, "pairs": [{"source": "volume:orders", "target": backup}]})
+    a.spec({"name": "hourly", "mode": "copy", "leg_timeout": "1m", "start": {"every": "1h", "keep": 10}, "pairs": [{"source": "volume:orders", "target": backup}]})
     wait_for("the first generation", complete)
     synced()
     doc = a.show("hourly")

@@ -14,12 +14,13 @@ from nbdclient import Client
 with Scratch() as s:
     a = s.agent()
     night = Night(s, a, size=8 * MiB, app=False)
-    night.submit({"every": "2s", "keep": 3})
+    night.submit({"every": "2s", "keep": 1000})  # none goes while it is looked at
     wait_for("two generations", lambda: len(night.complete()) >= 2, 30)
     # What is written while nothing is mirrored has to be brought, which takes for ever at this rate.
     a.run("pause", "night", "--detach")
     clients = {v: Client(a.nbd_socket, v) for v in ("data", "log")}
     clients["log"].write(2 * MiB, os.urandom(2 * MiB))
+    wait_for("none is being made", lambda: (d := night.doc())["phase"] == "paused" and all(g["complete"] for g in d["generations"]))
     before = night.complete()
     a.run("set", "night", "limits.rate=1")
     a.run("resume", "night")

@@ -23,7 +23,7 @@ with Scratch() as s:
 
     for i in range(ROUNDS):
         copies = [s.path(f"copy-{v}-{i}") for v in names]
-        a.spec({"name": f"copy{i}", "mode": "copy",
+        a.spec({"name": f"copy{i}", "mode": "copy", "leg_timeout": "1m",
                 "pairs": [{"source": f"volume:{v}", "target": c, "create": "thin"} for v, c in zip(names, copies)]}, "--wait")
         doc = a.show(f"copy{i}")
         assert doc["state"] == "completed", doc
@@ -32,7 +32,7 @@ with Scratch() as s:
             assert a.json("volume", "show", v)["primary"] == s.path(f"old-{v}")
 
     new = [s.path(f"new-{v}") for v in names]
-    a.spec({"name": "move", "switch": {"when": "synced", "commit": "switched"},
+    a.spec({"name": "move", "leg_timeout": "1m", "switch": {"when": "synced", "commit": "switched"},
             "pairs": [{"source": f"volume:{v}", "target": t, "create": "thin"} for v, t in zip(names, new)]}, "--wait")
     assert a.show("move")["state"] == "committed"
     one_instant(s.path("old-data"), s.path("old-log"))

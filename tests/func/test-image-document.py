@@ -14,7 +14,7 @@ with Scratch() as s:
     for v in ("v1", "v2", "v3", "v4"):  # whether the agent sees the legs on their way out is a matter of moments
         app = s.stamp(a.volume(v, s.file("old-" + v, N, True)), "app-" + v, "--rate", "2000", "--no-reconnect")
         more = [s.holdback(f"{v}-{i}", N) for i in range(2)]
-        a.spec({"name": v, "pairs": [
+        a.spec({"name": v, "leg_timeout": "1m", "pairs": [
             {"source": "volume:" + v, "target": [s.path("new-" + v), *(m.uri for m in more)], "create": "thin", "overwrite": True}]})
         a.wait(v, "synced")
         a.run("switch", v)

@@ -21,8 +21,8 @@ with Scratch() as s:
     iod.refused("leg.attach", "bad_resource", volume="v", resource="")
     assert len(iod.volume()["legs"]) == 1
 
-    limits = iod.call("copy.set", volume="v", rate=4 * MiB, leg_timeout_ms=500)
-    assert (limits["rate"], limits["leg_timeout_ms"]) == (4 * MiB, 500), limits
+    limits = iod.call("copy.set", volume="v", rate=2 * MiB, leg_timeout_ms=600000)
+    assert (limits["rate"], limits["leg_timeout_ms"]) == (2 * MiB, 600000), limits
     leg = iod.attach("v", b, create="thin", tag="pair-1")
     assert leg == 2 and iod.leg("v", leg)["tag"] == "pair-1"
     iod.refused("volume.remove", "busy", name="v")
