@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, same, wait_for
+from dray import MiB, SLOW, Scratch, same, undisturbed, wait_for
 from nbdclient import Client, NbdError
 
 with Scratch() as s:
@@ -37,14 +37,24 @@ with Scratch() as s:
         c.flush()
         c.close()
 
+    def left(volume):
+        """Its clients are gone for dray-iod, too."""
+        wait_for(f"the client of {volume} is gone", lambda: a.json("volume", "show", volume)["clients"] == 0)
+
     def moved(name):
         a.volume(name, s.file(name, 4 * MiB, True))
-        a.json("migrate", f"volume:{name}", s.path(name + "-target"), "--create", "thin", "--when", "manual", "--no-wait")
+        a.spec(undisturbed({"name": name, "switch": {"when": "manual"}, "pairs": [
+            {"source": f"volume:{name}", "target": s.path(name + "-target"), "create": "thin"}]}))
         a.wait(name, "synced")
 
     def equal(name):
-        """What was written is on both: at once, unless the machine is so busy that the mirror is set aside for a moment (leg_timeout)."""
+        """What was written is on both."""
         wait_for("source and target are equal", lambda: same(s.path(name), s.path(name + "-target")))
+
+    def older():
+        """dray-iod has looked at it, and says why it is not served."""
+        shown = wait_for("it is told", lambda: (v := a.json("volume", "show", "v"))["reason"] and v)
+        assert not shown["served"] and "older" in shown["reason"] and "epoch" in shown["reason"], shown
 
     # ---- dray-iod's state: an older copy, from before a switch ----
     moved("v")
@@ -57,8 +67,7 @@ with Scratch() as s:
     end()
     put(s.path("older"), iod_state)
     a.start()
-    shown = a.json("volume", "show", "v")
-    assert not shown["served"] and "older" in shown["reason"] and "epoch" in shown["reason"], shown
+    older()
     try:
         Client(a.nbd_socket, "v")
     except NbdError:
@@ -78,6 +87,7 @@ with Scratch() as s:
     put(s.path("older"), iod_state)
     a.start()
     # Or somebody takes it as it is: the pair goes back to before the switch, and nothing switches by itself.
+    older()
     a.run("volume", "accept", "v", "--yes")
     wait_for("served", lambda: a.json("volume", "show", "v")["served"])
     a.wait("v", "synced")
@@ -87,6 +97,7 @@ with Scratch() as s:
     equal("v")
     a.run("switch", "v")
     a.run("commit", "v")
+    left("v")
     a.run("volume", "remove", "v")
 
     # ---- dray-iod's state: lost ----
@@ -112,6 +123,7 @@ with Scratch() as s:
     a.volume("x", s.path("x-target"))
     write("x", 2, b"y")
     for n in "wx":
+        left(n)
         a.run("volume", "remove", n)
 
     # ---- the repository: lost. dray-iod goes on; what it has and nobody owns is named, and can be let go ----
@@ -130,7 +142,7 @@ with Scratch() as s:
     app.write(MiB, b"z" * 4096)  # the application did not notice
     app.flush()
     equal("r")
-    orphans = {(o["volume"], o["hidden"], o["leg"], o["session"]) for o in a.json("status")["orphans"]}
+    orphans = wait_for("what belongs to nobody", lambda: {(o["volume"], o["hidden"], o["leg"], o["session"]) for o in a.json("status")["orphans"]})
     assert orphans == {("r", False, 2, ids["r"]), (ids["off"] + ".1", True, None, ids["off"])}, orphans
     assert "belong to no session" in a.run("volume", "list").stderr
     assert a.spec({"name": "again", "pairs": [{"source": s.path("off"), "target": s.path("r-target"), "overwrite": True}]}, status=3)["errors"]
@@ -142,6 +154,7 @@ with Scratch() as s:
     app.flush()
     app.close()
     assert not same(s.path("r"), s.path("r-target")) and a.json("status")["iod"]["volumes"] == 1
+    left("r")
     a.run("volume", "remove", "r")
 
     # ---- the repository: an older copy, from before a switch. dray-iod knows better ----
@@ -169,7 +182,7 @@ with Scratch() as s:
     equal("f")
 
     # ---- the repository: damaged. A clear error, and dray-iod serves on; another agent on the directory is refused ----
-    second = subprocess.run(["drayd", "--state-dir", a.state, "--run-dir", s.path("other-run")], capture_output=True, text=True, timeout=60, check=False)
+    second = subprocess.run(["drayd", "--state-dir", a.state, "--run-dir", s.path("other-run")], capture_output=True, text=True, timeout=60 * SLOW, check=False)
     assert second.returncode == 1 and "another drayd" in second.stderr and str(a.process.pid) in second.stderr, second
     a.process.kill()
     a.process.wait()
@@ -179,6 +192,6 @@ with Scratch() as s:
             os.unlink(db + n)
     with open(db, "r+b") as f:
         f.write(os.urandom(8192))
-    third = subprocess.run(["drayd", "--state-dir", a.state, "--run-dir", a.run_dir], capture_output=True, text=True, timeout=60, check=False)
+    third = subprocess.run(["drayd", "--state-dir", a.state, "--run-dir", a.run_dir], capture_output=True, text=True, timeout=60 * SLOW, check=False)
     assert third.returncode == 1 and db in third.stderr and "damaged" in third.stderr, third.stderr
     write("f", 3, b"g")

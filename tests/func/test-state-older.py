@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, same, wait_for  # noqa: E402
+from dray import MiB, Scratch, same, undisturbed, wait_for  # noqa: E402
 from nbdclient import Client  # noqa: E402
 
 with Scratch() as s:
@@ -36,7 +36,7 @@ with Scratch() as s:
         c.close()
 
     a.volume("z", s.file("z", 4 * MiB, True))
-    a.json("migrate", "volume:z", s.path("z-target"), "--create", "thin", "--when", "manual", "--no-wait")
+    a.spec(undisturbed({"name": "z", "switch": {"when": "manual"}, "pairs": [{"source": "volume:z", "target": s.path("z-target"), "create": "thin"}]}))
     a.wait("z", "synced")
     end()
     put(a.state, s.path("older-all"))
@@ -48,14 +48,18 @@ with Scratch() as s:
     put(a.state, s.path("newer-all"))
     put(s.path("older-all"), a.state)
     a.start()
-    shown = a.json("volume", "show", "z")
-    assert not shown["served"] and "older" in shown["reason"], shown
+
+    def older():
+        """dray-iod has looked at it, and says why it is not served."""
+        shown = wait_for("it is told", lambda: (v := a.json("volume", "show", "z"))["reason"] and v)
+        assert not shown["served"] and "older" in shown["reason"], shown
+    older()
     wait_for("the document says it", lambda: "epoch" in (a.pair("z")["reason"] or ""))
     assert a.json("switch", "z", status=5)["code"] == "not_trusted"
     assert [e for e in a.json("events") if e["event"] == "state-older" and " z " in e["detail"]], a.json("events")
     end()
     a.start()  # it does not forget
-    assert not a.json("volume", "show", "z")["served"]
+    older()
     # dray-iod does not need the agent for it.
     end()
     os.unlink(os.path.join(a.state, "volumes-seen"))
@@ -72,8 +76,8 @@ with Scratch() as s:
     wait_for("served", lambda: a.json("volume", "show", "z")["served"])
     assert a.show("z")["state"] == "switched"
     write(2, b"m")
-    wait_for("the old source is brought up to date", lambda: not a.pair("z").get("undo_dirty_bytes"))
-    assert same(s.path("z"), s.path("z-target"))
+    wait_for("the old source is brought up to date", lambda: same(s.path("z"), s.path("z-target")))
+    wait_for("and that is told", lambda: not a.pair("z").get("undo_dirty_bytes"))
 
     # ---- nothing was switched since the copy was made: the side in use is right, but what was equal then is not now ----
     a.run("undo", "z")

@@ -10,7 +10,7 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import BUILD, MiB, Scratch, wait_for
+from dray import BUILD, MiB, SLOW, Scratch, wait_for
 
 
 class Unit(configparser.RawConfigParser):
@@ -46,28 +46,33 @@ with Scratch() as s:
         done = a.run("status", "-o", "json", status=None)
         return json.loads(done.stdout)["iod"] if done.returncode == 0 else {"connected": False, "pid": None}
 
+    def volumes():
+        """As soon as dray-iod has said which there are, which comes a moment after it is known."""
+        done = a.run("volume", "list", "-o", "json", status=None)
+        return json.loads(done.stdout) if done.returncode == 0 else []
+
     i = s.start(*command(iod, "dray-iod"), log="iod.log")
     d = s.start(*command(agent, "drayd"), log="agent.log")
-    wait_for("they know each other", lambda: status()["connected"])
+    wait_for("they know each other", lambda: status()["connected"] and a.run("volume", "list", status=None).returncode == 0)
     assert status()["pid"] == i.pid
     a.run("volume", "add", "v", s.file("old", MiB))
     d.terminate()
-    assert d.wait(60) == 0
+    assert d.wait(60 * SLOW) == 0
     d = s.start(*command(agent, "drayd"), log="agent.log")
     wait_for("the agent is back", lambda: status()["connected"])
     assert status()["pid"] == i.pid and i.poll() is None
     i.kill()
     i.wait()
     i = s.start(*command(iod, "dray-iod"), log="iod.log")
-    wait_for("dray-iod is back", lambda: status()["pid"] == i.pid and a.json("volume", "show", "v")["served"])
+    wait_for("dray-iod is back", lambda: status()["pid"] == i.pid and any(v["served"] for v in volumes()))
 
     # An older state directory, and a unit in which --seen was forgotten.
     with open(s.path("state/volumes-seen")) as f:
         name, uuid, epoch = f.read().split()
     d.terminate()
-    d.wait(60)
+    d.wait(60 * SLOW)
     i.send_signal(signal.SIGTERM)
-    i.wait(60)
+    i.wait(60 * SLOW)
     with open(s.path("state/volumes-seen"), "w") as f:
         f.write(f"{name} {uuid} {int(epoch) + 1}\n")
     words = command(iod, "dray-iod")
@@ -79,4 +84,4 @@ with Scratch() as s:
             return "the agent saw epoch" in f.read()
     wait_for("the volume is not served", told)
     i.terminate()
-    i.wait(60)
+    i.wait(60 * SLOW)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, wait_for  # noqa: E402
+from dray import MiB, SLOW, Scratch, undisturbed, wait_for  # noqa: E402
 from nbdclient import Client  # noqa: E402
 
 SIZE = 8 * MiB
@@ -16,11 +16,11 @@ with Scratch() as s:
     a = s.agent()
     a.volume("v", s.file("source", SIZE, True))
     slow = s.holdback("slow", SIZE)
-    a.spec({"name": "m", "limits": {"steps": 1, "step": "64KiB"}, "pairs": [{"source": "volume:v", "target": slow.uri, "overwrite": True}]})
+    a.spec(undisturbed({"name": "m", "limits": {"steps": 1, "step": "64KiB"}, "pairs": [{"source": "volume:v", "target": slow.uri, "overwrite": True}]}))
     a.wait("m", "synced")
 
     def begin(*options):
-        slow.faults("delay read 40")  # 128 steps: some 5 s
+        slow.faults("delay read 250")  # 128 steps: half a minute, which nobody waits for
         p = subprocess.Popen(["dray", "verify", "m", *options, "-o", "json"], env=a.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         s.processes.append(p)
         was = {}
@@ -34,7 +34,7 @@ with Scratch() as s:
         return p
 
     def ended(p, status, *words):
-        out, err = p.communicate(timeout=60)
+        out, err = p.communicate(timeout=60 * SLOW)
         assert p.returncode == status and all(w in err for w in words), (p.returncode, out, err)
         return out
 
@@ -57,7 +57,7 @@ with Scratch() as s:
     a.process.wait()
     ended(p, 6)
     a.start()
-    assert a.pair("m")["verification"]["running"], a.pair("m")
+    wait_for("it goes on", lambda: (a.pair("m").get("verification") or {}).get("running"))
     slow.faults()
     wait_for("it ends", lambda: a.pair("m")["verified"] == "clean")
     assert a.pair("m")["verification"]["bytes_compared"] == SIZE
@@ -87,7 +87,7 @@ with Scratch() as s:
         over()
         slow.faults()
     # One that the document asks for is waited for by the switch.
-    slow.faults("delay read 40")
+    slow.faults("delay read 250")
     a.run("set", "m", "verify=full")
     wait_for("it runs", lambda: a.pair("m").get("phase") == "verifying")
     refused = a.json("switch", "m", status=5)
@@ -106,8 +106,8 @@ with Scratch() as s:
         a.volume(n, s.file(f"source-{n}", SIZE, True))
     slow.faults()
     full = s.holdback("full", SIZE)
-    a.spec({"name": "m", "on_error": "session", "limits": {"steps": 1, "step": "64KiB"}, "pairs": [
-        {"source": "volume:w", "target": slow.uri, "overwrite": True}, {"source": "volume:x", "target": full.uri}]})
+    a.spec(undisturbed({"name": "m", "on_error": "session", "limits": {"steps": 1, "step": "64KiB"}, "pairs": [
+        {"source": "volume:w", "target": slow.uri, "overwrite": True}, {"source": "volume:x", "target": full.uri}]}))
     a.wait("m", "synced")
     p = begin("--pair", "1")
     full.faults("fail write ENOSPC 1000000", "fail zero ENOSPC 1000000")
@@ -117,7 +117,7 @@ with Scratch() as s:
     ended(p, 1, "ended by a cancel")
     wait_for("it failed", lambda: a.show("m")["state"] == "failed")
     a.run("cancel", "m")
-    a.spec({"name": "m", "limits": {"steps": 1, "step": "64KiB"}, "pairs": [{"source": "volume:w", "target": slow.uri, "overwrite": True}]})
+    a.spec(undisturbed({"name": "m", "limits": {"steps": 1, "step": "64KiB"}, "pairs": [{"source": "volume:w", "target": slow.uri, "overwrite": True}]}))
     a.wait("m", "synced")
     a.run("switch", "m")
     p = begin()

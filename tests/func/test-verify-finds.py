@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch  # noqa: E402
+from dray import MiB, Scratch, undisturbed  # noqa: E402
 
 SIZE = 9 * MiB + 512  # neither whole regions nor whole steps
 
@@ -29,7 +29,7 @@ with Scratch() as s:
     a = s.agent()
     source, first, second = s.file("source", SIZE, True), s.file("first", SIZE), s.file("second", SIZE)
     uri = a.volume("v", source)
-    a.spec({"name": "m", "pairs": [{"source": "volume:v", "target": [first, second]}]})
+    a.spec(undisturbed({"name": "m", "pairs": [{"source": "volume:v", "target": [first, second]}]}))
     a.wait("m", "synced")
     app = s.stamp(uri, "app", "--fill", "--busy", str(2 * MiB), "--rate", "500", "--no-reconnect")  # the rest stays as it was filled
     app.wait_writes(300)
@@ -85,7 +85,7 @@ with Scratch() as s:
     # Where the document asks for it: found, not switched, and the way out is told and works.
     bad = s.file("bad", SIZE)
     a.volume("w", s.file("source2", SIZE, True))
-    a.spec({"name": "d", "pairs": [{"source": "volume:w", "target": bad}]})
+    a.spec(undisturbed({"name": "d", "pairs": [{"source": "volume:w", "target": bad}]}))
     a.wait("d", "synced")
     spoil(bad, 0)
     a.run("set", "d", "verify=full", "switch.when=synced")

@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, Scratch, wait_for  # noqa: E402
+from dray import MiB, SLOW, Scratch, undisturbed, wait_for  # noqa: E402
 
 SIZE = 32 * MiB
 
@@ -14,7 +14,7 @@ with Scratch() as s:
     a = s.agent()
     source, target, disk = s.file("source", SIZE, True), s.path("target"), s.holdback("disk", SIZE)
     a.volume("v", source)
-    a.spec({"name": "m", "pairs": [{"source": "volume:v", "target": [disk.uri, target], "create": "full"}]})
+    a.spec(undisturbed({"name": "m", "pairs": [{"source": "volume:v", "target": [disk.uri, target], "create": "full"}]}))
     a.wait("m", "synced")
     with open(target, "r+b", buffering=0) as f:  # where no sample looks
         f.seek(SIZE // 2 + 4096)
@@ -33,12 +33,12 @@ with Scratch() as s:
     assert a.json("verify", "m", "--sample", "1000000", "--repair")["pairs"][0]["bytes_differing"] == 0
     stays("a sample that repairs")
 
-    disk.faults("delay read 300")
+    disk.faults("delay read 2000")  # half a minute, which nobody waits for
     verify = s.start("dray", "verify", "m", log="verify.log", env=a.env)
     wait_for("it runs", lambda: a.pair("m").get("phase") == "verifying")
     stays("one that runs")
     a.run("pause", "m")
-    assert verify.wait(30) == 1
+    assert verify.wait(60 * SLOW) == 1
     with open(s.path("verify.log")) as f:
         assert "ended by a pause" in f.read()
     disk.faults()
