@@ -41,6 +41,7 @@ with Scratch() as s:
     disk.faults(*FAULTS)
     iod = Iod(s)
     iod.call("volume.add", name="v", resource=disk.uri)
+    iod.patient("v")
     assert bad(iod) == []
     leg = iod.attach("v", target)
     iod.wait_synced("v", leg)
@@ -70,12 +71,12 @@ with Scratch() as s:
     assert bad(iod) == BAD
 
     def switch(token, leg, accept):
-        return iod.call("switch", token=token, deadline_ms=5000,
+        return iod.call("switch", token=token, deadline_ms=60000,
                         members=[{"volume": "v", "leg": leg, "epoch": iod.volume("v")["epoch"], "accept_bad_bytes": accept}])
 
     source = iod.volume("v")["primary"]
     for accept in (0, total - 512):
-        e = iod.refused("switch", "bad_ranges", token=f"no-{accept}", deadline_ms=5000,
+        e = iod.refused("switch", "bad_ranges", token=f"no-{accept}", deadline_ms=60000,
                         members=[{"volume": "v", "leg": leg, "epoch": iod.volume("v")["epoch"], "accept_bad_bytes": accept}])
         assert e.data["bad_bytes"] == total and e.data["outcome"] == "refused", e
     assert iod.volume("v")["primary"] == source

@@ -36,7 +36,7 @@ with Scratch() as s:
         f.write(data)
     disk.faults(*[f"fail read EIO 1000000 {at} {n}" for at, n in BAD])
     a.volume("v", disk.uri)
-    a.spec({"name": "move", "switch": {"when": "synced"}, "pairs": [{"source": "volume:v", "target": target, "create": "thin"}]})
+    a.spec({"name": "move", "leg_timeout": "1h", "switch": {"when": "synced"}, "pairs": [{"source": "volume:v", "target": target, "create": "thin"}]})
     a.wait("move", "synced")
     doc = wait_for("it says what it waits for", lambda: (d := a.show("move"))["reason"] and d)
     assert doc["state"] == "synced" and doc["reason"].startswith("bad ranges: pair 1") and str(TOTAL) in doc["reason"], doc["reason"]

@@ -62,7 +62,7 @@ with Scratch() as s:
     wait_for("one more that failed", lambda: len(night.events("generation-failed")) > 2)
     assert night.complete() == before and not night.events("generation-left")
     os.unlink(hog)
-    wait_for("the next ones", lambda: len(night.complete()) == 2 and before[0] not in night.complete())
+    wait_for("the next ones", lambda: len(now := night.complete()) >= 2 and before[0] not in now)
     a.run("set", "night", "start={every: 1h, keep: 2}")
     doc = night.settle()
     for g in doc["generations"]:
@@ -88,6 +88,7 @@ with Scratch() as s:
     assert "No space left on device" in failed["reason"], failed
     before = thin()
     os.unlink(hog)
-    wait_for("a later generation", lambda: len(thin()) == 2 and thin()[0]["time"] > before[-1]["time"])
-    with open(thin()[-1]["paths"][0], "rb") as f:
+    later = wait_for("later generations", lambda: len(now := [g for g in thin() if g["time"] > before[-1]["time"]]) >= 2 and now)
+    a.run("set", "thin", "start={every: 1h, keep: 2}")
+    with open(later[-1]["paths"][0], "rb") as f:
         assert f.read() == b"x" * 4096 + bytes(MiB - 4096) + b"y" * 2 * MiB + bytes(MiB)

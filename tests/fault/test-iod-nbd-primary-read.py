@@ -7,7 +7,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import Scratch, need, same, wait_for  # noqa: E402
+from dray import SLOW, Scratch, need, same, wait_for  # noqa: E402
 from iod import Iod  # noqa: E402
 from nbdclient import Client  # noqa: E402
 
@@ -34,7 +34,7 @@ with Scratch() as s:
     server.wait()
     alone, got = later(lambda: reader.read(0, 65536))  # there is no other leg yet
     server = serve()
-    alone.join(30)
+    alone.join(30 * SLOW)
     assert got == [data[:65536]]
     leg = iod.attach("v", b)
     iod.wait_synced("v", leg)
@@ -45,7 +45,7 @@ with Scratch() as s:
     assert other.read(4 << 20, 1 << 20) == data[4 << 20:5 << 20]
     assert not written, "the read was kept waiting for the server as long as the write"
     server = serve()
-    write.join(30)
+    write.join(30 * SLOW)
     assert written == [None]
     writer.flush()
     assert other.read(0, 8192) == b"2" * 4096 + data[4096:8192]

@@ -6,7 +6,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import Scratch, need, same, wait_for
+from dray import SLOW, Scratch, listens, need, wait_for
 from iod import Iod
 from nbdclient import Client
 
@@ -20,7 +20,7 @@ with Scratch() as s:
         if os.path.exists(sock):
             os.unlink(sock)
         p = s.start("nbdkit", "-f", "-U", sock, "file", b)
-        wait_for("nbdkit listens", lambda: os.path.exists(sock))
+        wait_for("nbdkit listens", lambda: listens(sock))
         return p
 
     server = serve()
@@ -40,7 +40,7 @@ with Scratch() as s:
     wait_for("the write waits", lambda: iod.call("status")["clients"] == 1)
     assert not done
     server = serve()
-    t.join(30)
+    t.join(30 * SLOW)
     assert done == [None]
     c.flush()
     assert c.read(0, 8192) == b"1" * 4096 + b"2" * 4096

@@ -14,12 +14,13 @@ with Scratch() as s:
     a, b = s.file("a", "4M", data=True), s.file("b", "4M")
     iod.call("volume.add", name="v", resource=a)
     leg = iod.attach("v", b)
+    iod.patient("v")
     iod.wait_synced("v", leg)
     iod.stop()
     iod.start({"DRAY_FAULT_AT": "epoch-write"})
     iod.wait_synced("v", leg)
     c = Client(iod.nbd_socket, "v")
-    e = iod.refused("switch", "record_failed", token="t", deadline_ms=2000, members=[{"volume": "v", "leg": leg, "epoch": 1}])
+    e = iod.refused("switch", "record_failed", token="t", deadline_ms=60000, members=[{"volume": "v", "leg": leg, "epoch": 1}])
     assert e.code == -32004 and e.data["suspended"] is True, e
     assert iod.call("switch.status", token="t")["outcome"] == "rolled_back"
     v = iod.volume()

@@ -30,7 +30,7 @@ with Scratch() as s:
 
     forgets(old, False)  # there is no other leg yet
     forgets(old, True)
-    a.spec({"name": "m", "switch": {"when": "manual"}, "limits": {"rate": "8MiB"},
+    a.spec({"name": "m", "leg_timeout": "1h", "switch": {"when": "manual"}, "limits": {"rate": "8MiB"},
             "pairs": [{"source": "volume:v", "target": new.uri, "overwrite": True}]})
     wait_for("it moves", lambda: a.moved("m") > MiB)
     forgets(old, False)

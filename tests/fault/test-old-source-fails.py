@@ -15,7 +15,8 @@ with Scratch() as s:
     old = s.holdback("old", N)
     app = s.stamp(a.volume("v", old.uri), "app", "--depth", "4", "--rate", "500", "--no-reconnect")
     app.wait_writes(20)
-    a.spec({"name": "move", "switch": {"when": "synced"}, "pairs": [{"source": "volume:v", "target": s.path("new"), "create": "thin"}]})
+    # leg_timeout: longer than a server is held up that is not stopped.
+    a.spec({"name": "move", "leg_timeout": "4s", "switch": {"when": "synced"}, "pairs": [{"source": "volume:v", "target": s.path("new"), "create": "thin"}]})
     a.wait("move", "switched")
 
     def events():

@@ -23,7 +23,7 @@ with Scratch() as s:
         pairs = [{"source": "volume:u", "target": s.path(name + "-1"), "create": "thin"},
                  {"source": "volume:v", "target": disk.uri, "overwrite": True},
                  {"source": "volume:w", "target": s.path(name + "-3"), "create": "thin"}]
-        a.spec({"name": name, "on_error": on_error, "switch": {"when": when}, "pairs": pairs})
+        a.spec({"name": name, "on_error": on_error, "leg_timeout": "1h", "switch": {"when": when}, "pairs": pairs})
 
     def states(name):
         return [p["state"] for p in a.show(name)["pairs"]]

@@ -31,7 +31,7 @@ with Scratch() as s:
     with open(old.file, "wb") as f:
         f.write(data)
     a.volume("v", old.uri)
-    a.spec({"name": "move", "switch": {"when": "manual"}, "pairs": [{"source": "volume:v", "target": new.uri, "overwrite": True}]})
+    a.spec({"name": "move", "leg_timeout": "1h", "switch": {"when": "manual"}, "pairs": [{"source": "volume:v", "target": new.uri, "overwrite": True}]})
     a.wait("move", "synced")
     old.faults("fail read EIO 1000000")
     assert all_of(a.nbd_socket, "v") == data
@@ -61,6 +61,7 @@ with Scratch() as s:
     with open(third.file, "wb") as f:
         f.write(data)
     iod.call("volume.add", name="w", resource=third.uri)
+    iod.patient("w")
     first = iod.attach("w", s.file("fifth", N))
     iod.wait_synced("w", first)
     third.faults("fail read EIO 1000000")

@@ -17,9 +17,9 @@ with Scratch() as s:
         f.write(os.urandom(N))
     app = s.stamp(a.volume("v", disk.uri), "app", "--depth", "2", "--rate", "200", "--size", str(MiB), "--read-percent", "0", "--no-reconnect")
     app.wait_writes(20)
-    a.spec({"name": "move", "limits": {"rate": "8MiB"}, "switch": {"when": "manual"},
+    a.spec({"name": "move", "leg_timeout": "1h", "limits": {"rate": "1MiB"}, "switch": {"when": "manual"},
             "pairs": [{"source": "volume:v", "target": target, "create": "thin"}]})
-    wait_for("it moves", lambda: a.moved("move") > 4 * MiB)
+    wait_for("it moves", lambda: a.moved("move") > MiB)
     disk.faults("fail read EIO 1000000")
     wait_for("it says what it waits for", lambda: "can't be read" in (a.pair("move")["reason"] or ""))
     assert a.show("move")["state"] == "copying"

@@ -78,9 +78,9 @@ with Loops() as loops, Scratch() as s:
     target = s.path("new")
     app = s.stamp(uri, "app", "--depth", "2", "--rate", "300", "--no-reconnect", "--flush-every", "16")
     app.wait_writes(20)
-    a.spec({"name": "move", "limits": {"rate": "2MiB"}, "switch": {"when": "manual"},
+    a.spec({"name": "move", "leg_timeout": "1h", "limits": {"rate": "1MiB"}, "switch": {"when": "manual"},
             "pairs": [{"source": "volume:v", "target": target, "create": "full"}]})
-    wait_for("it moves", lambda: a.moved("move") > 2 * MiB)
+    wait_for("it moves", lambda: a.moved("move") > MiB)
     fs.die()
     wait_for("the application sees it", lambda: app.status()["errors"] > 0)
     wait_for("the file system can be unmounted", fs.unmounted, 20)

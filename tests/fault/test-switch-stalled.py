@@ -7,8 +7,9 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import SLOW, Scratch, same, wait_for
+from dray import SLOW, Scratch, same
 from iod import Iod, RpcError
+from nbdclient import WRITE, Client, NbdError
 
 
 def one(stopped):
@@ -19,14 +20,18 @@ def one(stopped):
         iod.call("volume.add", name="v", resource=a)
         iod.call("copy.set", volume="v", leg_timeout_ms=300 * SLOW)
         leg = iod.attach("v", b)
-        app = s.stamp(iod.uri(), "app", "--fill", "--rate", "300", "--no-reconnect")
+        app = s.stamp(iod.uri(), "app", "--fill", "--rate", "300", "--size", str(4 << 20), "--no-reconnect")
         app.wait_writes(50)
         iod.wait_synced("v", leg)
         disk.stop()
         if stopped == "source":
             # A request has to be stuck there: else nothing of the source is needed, and the switch away from it works (H18).
-            seen = []
-            wait_for("the application is stuck", lambda: (seen.append(app.status()["writes"]), len(seen) > 1 and seen[-1] == seen[-2])[1], every=0.5)
+            c = Client(iod.nbd_socket, "v")
+            write = c.send(WRITE, 6 << 20, 4096, b"w" * 4096)
+            try:
+                raise AssertionError(c.read(8 << 20, 4096))
+            except NbdError:  # of what is not there; so the one before it was taken
+                pass
         began = time.monotonic()
         try:
             raise AssertionError(iod.switch("t", ("v", leg), deadline_ms=500))
@@ -34,6 +39,10 @@ def one(stopped):
             assert e.code == -32004, e
         took = time.monotonic() - began
         disk.go_on()
+        if stopped == "source":
+            c.receive(write, WRITE)
+            c.close()
+        iod.patient("v")
         app.wait_writes(50)
         iod.wait_synced("v", leg)
         assert iod.switch("u", ("v", leg))["outcome"] == "switched"

@@ -17,16 +17,16 @@ with Scratch() as s:
     app = s.stamp(a.volume("v", s.file("old", N, True)), "app", "--depth", "4", "--rate", "500", "--size", str(2 * MiB),
                   "--no-reconnect")
     app.wait_writes(50)
-    a.spec({"name": "move", "limits": {"rate": "16MiB"}, "switch": {"when": "manual"},
+    a.spec({"name": "move", "leg_timeout": "1h", "limits": {"rate": "2MiB"}, "switch": {"when": "manual"},
             "pairs": [{"source": "volume:v", "target": disk.uri, "overwrite": True}]})
-    wait_for("it moves", lambda: a.moved("move") > N // 4)
+    wait_for("it moves", lambda: a.moved("move") > MiB)
     disk.faults("fail write EIO 1000000", "fail zero EIO 1000000")
     wait_for("the target is set aside", lambda: a.pair("move")["targets"][0]["state"] == "degraded")
 
     def told(what):
         return [e for e in a.json("events", "move") if e["event"] == what]
 
-    wait_for("it is tried again, and again", lambda: len(told("target-retried")) >= 2)
+    wait_for("it is tried again, and again", lambda: len(told("target-retried")) >= 2 and len(told("target-degraded")) >= 3)
     assert a.show("move")["state"] == "copying", a.show("move")["state"]
     app.wait_writes(100)
     disk.faults()

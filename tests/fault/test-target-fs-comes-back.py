@@ -24,9 +24,9 @@ with Loops() as loops, Scratch() as s:
 
     app = s.stamp(a.volume("v", s.file("old", N, True)), "app", "--depth", "2", "--rate", "300", "--no-reconnect")
     app.wait_writes(20)
-    a.spec({"name": "move", "limits": {"rate": "4MiB"}, "switch": {"when": "manual"},
+    a.spec({"name": "move", "leg_timeout": "1h", "limits": {"rate": "512KiB"}, "switch": {"when": "manual"},
             "pairs": [{"source": "volume:v", "target": f"{mnt}/new", "create": "full"}]})
-    wait_for("it moves", lambda: a.moved("move") > 2 * MiB)
+    wait_for("it moves", lambda: a.moved("move") > MiB // 2)
     # One that nobody writes to, beside it: it notices nothing by itself, and would keep the file system from being unmounted.
     a.volume("idle", s.file("idle", MiB, True))
     a.spec({"name": "idle", "switch": {"when": "manual"}, "pairs": [{"source": "volume:idle", "target": f"{mnt}/idle", "create": "full"}]})

@@ -19,7 +19,7 @@ def run(s, name, target, make_full, make_room, options):
                   "--no-reconnect")
     app.wait_writes(20)
     make_full()
-    a.spec({"name": "move", "switch": {"when": "manual"}, "pairs": [dict({"source": "volume:v", "target": target}, **options)]})
+    a.spec({"name": "move", "leg_timeout": "1h", "switch": {"when": "manual"}, "pairs": [dict({"source": "volume:v", "target": target}, **options)]})
     failed = wait_for("the pair fails", lambda: (p := a.pair("move"))["state"] == "failed" and p)
     assert "No space left on device" in failed["reason"], failed["reason"]
     before = failed["progress"]["bytes_copied"]

@@ -17,7 +17,7 @@ with Scratch() as s:
     target = s.path("new")
     app = s.stamp(a.volume("v", s.file("old", N, True)), "app", "--depth", "2", "--rate", "200", "--no-reconnect")
     app.wait_writes(10)
-    a.spec({"name": "move", "switch": {"when": "manual"}, "pairs": [{"source": "volume:v", "target": target, "create": "thin"}]})
+    a.spec({"name": "move", "leg_timeout": "1h", "switch": {"when": "manual"}, "pairs": [{"source": "volume:v", "target": target, "create": "thin"}]})
     a.wait("move", "synced")
     os.unlink(target)
     a.run("switch", "move", status=1)

@@ -15,9 +15,9 @@ with Scratch() as s:
     disk = s.holdback("disk", N)
     app = s.stamp(a.volume("v", s.file("old", N, True)), "app", "--depth", "4", "--rate", "500", "--no-reconnect")
     app.wait_writes(20)
-    a.spec({"name": "move", "limits": {"rate": "16MiB"}, "switch": {"when": "manual"},
+    a.spec({"name": "move", "leg_timeout": "1h", "limits": {"rate": "2MiB"}, "switch": {"when": "manual"},
             "pairs": [{"source": "volume:v", "target": disk.uri, "overwrite": True}]})
-    wait_for("it moves", lambda: a.moved("move") > N // 4)
+    wait_for("it moves", lambda: a.moved("move") > MiB)
     disk.kill()
     wait_for("the target is set aside", lambda: a.pair("move")["targets"][0]["state"] == "degraded")
     app.wait_writes(100)
@@ -39,9 +39,13 @@ with Scratch() as s:
     os.rename(disk.file + ".kept", disk.file)
     disk.start()
     a.run("set", "move", "limits.rate=none")
-    if a.show("move")["state"] == "failed":
-        a.run("retry", "move")
-    a.wait("move", "synced")
+
+    def in_sync():
+        state = a.show("move")["state"]
+        if state == "failed":
+            a.run("retry", "move")
+        return state == "synced"
+    wait_for("it is in sync", in_sync, 60)
     a.run("switch", "move")
     app.wait_writes(20)
     app.end()
