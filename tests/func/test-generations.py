@@ -21,7 +21,7 @@ with Scratch() as s:
     wait_for("the application writes", lambda: os.path.exists(s.path("status")))
     backup = s.path("backup")
     os.mkdir(backup)
-    a.spec({"name": "night", "mode": "copy", "start": {"every": "1s", "keep": KEEP},
+    a.spec({"name": "night", "mode": "copy", "leg_timeout": "1m", "start": {"every": "1s", "keep": KEEP},
             "pairs": [{"source": "volume:data", "target": backup + "/d-{time}.img"}, {"source": "volume:log", "target": backup}]})
 
     seen = {}

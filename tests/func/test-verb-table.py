@@ -8,7 +8,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import MiB, SLOW, Scratch, wait_for  # noqa: E402
+from dray import MiB, Scratch, wait_for  # noqa: E402
 
 TABLE = {}
 with open(os.path.join(os.path.dirname(__file__), "../../docs/states.md"), encoding="utf-8") as f:
@@ -67,8 +67,8 @@ with Scratch() as s:
             if state in ("paused", "switching", "switched", "committed", "canceled"):
                 a.wait(self.name, "synced")
             if state == "switching":
-                disk.faults(f"delay flush {3000 * SLOW}")
-                self.let_go = lambda: disk.faults()
+                disk.stop()  # it is flushed before anything is suspended, and waited for
+                self.let_go = disk.go_on
                 self.caller = threading.Thread(target=lambda: a.run("switch", self.name, status=None))
                 self.caller.start()
             if state in ("switched", "committed"):
@@ -90,11 +90,21 @@ with Scratch() as s:
         def say(self, verb, status):
             return a.json(verb, self.name, *(["--pair", self.pair] if verb != "set" else []), *ARGS.get(verb, []), status=status)
 
+        def let_go_when_asked(self):
+            """Its target answers once the verb that comes now waits for it."""
+            def asked():
+                return sum(e["event"] == "asked" for e in a.json("events", self.name))
+
+            def then(was):
+                wait_for("the verb is on record", lambda: asked() > was)
+                self.let_go()
+            threading.Thread(target=then, args=(asked(),)).start()
+
         def end(self):
             self.let_go()
             if self.state == "switching":
                 self.caller.join()
-                self.wait({"switched", "synced"})  # its deadline may have passed
+                self.wait({"switched"})
             doc = a.show(self.name)
             if not doc["finished"]:
                 if self.now()["state"] == "switched":
@@ -121,7 +131,7 @@ with Scratch() as s:
                 case.end()
                 case = Case(state)
             if state == "starting" and verb != "set":
-                threading.Timer(0.3 * SLOW, case.let_go).start()  # its target answers while the verb waits
+                case.let_go_when_asked()
             if state == "failed" and verb == "retry":
                 case.let_go()  # first: it would have failed again before it was looked at
             case.say(verb, 0)
