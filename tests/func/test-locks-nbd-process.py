@@ -3,23 +3,20 @@
 """One NBD server by its unix socket and by its TCP port, under several names of the host: one storage, in one document, between sessions, and
 for a volume. Another export of it is another storage; so is one of the same name that another process serves."""
 import os
-import socket
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from dray import BUILD, MiB, Scratch
+from dray import BUILD, MiB, Scratch, tcp_port, wait_for
 
 with Scratch() as s:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     wrapper = s.path("iod-tcp")
     with open(wrapper, "w") as f:
-        f.write(f"#!/bin/sh\nexec {BUILD}/dray-iod --tcp 127.0.0.1:{port} \"$@\"\n")
+        f.write(f"#!/bin/sh\nexec {BUILD}/dray-iod --tcp 127.0.0.1:0 \"$@\"\n")
     os.chmod(wrapper, 0o755)
     os.environ["DRAY_IOD"] = wrapper
     server = s.agent(name="server")
     os.environ["DRAY_IOD"] = os.path.join(BUILD, "dray-iod")
+    port = wait_for("it listens", lambda: tcp_port(server.iod_pid()))
     other, a = s.agent(name="other"), s.agent()
     for v in "xy":
         server.volume(v, s.file("of-" + v, 2 * MiB))

@@ -67,6 +67,24 @@ def size(text):
     return int(text[:-1]) << units[text[-1]] if text[-1] in units else int(text)
 
 
+def sockets_of(pid):
+    found = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:  # closed meanwhile
+            pass
+    return found
+
+
+def tcp_port(pid):
+    """The TCP port that a process listens at, which was told to take any that is free; None: at none so far."""
+    with open("/proc/net/tcp") as f:
+        rows = [line.split() for line in f.readlines()[1:]]
+    sockets = sockets_of(pid)
+    return next((int(r[1].split(":")[1], 16) for r in rows if r[3] == "0A" and f"socket:[{r[9]}]" in sockets), None)
+
+
 def undisturbed(doc):
     """The document of a session whose targets are not set aside for being slow: where that would be told, counted or in the way, and the disk of a busy
     machine may keep a write for seconds."""
