@@ -4,7 +4,7 @@
  *
  * dray-iod says what the copy waits for (engine/bound.c): its rate, bytes in flight, steps, the window, or nothing of these. A rate and bytes
  * in flight are shares of what several levels allow, so who worked them out knows whose limit it was (shares.h). Of steps and of the latency the
- * least counts. Of files of a generation, which drayd copies itself, only what they give way to is known (clones.c). A comparison (a verification) is bound
+ * least counts. Files of a generation drayd copies itself, and knows what they wait for (clones.c). A comparison (a verification) is bound
  * as a copy is. A pair that waits for a place waits for a number of pairs.
  */
 #include "agent/clones.h"
@@ -57,6 +57,17 @@ static json_t *by_rate(const struct pair_run *run)
 	}
 }
 
+/* The files of a session may have all that its pairs have (limits_of_clone): less than its own limits is its part of the agent's. */
+static json_t *by_rate_of_clone(const struct job *job, const struct dray_pair *p)
+{
+	uint64_t rate = limits_of_clone(job, p->id);
+	if (rate == DRAY_UNKNOWN)
+		return NULL; /* it was lifted a moment ago */
+	if (p->limits.rate <= rate)
+		return of_pair(p, "rate", p->limits.rate);
+	return job->s->limits.rate <= rate ? of_session("rate", job->s->limits.rate) : of_agent("rate", job->agent->config->rate);
+}
+
 static json_t *by_in_flight(const struct pair_run *run)
 {
 	const struct dray_limits *s = &run->job->s->limits;
@@ -105,7 +116,7 @@ json_t *pair_bound(const struct pair_run *run)
 	if (clone)
 		word = clone;
 	if (!strcmp(word, "rate"))
-		return by_rate(run);
+		return clone ? by_rate_of_clone(job, p) : by_rate(run);
 	if (!strcmp(word, "in_flight"))
 		return by_in_flight(run);
 	if (!strcmp(word, "steps"))

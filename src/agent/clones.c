@@ -47,6 +47,7 @@ struct work {
 	/* under the lock */
 	size_t at;            /* which file; only the thread changes it */
 	const struct neighbour *gives_way_to;
+	enum dray_clone_bound bound;
 };
 
 static struct work *work_at(struct dray_list *n)
@@ -154,6 +155,14 @@ static unsigned share_now(void *ctx)
 	return part;
 }
 
+static void note_bound(void *ctx, enum dray_clone_bound bound)
+{
+	struct work *w = ctx;
+	pthread_mutex_lock(&w->worker.lock);
+	w->bound = bound;
+	pthread_mutex_unlock(&w->worker.lock);
+}
+
 /* The file at hand is another one, or none. */
 static void go_to(struct work *w, size_t at)
 {
@@ -161,6 +170,7 @@ static void go_to(struct work *w, size_t at)
 	pthread_mutex_lock(&w->worker.lock);
 	w->at = at;
 	w->gives_way_to = NULL;
+	w->bound = DRAY_CLONE_BOUND_NONE;
 	pthread_mutex_unlock(&w->worker.lock);
 }
 
@@ -173,7 +183,7 @@ static void make_all(struct work *w)
 		char identity[512];
 		go_to(w, i);
 		struct dray_clone_order order = { .from = f->from, .expected = f->expected, .length = f->length, .part = f->part, .rate = rate_now, .share = share_now,
-			.stop = told_to_stop, .ctx = w };
+			.stop = told_to_stop, .bound = note_bound, .ctx = w };
 		o->rc = dray_clone_make(&order, identity, sizeof identity, &f->shared, &o->err);
 		if (!o->rc)
 			f->identity = copy(identity);
@@ -361,8 +371,13 @@ const char *clones_bound(const struct job *job, const struct dray_pair *p)
 	if (!w)
 		return NULL;
 	pthread_mutex_lock(&w->worker.lock);
-	if (w->gives_way_to && w->order.files[w->at].pair == p->id)
+	bool at_hand = w->at < w->order.n && w->order.files[w->at].pair == p->id;
+	if (at_hand && w->bound == DRAY_CLONE_BOUND_RATE)
+		word = "rate";
+	else if (at_hand && w->bound == DRAY_CLONE_BOUND_SHARE && w->gives_way_to)
 		word = p->iod_volume && !strcmp(w->gives_way_to->volume, p->iod_volume) ? "window" : "neighbour";
+	else if (at_hand && w->bound == DRAY_CLONE_BOUND_STORAGE)
+		word = "storage";
 	pthread_mutex_unlock(&w->worker.lock);
 	return word;
 }

@@ -41,8 +41,8 @@ bool clones_start(struct job *job, struct clones *order);
 bool clones_run(const struct job *job, enum clones_kind *kind);
 /* Tells it the rates that are in force now, and what applications do. */
 void clones_pace(struct job *job);
-/* Whose application the file of this pair, which is being copied, gives way to now, in dray-iod's words for a copy: "window", of the pair's own volume;
- * "neighbour", of another; NULL: nobody's. */
+/* What holds the file of this pair back, which is being copied, in dray-iod's words for a copy: "rate"; "window", it gives way to the application of
+ * the pair's own volume; "neighbour", to another's; "storage", nothing of these. NULL: it is not being copied. */
 const char *clones_bound(const struct job *job, const struct dray_pair *p);
 /* What runs is told to stop; its end is told as ever. */
 void clones_cancel(struct job *job);

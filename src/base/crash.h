@@ -56,7 +56,7 @@
  *   retire-piece        zero, discard: how far it came is durable
  *   retire-acted        it is done, which is not recorded yet
  *   retire-recorded     the outcome is durable
- * Fault points: epoch-write, volume-json-write, split-write. Stall point: epoch-write.
+ * Fault points: epoch-write, volume-json-write, split-write. Stall points: epoch-write; gen-step, when a clone has copied a piece, which is not on the disk.
  */
 #ifndef DRAY_BASE_CRASH_H
 #define DRAY_BASE_CRASH_H

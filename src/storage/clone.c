@@ -138,11 +138,18 @@ static uint64_t rest_ns(const struct copying *c, unsigned share, uint64_t ended_
 	return rest > now - ended_ns ? rest - (now - ended_ns) : 0;
 }
 
+static void tell(const struct dray_clone_order *o, enum dray_clone_bound bound)
+{
+	if (o->bound)
+		o->bound(o->ctx, bound);
+}
+
 /* Waits until the rate and the share of the time, as they are by then, allow some bytes: how many, `left` at most. 0: it is to stop. What was not used is not
- * saved up. */
+ * saved up. Of the two that one holds it back that lets it go on later. */
 static size_t keep_pace(struct copying *c, uint64_t left)
 {
 	const struct dray_clone_order *o = c->order;
+	enum dray_clone_bound bound = DRAY_CLONE_BOUND_STORAGE;
 	for (uint64_t ended = now_ns();;) {
 		if (o->stop(o->ctx))
 			return 0;
@@ -159,8 +166,13 @@ static size_t keep_pace(struct copying *c, uint64_t left)
 			c->allowed = c->allowed - (double)piece > (double)piece ? (double)piece : c->allowed - (double)piece;
 			c->rests = share < DRAY_CLONE_ALL;
 			c->began_ns = now;
+			/* Who it gave way to may have fallen asleep. */
+			tell(o, bound == DRAY_CLONE_BOUND_SHARE && share == DRAY_CLONE_ALL ? DRAY_CLONE_BOUND_STORAGE : bound);
 			return (size_t)piece;
 		}
+		double missing = (double)piece - c->allowed;
+		bound = missing > 0 && missing * 1e9 > (double)rest * (double)rate ? DRAY_CLONE_BOUND_RATE : DRAY_CLONE_BOUND_SHARE;
+		tell(o, bound);
 		nanosleep(&(struct timespec){ .tv_nsec = rest && rest < PAUSE_NS ? (long)rest : PAUSE_NS }, NULL);
 	}
 }
@@ -196,6 +208,7 @@ static int copy_between_holes(struct copying *c, off_t size)
 			if (n < 0)
 				return n;
 			at += n;
+			dray_stall_point("gen-step"); /* a disk that takes long */
 			write_out(c, at);
 		}
 	}

@@ -17,6 +17,14 @@
 
 #define DRAY_CLONE_ALL 16U
 
+/* What holds the copying back. */
+enum dray_clone_bound {
+	DRAY_CLONE_BOUND_NONE,    /* there is none */
+	DRAY_CLONE_BOUND_RATE,
+	DRAY_CLONE_BOUND_SHARE,   /* of the time */
+	DRAY_CLONE_BOUND_STORAGE, /* nothing else: it takes what it takes */
+};
+
 struct dray_clone_order {
 	const char *from;
 	const char *expected; /* identity of `from`; NULL: not known */
@@ -26,6 +34,7 @@ struct dray_clone_order {
 	uint64_t (*rate)(void *ctx); /* bytes per second; UINT64_MAX: no limit */
 	unsigned (*share)(void *ctx); /* of the time, in which it works: from 1 to DRAY_CLONE_ALL, all of it */
 	bool (*stop)(void *ctx);
+	void (*bound)(void *ctx, enum dray_clone_bound bound); /* told often, also while it waits; NULL: nobody wants to know */
 	void *ctx;
 };
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""A clone that is under way gives way to the application of its volume and to that of another volume on the same disk, as long as it asks anything, and says so; to
-one that sleeps, or that is on another disk, it does not, even if it is its volume's own. What it made is right."""
+"""A clone that is under way gives way to the application of its volume and to that of another volume on the same disk, as long as it asks anything; to
+one that sleeps, or that is on another disk, it does not, even if it is its volume's own. It says which of that, or whose rate, holds it back. What it made is right."""
+import json
 import os
 import signal
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from dray import MiB, Scratch, wait_for
@@ -13,7 +15,10 @@ from generations import Night
 N = 24 * MiB
 
 with Scratch() as s:
-    a = s.agent()
+    os.mkdir(s.path("gates"))
+    a = s.agent(start=False)
+    a.env["DRAY_STALL_IN"] = s.path("gates")
+    a.start()
     night = Night(s, a, size=N, app=False)
     near = a.volume("near", s.file("near", N))
     far = a.volume("far", s.holdback("far-disk", N).uri)
@@ -45,59 +50,92 @@ with Scratch() as s:
         assert asked.returncode == 0
         night.settle()
 
-    a.run("set", "night", "limits.rate=64KiB")  # six minutes, for each
+    class SlowDisk:
+        """Where the files are made: each piece takes until it is let go."""
+
+        def __init__(self):
+            self.gate = s.path("gates/gen-step")
+
+        def hold(self):
+            with open(self.gate, "x", encoding="ascii"):
+                pass
+
+        def held(self):
+            return os.path.getsize(self.gate) > 0
+
+        def let_go(self):
+            """After so long that the rest that may follow is long enough to be looked at: three times as long."""
+            time.sleep(4)
+            os.unlink(self.gate)
+
+    disk = SlowDisk()
+    disk.hold()
     asked = begin()
-    wait_for("it is cloned", lambda: night.doc()["phase"] == "cloning" or asked.poll() is not None)
+    wait_for("it is cloned", lambda: disk.held() or asked.poll() is not None, 60)
     if asked.poll() is not None:
         print("not shown: the file system shares blocks, so that nothing is copied")
+        disk.let_go()
     else:
-        def gives_way(to):
-            def does():
+        def bound(by):
+            def is_bound():
                 doc = night.doc()
                 assert doc["phase"] == "cloning", doc
-                return doc["pairs"][0].get("bound_by") == to and doc.get("bound_by") == (to and [dict(to, pairs=1)])
-            wait_for(f"it gives way to {to}", does)
+                of_all = {k: v for k, v in by.items() if by.get("of") != "pair" or k != "key"}
+                return doc["pairs"][0].get("bound_by") == by and doc.get("bound_by") == [dict(of_all, pairs=1)]
+            wait_for(f"it is bound by {by}", is_bound)
 
-        gives_way({"limit": "app_latency", "of": "default"})
-        a.run("set", "night", "limits.app_latency=5s")  # which is met, but not everything
-        gives_way({"limit": "app_latency", "of": "session", "key": "limits.app_latency", "value": 5000000})
-        # Nobody is awake but one that is elsewhere.
+        def step():
+            """The piece under way ends; the next one, after the rest, is held again."""
+            wait_for("a piece is under way", disk.held)
+            disk.let_go()
+            time.sleep(0.2)
+            disk.hold()
+
+        step()
+        bound({"limit": "app_latency", "of": "default"})
+        # Nobody is awake but one that is elsewhere: the rest is over.
         sleeps("data")
-        gives_way(None)
+        bound({"limit": "none"})
         works("near")
-        gives_way({"limit": "app_latency", "of": "neighbour"})
+        step()
+        bound({"limit": "app_latency", "of": "neighbour"})
         sleeps("near")
-        gives_way(None)
+        bound({"limit": "none"})
         works("data")
-        gives_way({"limit": "app_latency", "of": "session", "key": "limits.app_latency", "value": 5000000})
+        step()
+        bound({"limit": "app_latency", "of": "default"})
+        a.run("set", "night", "limits.app_latency=1m")  # which is met, but not everything
+        bound({"limit": "app_latency", "of": "session", "key": "limits.app_latency", "value": 60000000})
         assert len(night.complete()) == 1 and "bound_by" not in night.doc()["pairs"][1], night.doc()
+        # A rate that takes longer than the rests is what holds it back.
+        a.run("set", "night", "limits.rate=64KiB")  # six minutes, for each
+        os.unlink(disk.gate)
+        bound({"limit": "rate", "of": "session", "key": "limits.rate", "value": 65536})
+        a.run("set", "night", "pairs.1.limits.rate=32KiB")
+        bound({"limit": "rate", "of": "pair", "key": "pairs.1.limits.rate", "value": 32768})
+        a.run("set", "night", "pairs.1.limits.rate=none")
+        a.run("settings", "rate=16KiB")
+        bound({"limit": "rate", "of": "agent", "key": "rate", "value": 16384})
+        a.run("settings", "rate=none")
 
         # A volume that is elsewhere, with its working image and the copies here: its own application has nothing to complain about.
-        a.spec({"name": "afar", "mode": "copy", "start": {"every": "1h", "keep": 3}, "limits": {"rate": "none"},
+        a.spec({"name": "afar", "mode": "copy", "start": {"every": "1h", "keep": 3},
                 "pairs": [{"source": "volume:far", "target": f"{night.backup}/far-{{time}}.img"}]})
         def made():
             return [g for g in a.show("afar")["generations"] if g["complete"]]
         wait_for("the first of it", made, 60)
         wait_for("it is settled", lambda: a.show("afar")["phase"] == "mirroring", 60)
-        a.run("set", "afar", "limits.rate=64KiB")
-        other = s.start("dray", "switch", "afar", env=a.env, log="switch-afar.log")
         sleeps("data")
-        def part():
-            return sum(os.stat(os.path.join(night.backup, f)).st_blocks * 512 for f in os.listdir(night.backup) if f.startswith(".far-") and ".dray-" in f)
-        wait_for("it is being copied", lambda: part() >= 128 << 10)
-        def alone():
-            doc = a.show("afar")
-            assert doc["phase"] == "cloning", doc
-            return "bound_by" not in doc
-        wait_for("nobody else is awake", alone)
-        read, was = apps["far"].status()["reads"], part()
-        def goes_on():
-            assert alone(), a.show("afar")
-            return apps["far"].status()["reads"] > read + 50 and part() > was
-        wait_for("both go on", goes_on)
-        a.run("set", "afar", "limits.rate=none")
-        wait_for("it is complete", lambda: other.poll() is not None, 60)
-        assert other.returncode == 0
+        disk.hold()
+        read = apps["far"].status()["reads"]
+        other = s.start("dray", "switch", "afar", env=a.env, log="switch-afar.log")
+        wait_for("it is being copied", lambda: a.show("afar")["phase"] == "cloning" and disk.held(), 60)
+        disk.let_go()
+        def ended():
+            assert "app_latency" not in json.dumps(a.show("afar").get("bound_by")), a.show("afar")
+            return other.poll() is not None
+        wait_for("it is complete", ended, 60)
+        assert other.returncode == 0 and apps["far"].status()["reads"] > read
         works("data")
         a.run("cancel", "afar")
     # It comes to its end beside an application, and without one.

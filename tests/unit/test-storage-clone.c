@@ -33,6 +33,7 @@ static struct {
 	unsigned share, later; /* the share of the time; another one after some steps */
 	uint64_t rate;
 	unsigned stop_after;   /* naps */
+	unsigned bound[DRAY_CLONE_BOUND_STORAGE + 1]; /* how often it was told */
 } run;
 
 int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
@@ -102,6 +103,21 @@ static bool stop(void *ctx)
 	return run.stop_after && run.naps >= run.stop_after;
 }
 
+static void bound(void *ctx, enum dray_clone_bound by)
+{
+	run.bound[by]++;
+}
+
+/* Told is this alone, but for the first piece, which waits for nothing. */
+static void was_bound_by(enum dray_clone_bound by)
+{
+	for (unsigned i = 0; i <= DRAY_CLONE_BOUND_STORAGE; i++)
+		if (i == by)
+			assert_true(run.bound[i] > 1);
+		else
+			assert_int_equal(run.bound[i], i == DRAY_CLONE_BOUND_STORAGE);
+}
+
 static void begin(unsigned of_the_time)
 {
 	memset(&run, 0, sizeof run);
@@ -115,7 +131,7 @@ static int copy(void)
 	char identity[512];
 	bool shared = true;
 	struct dray_error err = DRAY_ERROR_INIT;
-	struct dray_clone_order order = { .from = from, .part = part, .rate = rate, .share = share, .stop = stop };
+	struct dray_clone_order order = { .from = from, .part = part, .rate = rate, .share = share, .stop = stop, .bound = bound };
 	int rc = dray_clone_make(&order, identity, sizeof identity, &shared, &err);
 	if (!rc)
 		assert_false(shared);
@@ -137,6 +153,7 @@ static void nobody_there(void **state)
 	is_right();
 	assert_int_equal(run.naps, 0);
 	assert_true(run.longest_step >= 8 * MiB);
+	was_bound_by(DRAY_CLONE_BOUND_STORAGE);
 }
 
 static void beside(void **state)
@@ -150,6 +167,7 @@ static void beside(void **state)
 		/* After each but the last. */
 		uint64_t rest = TOOK * (DRAY_CLONE_ALL - s) / s;
 		assert_int_equal(run.slept, rest * (run.waits - 1));
+		was_bound_by(DRAY_CLONE_BOUND_SHARE);
 	}
 }
 
@@ -179,6 +197,13 @@ static void with_a_rate(void **state)
 	assert_int_equal(copy(), 0);
 	is_right();
 	assert_in_range((run.ns - BEGAN) / 1000000000, 60, 70);
+	assert_true(run.bound[DRAY_CLONE_BOUND_RATE] > 100 && run.bound[DRAY_CLONE_BOUND_SHARE] < 5 && run.bound[DRAY_CLONE_BOUND_STORAGE] < 5);
+	/* Wider than what it rests. */
+	begin(1);
+	run.rate = 100 * MiB;
+	assert_int_equal(copy(), 0);
+	is_right();
+	assert_true(run.bound[DRAY_CLONE_BOUND_SHARE] > 100 && run.bound[DRAY_CLONE_BOUND_RATE] < 5 && run.bound[DRAY_CLONE_BOUND_STORAGE] < 5);
 }
 
 static void is_told_to_stop_in_a_rest(void **state)
