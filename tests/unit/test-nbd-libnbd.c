@@ -329,7 +329,7 @@ static void many_in_flight(void **state)
 		}
 	for (int c = 0; c < CONNS; c++) {
 		while (nbd_aio_in_flight(h[c]) > 0)
-			assert_true(nbd_poll(h[c], 10000) == 1);
+			assert_true(nbd_poll(h[c], 60000) == 1);
 		for (int i = 0; i < EACH; i++)
 			assert_int_equal(nbd_aio_command_completed(h[c], (uint64_t)cookies[c][i]), 1);
 		done(h[c]);

@@ -175,25 +175,29 @@ static void held(void **state)
 	assert_int_equal(dray_storage_open(&st, device, NULL, &err), -EBUSY);
 	assert_string_equal(err.kind, "held");
 	close(other);
-	/* A holder that goes away is waited for. */
-	int ready[2];
+	/* A holder that goes away, some time after it was told to, is waited for. */
+	int ready[2], go[2];
 	char c;
 	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(go), 0);
 	pid_t child = fork();
 	if (!child) {
-		if (open(device, O_RDWR | O_EXCL) < 0 || write(ready[1], "y", 1) != 1)
+		if (open(device, O_RDWR | O_EXCL) < 0 || write(ready[1], "y", 1) != 1 || read(go[0], &c, 1) != 1)
 			_exit(1);
 		nanosleep(&(struct timespec){ .tv_nsec = 200000000 }, NULL);
 		_exit(0);
 	}
 	assert_int_equal(read(ready[0], &c, 1), 1);
 	assert_int_equal(dray_storage_open(&st, device, NULL, NULL), -EBUSY);
-	struct dray_storage_options wait = { .lock_wait_ns = UINT64_C(10000000000) };
+	assert_int_equal(write(go[1], "y", 1), 1);
+	struct dray_storage_options wait = { .lock_wait_ns = UINT64_C(60000000000) };
 	assert_int_equal(dray_storage_open(&st, device, &wait, NULL), 0);
 	dray_storage_close(st);
 	waitpid(child, NULL, 0);
 	close(ready[0]);
 	close(ready[1]);
+	close(go[0]);
+	close(go[1]);
 	snprintf(mkfs, sizeof mkfs, "PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -F %s", device);
 	assert_int_equal(system(mkfs), 0);
 	struct dray_storage_options whole = { 0 };

@@ -320,7 +320,7 @@ static void locks(void **state)
 		kill(child, SIGKILL);
 		_exit(0);
 	}
-	struct dray_storage_options wait = { .lock_wait_ns = UINT64_C(10000000000) };
+	struct dray_storage_options wait = { .lock_wait_ns = UINT64_C(60000000000) };
 	assert_int_equal(dray_storage_open(&st, file, &wait, NULL), 0);
 	struct dray_storage *second;
 	assert_int_equal(dray_storage_open(&second, file, NULL, NULL), -EBUSY); /* also within one process */
