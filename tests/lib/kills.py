@@ -49,7 +49,8 @@ class Campaign:
         victims = self.rng.choice(["iod", "drayd", "both"]) if not self.holdback else "power"
         reconnects = self.app.status()["reconnects"]
         iod = self.a.iod_pid()
-        was, killed_at = self.leg(), time.monotonic()
+        looked_at = time.monotonic()
+        was = self.leg()
         if victims in ("drayd", "both", "power"):
             self.a.process.kill()
         if victims in ("iod", "both", "power"):
@@ -57,6 +58,7 @@ class Campaign:
         if victims == "power":
             for d in self.disks:
                 d.kill()
+        killed_at = time.monotonic()
         if victims in ("drayd", "both", "power"):
             self.a.process.wait()
         if victims == "power":
@@ -82,7 +84,7 @@ class Campaign:
             # What was copied in the moment before the kill was not recorded yet, and what the application was writing to is compared.
             # On network storage writes of the dead may land for some seconds yet: until then what the next one copies is not
             # recorded, so a kill within that time repeats it.
-            self.may_repeat += size(RATE) + BUSY
+            self.may_repeat += int(size(RATE) * (1 + killed_at - looked_at)) + BUSY
             if killed_at < self.settled_at:
                 self.may_repeat += was["copied"]
             self.settled_at = time.monotonic() + SETTLE if self.holdback else 0
@@ -130,7 +132,7 @@ class Campaign:
         """One migration with kills on its way."""
         self.source, self.target = self.names[self.moves % 2], self.names[(self.moves + 1) % 2]
         self.moves += 1
-        self.a.spec({"name": "move", "switch": {"when": "manual"}, "limits": {"rate": RATE},
+        self.a.spec({"name": "move", "leg_timeout": "1h", "switch": {"when": "manual"}, "limits": {"rate": RATE},
                      "pairs": [{"source": "volume:v", "target": self.target, "overwrite": True}]})
         self.copied = self.may_repeat = self.in_copy = self.settled_at = 0
         until = self.done + 5
