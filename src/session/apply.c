@@ -13,40 +13,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a key is that is left out, by its dotted name. NULL: it has to be there, or is a map. */
-static const char *left_out(const struct dray_session *s, const char *name)
-{
-	static const struct {
-		const char *key, *value;
-	} defaults[] = { { "priority", "normal" }, { "start", "now" }, { "on_error", "pair" }, { "verify", "none" }, { "mode", "move" },
-		{ "checkpoint", "true" }, { "leg_timeout", "1s" }, { "switch.deadline", "2s" }, { "switch.attempts", "3" }, { "switch.on_failure", "wait" },
-		{ "switch.commit", "manual" }, { "switch.retire", "none" }, { "switch.partial", "false" }, { "switch.accept_bad_ranges", "false" },
-		{ "pairs.overwrite", "false" }, { "pairs.create", "none" }, { "pairs.format", "auto" } };
-	if (!strcmp(name, "switch.when"))
-		return s->mode == DRAY_MODE_COPY ? "synced" : "manual";
-	for (size_t i = 0; i < sizeof defaults / sizeof defaults[0]; i++)
-		if (!strcmp(defaults[i].key, name))
-			return defaults[i].value;
-	for (size_t i = 0; i < dray_keys_n; i++)
-		if (dray_keys[i].flags & DRAY_K_NONE && !strcmp(dray_keys[i].name, name))
-			return "none";
-	return NULL;
-}
-
 /* Whether a value of that key, NULL where there is none, is what it would be if it were left out. */
-static bool as_left_out(const struct dray_session *s, const char *name, const json_t *v)
+static bool as_left_out(const struct dray_session *s, const struct dray_key *key, const json_t *v)
 {
-	const char *none = left_out(s, name);
-	char *text = v ? dray_value_text(v) : NULL;
+	char *none = v && key ? dray_key_left_out(key, s->mode == DRAY_MODE_COPY) : NULL, *text = v ? dray_value_text(v) : NULL;
 	bool same = !v || (text && none && !strcmp(text, none));
 	free(text);
+	free(none);
 	return same;
 }
 
 /* Of what has begun, by whatever start, nobody asks for another one by `now` or by leaving it out. */
 static bool begun(const struct dray_session *s, const struct dray_key *key, const json_t *v)
 {
-	return !strcmp(key->name, "start") && s->started && !s->every_ns && as_left_out(s, key->name, v);
+	return !strcmp(key->name, "start") && s->started && !s->every_ns && as_left_out(s, key, v);
 }
 
 /* Takes the value of a dotted key out of the document, with a map that is empty then. NULL: it is not there. New reference. */
@@ -71,8 +51,8 @@ static void refuse(struct dray_problems *problems, const char *pointer, const ch
 	free(value);
 }
 
-/* What is left differs in nothing. `pointer`, `of` and `in`, with a dot, say what the maps are. */
-static void compare_rest(const struct dray_session *s, json_t *now, json_t *wanted, const char *pointer, const char *of, const char *in,
+/* What is left differs in nothing. `pointer`, `of` and `map` say what the maps are. */
+static void compare_rest(const struct dray_session *s, json_t *now, json_t *wanted, const char *pointer, const char *of, const char *map,
 	struct dray_problems *problems)
 {
 	json_t *sides[] = { now, wanted };
@@ -83,9 +63,8 @@ static void compare_rest(const struct dray_session *s, json_t *now, json_t *want
 			const json_t *other = json_object_get(sides[!side], key);
 			if (other && (side || json_equal(v, other)))
 				continue;
-			char at[120], what[120], name[120];
-			snprintf(name, sizeof name, "%s%.60s", in, key);
-			if (!other && as_left_out(s, name, v))
+			char at[120], what[120];
+			if (!other && as_left_out(s, dray_key_find(map, key), v))
 				continue;
 			snprintf(at, sizeof at, "%s/%.60s", pointer, key);
 			snprintf(what, sizeof what, "%.60s%s", key, of);
@@ -121,7 +100,7 @@ static void compare_pairs(const struct dray_session *now, const json_t *a, const
 		char pointer[40], of[40];
 		snprintf(pointer, sizeof pointer, "/pairs/%zu", i);
 		snprintf(of, sizeof of, " of pair %zu", i + 1);
-		compare_rest(now, x, y, pointer, of, "pairs.", problems);
+		compare_rest(now, x, y, pointer, of, "pairs", problems);
 	}
 }
 
@@ -143,9 +122,11 @@ int dray_session_compare(const struct dray_session *now, const struct dray_sessi
 			json_decref(x);
 			x = json_string("manual");
 		}
-		bool same = x && y ? json_equal(x, y) : as_left_out(now, key->name, x ? x : y);
+		bool same = x && y ? json_equal(x, y) : as_left_out(now, key, x ? x : y);
+		char *none = dray_key_left_out(key, now->mode == DRAY_MODE_COPY);
 		if (!same && !begun(now, key, y))
-			json_object_set_new(*keys, key->name, y ? json_incref(y) : json_string(left_out(now, key->name)));
+			json_object_set_new(*keys, key->name, y ? json_incref(y) : json_string(none));
+		free(none);
 		json_decref(x);
 		json_decref(y);
 	}

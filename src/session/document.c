@@ -34,6 +34,26 @@ static char *copy(const char *s)
 
 static void check_map(struct dray_check *c, const char *map, const json_t *v, const struct dray_lines *lines, void *base);
 
+/* Writes to its field what a key is that is left out. */
+static void leave_out(struct dray_check *c, const struct dray_key *key, bool copy, void *base)
+{
+	size_t before = c->problems->n;
+	char *text = dray_key_left_out(key, copy);
+	json_t *v = key->type == DRAY_T_BOOL ? json_boolean(!strcmp(text, "true")) : json_string(text);
+	dray_check_value(c, key, v, NULL, base);
+	assert(c->problems->n == before);
+	json_decref(v);
+	free(text);
+}
+
+/* All of the map's, but those whose field is that when it is zero or not given: none, the first word, false. */
+static void leave_out_all(struct dray_check *c, const char *map, void *base)
+{
+	for (size_t i = 0; i < dray_keys_n; i++)
+		if (dray_keys[i].left_out && dray_key_in_map(&dray_keys[i], map))
+			leave_out(c, &dray_keys[i], false, base);
+}
+
 /* A resource by its name alone, or a slice of one. */
 static void check_resource(struct dray_check *c, const struct dray_key *key, const json_t *v,
 	const struct dray_lines *lines, struct dray_resource *r)
@@ -146,7 +166,8 @@ static void check_start_map(struct dray_check *c, const struct dray_key *key, co
 {
 	size_t problems = c->problems->n;
 	unsigned line = lines ? lines->line : 0;
-	struct dray_session found = { .at = -1, .keep = 7, .hook_timeout_ns = UINT64_C(30000000000) };
+	struct dray_session found = { .at = -1 };
+	leave_out_all(c, "start", &found);
 	check_map(c, "start", v, lines, &found);
 	bool after = json_object_get(v, "after"), event = json_object_get(v, "event"), every = json_object_get(v, "every");
 	if (c->problems->n == problems && after + event + every != 1)
@@ -200,7 +221,7 @@ static void pair_init(struct dray_pair *pair, size_t index)
 	*pair = (struct dray_pair){
 		.id = (unsigned)index + 1,
 		.source.resource = copy(""),
-		.vehicle = copy("auto"),
+		.vehicle = copy(""),
 		.limits = no_limits,
 		.progress = { DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN, DRAY_UNKNOWN,
 			DRAY_UNKNOWN, DRAY_UNKNOWN },
@@ -231,6 +252,7 @@ static void check_pairs(struct dray_check *c, const json_t *v, const struct dray
 	s->n_pairs = n;
 	for (size_t i = 0; i < n; i++) {
 		pair_init(&s->pairs[i], i);
+		leave_out_all(c, "pairs", &s->pairs[i]);
 		c->pair = s->pairs[i].id;
 		size_t before = dray_pointer_index(&c->at, i);
 		check_map(c, "pairs", json_array_get(v, i), lines ? &lines->child[i] : NULL, &s->pairs[i]);
@@ -395,20 +417,16 @@ static int from_json(const json_t *doc, const struct dray_lines *lines, bool str
 	*s = (struct dray_session){
 		.name = copy(""),
 		.id = copy(""),
-		.priority = 5,
 		.limits = no_limits,
 		.max_duration_ns = DRAY_UNKNOWN,
-		.checkpoint = true,
-		.leg_timeout_ns = UINT64_C(1000000000),
-		.deadline_ns = UINT64_C(2000000000),
-		.attempts = 3,
 	};
+	leave_out_all(&c, "", s);
+	leave_out_all(&c, "switch", s);
 	check_map(&c, "", doc, lines, s);
 	for (size_t i = 0; i < s->n_pairs; i++)
 		s->pair_tables |= s->pairs[i].limits.rate_table != NULL;
-	/* An online copy splits its targets at an instant that nobody has to name. */
 	if (s->mode == DRAY_MODE_COPY && !json_object_get(json_object_get(doc, "switch"), "when"))
-		s->when = DRAY_WHEN_SYNCED;
+		leave_out(&c, dray_key_find("switch", "when"), true, s);
 	s->doc = json_deep_copy(doc);
 	if (!s->doc)
 		abort();

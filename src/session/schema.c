@@ -18,7 +18,7 @@ const struct dray_key dray_keys[] = {
 	{ "name", DRAY_T_NAME, DRAY_K_REQUIRED, .field = S(name),
 		.legal = "1 to 128 printable characters without '/', not of the form of an id" },
 	{ "id", DRAY_T_ID, .field = S(id), .legal = "s- and 1 to 62 of the characters 0-9 a-z" },
-	{ "priority", DRAY_T_PRIORITY, DRAY_K_SET, .field = S(priority),
+	{ "priority", DRAY_T_PRIORITY, DRAY_K_SET, .field = S(priority), .left_out = "normal",
 		.legal = "low, normal, high, or 1 (low) to 9 (high)" },
 	{ "start", DRAY_T_START, DRAY_K_SET, .words = "now", .field = S(start),
 		.legal = "now, a time such as 2027-01-01T02:00:00Z, {after: 2h}, {event: NAME}, or {every: 24h, at: \"02:00\", keep: 7}" },
@@ -28,9 +28,9 @@ const struct dray_key dray_keys[] = {
 	{ "start.every", DRAY_T_DURATION, .legal = "a duration from 1s to 1000d such as 24h", .field = S(every_ns), .min = SECOND,
 		.max = 86400000 * SECOND },
 	{ "start.at", DRAY_T_CLOCK, .legal = "a time of the day from \"00:00\" to \"23:59\"", .field = S(at) },
-	{ "start.keep", DRAY_T_COUNT32, .legal = "1 to 1000", .field = S(keep), .min = 1, .max = 1000 },
+	{ "start.keep", DRAY_T_COUNT32, .legal = "1 to 1000", .field = S(keep), .min = 1, .max = 1000, .left_out = "7" },
 	{ "start.hook_timeout", DRAY_T_DURATION, .legal = "a duration from 1s to 1h", .field = S(hook_timeout_ns), .min = SECOND,
-		.max = 3600 * SECOND },
+		.max = 3600 * SECOND, .left_out = "30s" },
 	{ "start.on_hook_failure", DRAY_T_WORD, .words = "split|skip", .field = S(hook_failure) },
 	{ "window", DRAY_T_WINDOWS, DRAY_K_SET | DRAY_K_NONE,
 		.legal = "a list such as [\"19:00-07:00\", \"Sat,Sun 00:00-24:00\"], or none", .field = S(window) },
@@ -55,22 +55,24 @@ const struct dray_key dray_keys[] = {
 	{ "limits.vehicle.host.in_flight", DRAY_T_SIZE, DRAY_K_SET | DRAY_K_NONE, .legal = "a size from 16KiB to 16GiB, or none",
 		.field = L(host_in_flight), .min = 16 << 10, .max = UINT64_C(16) << 30 },
 	{ "mode", DRAY_T_WORD, .words = "move|copy", .field = S(mode) },
-	{ "checkpoint", DRAY_T_BOOL, .field = S(checkpoint) },
+	{ "checkpoint", DRAY_T_BOOL, .field = S(checkpoint), .left_out = "true" },
 	{ "leg_timeout", DRAY_T_DURATION, .legal = "a duration from 10ms to 1h", .field = S(leg_timeout_ns),
-		.min = SECOND / 100, .max = 3600 * SECOND },
+		.min = SECOND / 100, .max = 3600 * SECOND, .left_out = "1s" },
 	{ "verify", DRAY_T_VERIFY, DRAY_K_SET, .words = "none|sample|full",
 		.legal = "none, sample, full, or {mode: sample or full, repair: true or false}", .field = S(verify) },
 	{ "verify.mode", DRAY_T_WORD, DRAY_K_REQUIRED, .words = "none|sample|full", .field = S(verify) },
 	{ "verify.repair", DRAY_T_BOOL, .field = S(verify_repair) },
 	{ "switch", DRAY_T_MAP },
 	{ "switch.when", DRAY_T_WHEN, DRAY_K_SET, .words = "manual|synced|pair",
-		.legal = "manual, synced, pair, a time such as 2027-01-01T02:00:00Z, or {event: NAME}", .field = S(when) },
+		.legal = "manual, synced, pair, a time such as 2027-01-01T02:00:00Z, or {event: NAME}", .field = S(when),
+		.left_out_copy = "synced" }, /* its targets are split at an instant that nobody has to name */
 	{ "switch.when.event", DRAY_T_EVENT, DRAY_K_REQUIRED, .legal = DRAY_EVENT_LEGAL, .field = S(when_event) },
 	{ "switch.window", DRAY_T_WINDOWS, DRAY_K_SET | DRAY_K_NONE,
 		.legal = "a list such as [\"02:00-04:00\", \"Sat,Sun 00:00-24:00\"], or none", .field = S(switch_window) },
 	{ "switch.deadline", DRAY_T_DURATION, DRAY_K_SET, .legal = "a duration from 1ms to 10m", .field = S(deadline_ns),
-		.min = SECOND / 1000, .max = 600 * SECOND },
-	{ "switch.attempts", DRAY_T_COUNT32, DRAY_K_SET, .legal = "1 to 1000", .field = S(attempts), .min = 1, .max = 1000 },
+		.min = SECOND / 1000, .max = 600 * SECOND, .left_out = "2s" },
+	{ "switch.attempts", DRAY_T_COUNT32, DRAY_K_SET, .legal = "1 to 1000", .field = S(attempts), .min = 1, .max = 1000,
+		.left_out = "3" },
 	{ "switch.on_failure", DRAY_T_WORD, DRAY_K_SET, .words = "wait|fail", .field = S(on_failure) },
 	{ "switch.commit", DRAY_T_COMMIT, DRAY_K_SET, .words = "manual|switched",
 		.legal = "manual, switched, or a duration from 1s to 1000d such as 24h", .field = S(commit), .min = SECOND,
@@ -86,7 +88,7 @@ const struct dray_key dray_keys[] = {
 		.legal = "volume:NAME, an absolute path, a URI, or {resource:, offset:, length:}" },
 	{ "pairs.target", DRAY_T_TARGET, DRAY_K_REQUIRED,
 		.legal = "an absolute path, a URI, {resource:, offset:, length:}, or a list of them" },
-	{ "pairs.vehicle", DRAY_T_VEHICLE, .legal = "auto or host", .field = P(vehicle) },
+	{ "pairs.vehicle", DRAY_T_VEHICLE, .legal = "auto or host", .field = P(vehicle), .left_out = "auto" },
 	{ "pairs.limits", DRAY_T_MAP, .field = P(limits) },
 	{ "pairs.limits.rate", DRAY_T_RATE, DRAY_K_NONE, .legal = A_RATE, .field = L(rate), .min = 1, .max = INT64_MAX },
 	{ "pairs.limits.in_flight", DRAY_T_SIZE, DRAY_K_NONE, .legal = "a size from 16KiB to 16GiB, or none",
@@ -175,6 +177,17 @@ char *dray_keys_legal(const char *map)
 		p += sprintf(p, "%s%s", own, left > 1 ? ", " : left ? " or " : "");
 	}
 	return text;
+}
+
+char *dray_key_left_out(const struct dray_key *key, bool copy)
+{
+	const char *text = copy && key->left_out_copy ? key->left_out_copy : key->left_out;
+	if (!text && !(key->flags & DRAY_K_REQUIRED))
+		text = key->flags & DRAY_K_NONE ? "none" : key->type == DRAY_T_BOOL ? "false" : key->words;
+	char *one = text ? strndup(text, strcspn(text, "|")) : NULL;
+	if (text && !one)
+		abort();
+	return one;
 }
 
 /* How many letters must be changed, added, dropped or swapped with the next to make a of b. */

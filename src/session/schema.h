@@ -56,6 +56,8 @@ struct dray_key {
 	const char *legal;  /* for people; NULL: made from words */
 	size_t field;       /* offset in the session, the pair, or for limits in the limits */
 	uint64_t min, max;
+	const char *left_out;      /* what it is that is left out, as one would write it. NULL: none where that is legal, the first word, false */
+	const char *left_out_copy; /* the same of a session whose mode is copy; NULL: the same */
 };
 
 extern const struct dray_key dray_keys[];
@@ -67,6 +69,8 @@ const struct dray_key *dray_key_find(const char *map, const char *key);
 bool dray_key_in_map(const struct dray_key *key, const char *map);
 /* The supported keys of a map, "name, id or pairs". malloc'ed. */
 char *dray_keys_legal(const char *map);
+/* What a key is that is left out, `copy`: of a session whose mode is copy. malloc'ed; NULL: it has to be there, or is a map, or is just not there. */
+char *dray_key_left_out(const struct dray_key *key, bool copy);
 /* The key of the map that `word` was probably meant to be, or NULL. */
 const char *dray_key_near(const char *map, const char *word);
 /* Whether the agent writes this key itself: one that only show prints. */
