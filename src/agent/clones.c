@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Files are copied beside applications, where the file system shares no blocks. Whose: of the volumes that dray-iod has when the copying begins those that have their
- * primary, or a target that is being written to, on a disk that the file is on, or the one that it is copied from. The disks are looked at by the thread, since that
- * may block, and only where something is copied; what the applications do is told to it by the core, several times a second (beside.h). The least that
- * one of them allows counts.
- */
+/* Where the file system shares no blocks files are copied, beside applications (neighbours.h). */
 #include "agent/clones.h"
 
 #include "agent/beside.h"
 #include "agent/generation.h"
+#include "agent/neighbours.h"
 #include "agent/worker.h"
 #include "base/crash.h"
 #include "base/log.h"
-#include "storage/below.h"
 #include "storage/clone.h"
 
 #include <errno.h>
@@ -27,26 +22,15 @@
 #define IOPRIO_IDLE (3 << 13)
 
 #define ASK_EVERY   (SECOND / 2)
-#define DISKS       64 /* of a file, and of the one it is copied from; what lies below more is not looked at */
-
-/* A storage that a volume uses. */
-struct neighbour {
-	char *volume, *resource;
-	struct beside beside; /* the core's */
-	unsigned part;        /* under the lock */
-	bool on_disk;         /* the thread's: with the file that is at hand */
-};
 
 struct work {
 	struct worker worker; /* on agent.clones; its lock is for the files' rates, too, and for what is said so */
 	struct clones order;
-	struct neighbour *neighbours;
-	size_t n_neighbours;
+	const char **from;    /* of each file */
+	struct neighbours *neighbours; /* of CLONES_MAKE */
 	uint64_t ask_at;      /* the core's: dray-iod, what they do */
-	bool looked;          /* the thread's: at their disks, for this file */
 	/* under the lock */
 	size_t at;            /* which file; only the thread changes it */
-	const struct neighbour *gives_way_to;
 	enum dray_clone_bound bound;
 };
 
@@ -103,56 +87,9 @@ static uint64_t rate_now(void *ctx)
 	return rate;
 }
 
-struct disks {
-	dev_t dev[DISKS];
-	size_t n;
-};
-
-static bool has_disk(void *arg, dev_t dev)
-{
-	const struct disks *d = arg;
-	for (size_t i = 0; i < d->n; i++)
-		if (d->dev[i] == dev)
-			return true;
-	return false;
-}
-
-static bool add_disk(void *arg, dev_t dev)
-{
-	struct disks *d = arg;
-	if (d->n < DISKS && !has_disk(d, dev))
-		d->dev[d->n++] = dev;
-	return false;
-}
-
-static void look_at_disks(struct work *w)
-{
-	const struct clones_file *f = &w->order.files[w->at];
-	struct disks disks = { .n = 0 };
-	dray_storage_below(f->part, add_disk, &disks);
-	dray_storage_below(f->from, add_disk, &disks);
-	for (size_t i = 0; i < w->n_neighbours; i++)
-		w->neighbours[i].on_disk = dray_storage_below(w->neighbours[i].resource, has_disk, &disks);
-}
-
 static unsigned share_now(void *ctx)
 {
-	struct work *w = ctx;
-	unsigned part = BESIDE_ALL;
-	if (!w->looked)
-		look_at_disks(w);
-	w->looked = true;
-	pthread_mutex_lock(&w->worker.lock);
-	w->gives_way_to = NULL;
-	for (size_t i = 0; i < w->n_neighbours; i++) {
-		const struct neighbour *n = &w->neighbours[i];
-		if (!n->on_disk || n->part >= part)
-			continue;
-		part = n->part;
-		w->gives_way_to = n;
-	}
-	pthread_mutex_unlock(&w->worker.lock);
-	return part;
+	return neighbours_part(((struct work *)ctx)->neighbours);
 }
 
 static void note_bound(void *ctx, enum dray_clone_bound bound)
@@ -166,10 +103,12 @@ static void note_bound(void *ctx, enum dray_clone_bound bound)
 /* The file at hand is another one, or none. */
 static void go_to(struct work *w, size_t at)
 {
-	w->looked = false;
+	if (at < w->order.n)
+		neighbours_begin(w->neighbours, w->order.files[at].from, w->order.files[at].part);
+	else
+		neighbours_end(w->neighbours);
 	pthread_mutex_lock(&w->worker.lock);
 	w->at = at;
-	w->gives_way_to = NULL;
 	w->bound = DRAY_CLONE_BOUND_NONE;
 	pthread_mutex_unlock(&w->worker.lock);
 }
@@ -254,64 +193,9 @@ static void work_free(struct work *w)
 {
 	worker_end(&w->worker);
 	clear(&w->order);
-	for (size_t i = 0; i < w->n_neighbours; i++) {
-		free(w->neighbours[i].volume);
-		free(w->neighbours[i].resource);
-	}
-	free(w->neighbours);
+	neighbours_free(w->neighbours);
+	free(w->from);
 	free(w);
-}
-
-static uint64_t number(const json_t *o, const char *object, const char *key)
-{
-	json_int_t n = json_integer_value(json_object_get(json_object_get(o, object), key));
-	return n > 0 ? (uint64_t)n : 0;
-}
-
-/* Of a volume that is gone nobody asks anything. */
-static struct beside_told told_of(const json_t *v)
-{
-	static const char *const counted[] = { "reads", "writes", "flushes" };
-	struct beside_told t = { .app_us = number(v, "copy_window", "app_us"), .goal_us = number(v, "limits", "app_latency_us") };
-	if (!json_object_get(v, "counters"))
-		t.asked = UINT64_MAX;
-	for (size_t i = 0; i < sizeof counted / sizeof counted[0] && t.asked != UINT64_MAX; i++)
-		t.asked += number(v, "counters", counted[i]);
-	return t;
-}
-
-/* Working images that are being copied are not used by their volumes. */
-static bool is_copied(const struct clones *o, const char *resource)
-{
-	for (size_t i = 0; i < o->n; i++)
-		if (!strcmp(o->files[i].from, resource))
-			return true;
-	return false;
-}
-
-static void add_neighbour(struct work *w, const char *volume, const json_t *v, const json_t *leg)
-{
-	const json_t *r = json_object_get(leg, "resource");
-	const char *resource = json_string_value(json_is_object(r) ? json_object_get(r, "resource") : r), *path = json_string_value(json_object_get(leg, "path"));
-	if (!resource || is_copied(&w->order, resource) || json_is_true(json_object_get(leg, "set_aside")) || json_is_true(json_object_get(leg, "held")))
-		return;
-	w->neighbours = realloc(w->neighbours, (w->n_neighbours + 1) * sizeof *w->neighbours);
-	if (!w->neighbours)
-		abort();
-	struct neighbour *n = &w->neighbours[w->n_neighbours++];
-	*n = (struct neighbour){ .volume = copy(volume), .resource = copy(path ? path : resource) };
-	struct beside_told told = told_of(v);
-	beside_begin(&n->beside, &told, w->worker.agent->now);
-}
-
-static void find_neighbours(struct work *w)
-{
-	json_t *v, *leg;
-	const char *name;
-	size_t i;
-	json_object_foreach (w->worker.agent->volumes, name, v)
-		json_array_foreach (json_object_get(v, "legs"), i, leg)
-			add_neighbour(w, name, v, leg);
 }
 
 bool clones_start(struct job *job, struct clones *order)
@@ -326,8 +210,12 @@ bool clones_start(struct job *job, struct clones *order)
 	w->order.err = DRAY_ERROR_INIT;
 	*order = (struct clones){ 0 };
 	worker_init(&w->worker, job, &a->clones);
-	if (w->order.kind == CLONES_MAKE)
-		find_neighbours(w);
+	w->neighbours = neighbours_new();
+	w->from = calloc(w->order.n + 1, sizeof *w->from);
+	if (!w->from)
+		abort();
+	for (size_t i = 0; i < w->order.n; i++)
+		w->from[i] = w->order.files[i].from;
 	clones_pace(job);
 	if (worker_start(&w->worker, run))
 		return true;
@@ -356,30 +244,23 @@ void clones_pace(struct job *job)
 	pthread_mutex_lock(&w->worker.lock);
 	for (size_t i = 0; i < w->order.n; i++)
 		w->order.files[i].rate = limits_of_clone(job, w->order.files[i].pair);
-	for (size_t i = 0; i < w->n_neighbours; i++) {
-		struct neighbour *n = &w->neighbours[i];
-		struct beside_told told = told_of(volume_find(a, n->volume));
-		n->part = beside_part(&n->beside, &told, a->now);
-	}
 	pthread_mutex_unlock(&w->worker.lock);
+	neighbours_tell(w->neighbours, a, w->from, w->order.n);
 }
 
 const char *clones_bound(const struct job *job, const struct dray_pair *p)
 {
 	struct work *w = work_of(job);
-	const char *word = NULL;
-	if (!w)
+	if (!w || w->order.kind != CLONES_MAKE)
 		return NULL;
 	pthread_mutex_lock(&w->worker.lock);
 	bool at_hand = w->at < w->order.n && w->order.files[w->at].pair == p->id;
-	if (at_hand && w->bound == DRAY_CLONE_BOUND_RATE)
-		word = "rate";
-	else if (at_hand && w->bound == DRAY_CLONE_BOUND_SHARE && w->gives_way_to)
-		word = p->iod_volume && !strcmp(w->gives_way_to->volume, p->iod_volume) ? "window" : "neighbour";
-	else if (at_hand && w->bound == DRAY_CLONE_BOUND_STORAGE)
-		word = "storage";
+	enum dray_clone_bound bound = at_hand ? w->bound : DRAY_CLONE_BOUND_NONE;
 	pthread_mutex_unlock(&w->worker.lock);
-	return word;
+	const char *volume = bound == DRAY_CLONE_BOUND_SHARE ? neighbours_least(w->neighbours) : NULL;
+	if (volume)
+		return p->iod_volume && !strcmp(volume, p->iod_volume) ? "window" : "neighbour";
+	return bound == DRAY_CLONE_BOUND_RATE ? "rate" : bound == DRAY_CLONE_BOUND_STORAGE ? "storage" : NULL;
 }
 
 void clones_cancel(struct job *job)

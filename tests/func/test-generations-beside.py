@@ -60,8 +60,9 @@ with Scratch() as s:
             with open(self.gate, "x", encoding="ascii"):
                 pass
 
-        def held(self):
-            return os.path.getsize(self.gate) > 0
+        def held(self, n=1):
+            """So many wait there."""
+            return os.path.getsize(self.gate) >= n
 
         def let_go(self):
             """After so long that the rest that may follow is long enough to be looked at: three times as long."""
@@ -101,6 +102,17 @@ with Scratch() as s:
         bound({"limit": "app_latency", "of": "neighbour"})
         sleeps("near")
         bound({"limit": "none"})
+        # To one that came when it had begun, too.
+        a.run("set", "night", "limits.rate=64KiB")  # six minutes, for each, where it does not rest
+        apps["late"] = s.stamp(a.volume("late", s.file("late", N)), "late", "--depth", "1", "--rate", "100")
+        apps["late"].wait_writes(20)
+
+        def gives_way_to_it():
+            step()  # before it is known of the next one follows at its rate
+            return night.doc()["pairs"][0].get("bound_by") == {"limit": "app_latency", "of": "neighbour"}
+
+        wait_for("it gives way to the new one", gives_way_to_it, 60)
+        sleeps("late")
         works("data")
         step()
         bound({"limit": "app_latency", "of": "default"})
@@ -108,7 +120,6 @@ with Scratch() as s:
         bound({"limit": "app_latency", "of": "session", "key": "limits.app_latency", "value": 60000000})
         assert len(night.complete()) == 1 and "bound_by" not in night.doc()["pairs"][1], night.doc()
         # A rate that takes longer than the rests is what holds it back.
-        a.run("set", "night", "limits.rate=64KiB")  # six minutes, for each
         os.unlink(disk.gate)
         bound({"limit": "rate", "of": "session", "key": "limits.rate", "value": 65536})
         a.run("set", "night", "pairs.1.limits.rate=32KiB")
@@ -129,7 +140,7 @@ with Scratch() as s:
         disk.hold()
         read = apps["far"].status()["reads"]
         other = s.start("dray", "switch", "afar", env=a.env, log="switch-afar.log")
-        wait_for("it is being copied", lambda: a.show("afar")["phase"] == "cloning" and disk.held(), 60)
+        wait_for("it is being copied", lambda: a.show("afar")["phase"] == "cloning" and disk.held(2), 60)  # the other one is held, too
         disk.let_go()
         def ended():
             assert "app_latency" not in json.dumps(a.show("afar").get("bound_by")), a.show("afar")
@@ -148,7 +159,7 @@ with Scratch() as s:
         for v, path in zip(("data", "log"), g["paths"]):
             with open(path, "rb") as new, open(s.path(f"old-{v}"), "rb") as old:
                 assert new.read() == old.read(), path
-    for v in ("data", "near"):
+    for v in apps:
         works(v)
     for app in apps.values():
         app.end()
