@@ -211,7 +211,8 @@ static void set_map(json_t *doc, const char *key, json_t *map)
 	json_decref(map);
 }
 
-/* A word, a time, or "{event: NAME}". */
+/* A word, a time, or "{event: NAME}". Not read as a document is: in YAML {event:go} has a key event:go, and 2027, true and - are no texts, but names
+ * of events. What is anything else goes as it is, so that the refusal shows all of it, and what is legal. */
 static json_t *when(const char *text)
 {
 	char name[65];

@@ -36,7 +36,8 @@ with FakeAgent() as a:
     asked = json.loads([body for method, _, body, _ in a.asked if method == "POST"][-1])
     assert asked["name"] == "c.img" and asked["switch"] == {"when": "manual", "commit": "switched"}, asked
     assert asked["pairs"][0] == {"source": "/srv/a", "target": [os.getcwd() + "/b/c.img", os.getcwd() + "/d.img"]}, asked
-    for given, when in (("{event: go}", {"event": "go"}), (" {event:go } ", {"event": "go"}), ("{event: go", "{event: go"), ("2027-01-01T02:00:00Z",) * 2):
+    for given, when in (("{event: go}", {"event": "go"}), (" {event:go } ", {"event": "go"}), ("{event: 2027}", {"event": "2027"}),
+                        ("{event:true}", {"event": "true"}), ("{event: -}", {"event": "-"}), ('{"event": 5}', '{"event": 5}'), ("{event: go", "{event: go"), ("2027-01-01T02:00:00Z",) * 2):
         a.run("migrate", "volume:v", "/b", "--no-wait", "--when", given)
         assert json.loads(a.asked[-1][2])["switch"]["when"] == when, (given, a.asked[-1])
     session(a, document("copying"), document("completed"))
