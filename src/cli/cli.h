@@ -58,7 +58,7 @@ enum exit_status {
 	X(FOLLOW, 'f', "follow", NULL, "go on with new events as they come") \
 	X(AFTER, 0, "after", "SEQ", "only events after this number") \
 	X(STATE, 0, "state", "STATE", "only sessions in this state") \
-	X(LIMIT, 'n', "limit", "N", "at most so many sessions, the newest ones") \
+	X(LIMIT, 'n', "limit", "N", "at most so many sessions, the newest ones: 1 or more") \
 	X(ALL, 0, "all", NULL, "all of them: also those that were over long ago") \
 	X(BLOCK_SIZE, 0, "block-size", "SIZE", "serve in blocks of this size, such as 4096 (default: the resource's own)") \
 	X(DRY_RUN, 0, "dry-run", NULL, "check the document and tell what would be done; start nothing") \

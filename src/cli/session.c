@@ -63,6 +63,13 @@ static char *remark_on(const json_t *doc)
 	return text;
 }
 
+/* To the agent 0 is no limit, and it takes 18 digits. */
+static bool is_limit(const char *s)
+{
+	size_t n = strspn(s, "0123456789");
+	return n && n < 19 && !s[n] && s[strspn(s, "0")];
+}
+
 #define PAST_SHOWN 100 /* of those that are over, unless all are asked for */
 
 int cmd_list(const struct args *args)
@@ -71,8 +78,8 @@ int cmd_list(const struct args *args)
 	const char *state = args->value[OPT_STATE], *limit = args->value[OPT_LIMIT];
 	if (state && dray_state_from_word(state) < 0)
 		return no_state(args, state);
-	if (limit && (!*limit || limit[strspn(limit, "0123456789")]))
-		return fail(args, EXIT_USAGE, "usage", "\"%s\" is not a number", limit);
+	if (limit && !is_limit(limit))
+		return fail(args, EXIT_USAGE, "usage", "--limit: \"%s\" is not a number from 1 to 999999999999999999", limit);
 	if (limit && args->value[OPT_ALL])
 		return fail(args, EXIT_USAGE, "usage", "--limit and --all exclude each other");
 	char path[160], past[32] = "";

@@ -79,6 +79,7 @@ with AgentTest(auto=True) as t:
         after = got[-1]
     assert got == [d["id"] for d in everything[1:22]], got
     assert [d["id"] for d in t.call("GET", "/sessions?limit=3")] == [d["id"] for d in everything[-3:]]
+    assert [d["id"] for d in t.call("GET", "/sessions?limit=0")] == [d["id"] for d in everything]
 
     # A name is the newest one's; it is loaded when it is shown, and let go of again.
     before = work()["sessions_loaded"]

@@ -19,6 +19,8 @@ with FakeAgent() as a:
         assert done.stderr and not done.stdout, args
     problem = json.loads(a.run("list", "--frob", "-o", "json", status=2).stderr)
     assert problem["exit"] == 2 and "--frob" in problem["detail"] and problem["code"] == "usage", problem
+    for n in ("0", "000", "", "-1", "1x", "1" * 19):  # 0 would be all of them to the agent
+        assert f'dray list: --limit: "{n}" is not a number from 1 to 999999999999999999' in a.run("list", "-n", n, status=2).stderr, n
     assert not a.asked
 
     # What the agent says.
