@@ -355,7 +355,8 @@ void dray_vol_split_keep(struct dray_vol *vol, bool keep);
 void dray_vol_switch_accept_bad(struct dray_vol *vol, uint64_t bytes);
 /* Checks that `leg` could take over and flushes all legs while the application runs. PREPARED follows with error 0, or:
  * -EAGAIN (dirty, doubtful or unsettled ranges), -EIO (its flush failed), -EBUSY (another switch is under way), -ENOENT.
- * -ETIMEDOUT: its flush took longer than give_up_ns. The others' flushes are not waited for once they look hopeless.
+ * -ETIMEDOUT: its flush took longer than give_up_ns. The others' flushes are not waited for once they look hopeless: that of
+ * the primary for five times leg_timeout, give_up_ns, or, if the switch is forced, 5 s, whichever is shortest.
  * `leg` may be DRAY_NO_LEG: a split; every secondary is prepared to be let go at one instant. */
 void dray_vol_switch_prepare(struct dray_vol *vol, int leg, uint64_t token);
 /* Suspends: new requests queue in order; those in flight and copy steps drain; then the new primary is flushed, dirty

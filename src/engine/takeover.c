@@ -26,6 +26,7 @@
 #include <string.h>
 
 #define OLD_FLUSH_TIMEOUTS 5
+#define FORCED_FLUSH_NS    UINT64_C(5000000000) /* most, however long leg_timeout is; requests that wait for a server that is gone have half a minute */
 
 static void drained(struct dray_vol *v, int error)
 {
@@ -267,11 +268,13 @@ void dray_takeover_io_done(struct dray_vol *v, struct dray_io *io)
 
 /* Which flushes are not worth the wait any more: a leg that was set aside meanwhile may not answer for ever. If it is the one
  * to take over, this is the answer; if not, it decides nothing. The old primary, which may be what is to be got away from, has
- * a few times leg_timeout; the others give_up_ns. Returns when to look again. */
+ * a few times leg_timeout, and no more than the others, which have give_up_ns. One that is given up (forced) still has some seconds: a flush
+ * that fails in them is owed to the application (H13), which would not hear of one that fails after the switch. Returns when to look again. */
 static uint64_t look_at_preparing(struct dray_vol *v)
 {
 	struct takeover *t = &v->takeover;
-	uint64_t old_until = t->prepare_since_ns + OLD_FLUSH_TIMEOUTS * v->limits.leg_timeout_ns;
+	uint64_t most = v->force ? min_u64(FORCED_FLUSH_NS, v->limits.give_up_ns) : v->limits.give_up_ns;
+	uint64_t old_until = t->prepare_since_ns + min_u64(OLD_FLUSH_TIMEOUTS * v->limits.leg_timeout_ns, most);
 	uint64_t until = t->prepare_since_ns + v->limits.give_up_ns, next = DRAY_TIME_NEVER;
 	for (int i = 0; i < DRAY_MAX_LEGS; i++) {
 		uint64_t wait_until = i == v->primary ? old_until : until;

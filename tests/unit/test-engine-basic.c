@@ -221,6 +221,42 @@ static void deadline(void **state)
 	end(m);
 }
 
+/* The old primary's flush is waited for, but not as long as a leg may take to answer: a minute, and if the primary is given up, seconds. When it fails
+ * while that one is drained, the application hears of it (H13), unless the switch has lost nothing (H18). */
+static void old_primary_that_stalls(void **state)
+{
+	for (int force = 0; force < 2; force++) {
+		struct engine_host *m = begin();
+		struct dray_copy_limits limits = { .leg_timeout_ns = 3600000 * HOST_MS };
+		assert_int_equal(dray_vol_set_limits(m->vol, &limits), 0);
+		attach(m, true);
+		host_run(m, 1000);
+		do_write(m, DRAY_OP_WRITE, 0, 4096, 1);
+		host_run(m, 1000);
+		m->stuck[0] = true;
+		dray_vol_switch_force(m->vol, force);
+		dray_vol_switch_prepare(m->vol, 1, 9);
+		host_run(m, force ? 4990 : 59990);
+		assert_int_equal(m->events[DRAY_EV_PREPARED], 0);
+		host_run(m, 20);
+		assert_int_equal(m->events[DRAY_EV_PREPARED], 1);
+		assert_int_equal(m->last[DRAY_EV_PREPARED].error, 0);
+		dray_vol_switch_suspend(m->vol, 9, m->now + 1000 * HOST_MS);
+		host_complete(m, host_find(m, DRAY_OP_FLUSH, 0), -ENOTCONN);
+		host_run(m, 5);
+		assert_int_equal(m->last[DRAY_EV_DRAINED].error, 0);
+		assert_int_equal(dray_vol_switch_seal(m->vol, 9), 0);
+		assert_int_equal(dray_vol_switch_apply(m->vol, 9), 0);
+		assert_int_equal(host_vol(m).primary, 1);
+		m->stuck[0] = false;
+		assert_int_equal(host_request(m, DRAY_OP_FLUSH, 0, 0, NULL), force ? -ENOTCONN : 0);
+		assert_int_equal(host_request(m, DRAY_OP_FLUSH, 0, 0, NULL), 0);
+		host_run(m, 3000);
+		assert_memory_equal(m->disk[0], m->disk[1], SIZE);
+		end(m);
+	}
+}
+
 /* Asked in doubt, answered by the old primary after the switch: an error is an error, not "no extents". */
 static void extents_of_an_old_primary(void **state)
 {
@@ -346,6 +382,7 @@ int main(void)
 		cmocka_unit_test(goes_on_from_the_map),
 		cmocka_unit_test(stalled_target),
 		cmocka_unit_test(deadline),
+		cmocka_unit_test(old_primary_that_stalls),
 		cmocka_unit_test(targets_take_turns),
 		cmocka_unit_test(extents_of_an_old_primary),
 	};
