@@ -22,6 +22,7 @@
 #include "iod/group.h"
 
 #include "base/log.h"
+#include "base/min.h"
 #include "iod/splits.h"
 #include "base/crash.h"
 
@@ -47,6 +48,10 @@ struct iod_inbox {
 
 /* PREPARED, DRAINED, SEALED, RESUMED, and some to spare. */
 #define LETTERS_EACH 8
+
+/* How long a primary that was given up may be silent, however long leg_timeout is: the deadline has to hold this and the time for which what it received
+ * may land yet (H6). */
+#define CUT_NS UINT64_C(5000000000)
 
 static struct iod_inbox *inbox_new(unsigned n)
 {
@@ -152,7 +157,7 @@ static void wait_for_primary(struct iod_member *m, bool wait)
 	if (wait)
 		dray_storage_set_retry(vio->legs[info.primary]->io, true);
 	else
-		dray_storage_give_up(vio->legs[info.primary]->io, limits.leg_timeout_ns);
+		dray_storage_give_up(vio->legs[info.primary]->io, min_u64(limits.leg_timeout_ns, CUT_NS));
 }
 
 static void suspend_on_thread(struct dray_loop_msg *msg)
