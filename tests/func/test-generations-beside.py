@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A clone that is under way gives way to the application of its volume and to that of another volume on the same disk, as long as it asks anything; to
 one that sleeps, or that is on another disk, it does not, even if it is its volume's own. It says which of that, or whose rate, holds it back. What it made is right."""
-import json
 import os
 import signal
 import sys
@@ -65,8 +64,8 @@ with Scratch() as s:
             return os.path.getsize(self.gate) >= n
 
         def let_go(self):
-            """After so long that the rest that may follow is long enough to be looked at: three times as long."""
-            time.sleep(4)
+            """After so long that the rest that may follow, three times that, is longer than a rate of 64 KiB makes it wait."""
+            time.sleep(1)
             os.unlink(self.gate)
 
     disk = SlowDisk()
@@ -77,51 +76,45 @@ with Scratch() as s:
         print("not shown: the file system shares blocks, so that nothing is copied")
         disk.let_go()
     else:
-        def bound(by):
-            def is_bound():
-                doc = night.doc()
-                assert doc["phase"] == "cloning", doc
-                of_all = {k: v for k, v in by.items() if by.get("of") != "pair" or k != "key"}
-                return doc["pairs"][0].get("bound_by") == by and doc.get("bound_by") == [dict(of_all, pairs=1)]
-            wait_for(f"it is bound by {by}", is_bound)
-
-        def step():
-            """The piece under way ends; the next one, after the rest, is held again."""
-            wait_for("a piece is under way", disk.held)
+        def step(n=1):
+            """The pieces under way end; the next ones, after the rest, are held again. What is told meanwhile stays."""
+            wait_for("pieces are under way", lambda: disk.held(n))
             disk.let_go()
             time.sleep(0.2)
             disk.hold()
 
-        step()
-        bound({"limit": "app_latency", "of": "default"})
-        # Nobody is awake but one that is elsewhere: the rest is over.
-        sleeps("data")
-        bound({"limit": "none"})
-        works("near")
-        step()
-        bound({"limit": "app_latency", "of": "neighbour"})
-        sleeps("near")
-        bound({"limit": "none"})
-        # To one that came when it had begun, too.
+        def bound(by, step=lambda: None, show=night.doc):
+            def is_bound():
+                step()
+                doc = show()
+                assert doc["phase"] == "cloning", doc
+                of_all = {k: v for k, v in by.items() if by.get("of") != "pair" or k != "key"}
+                return doc["pairs"][0].get("bound_by") == by and doc.get("bound_by") == [dict(of_all, pairs=1)]
+            wait_for(f"it is bound by {by}", is_bound, 60)
+
+        bound({"limit": "none"})  # of the first piece, before which there was no rest
         a.run("set", "night", "limits.rate=64KiB")  # six minutes, for each, where it does not rest
+        rate = {"limit": "rate", "of": "session", "key": "limits.rate", "value": 65536}
+        bound({"limit": "app_latency", "of": "default"}, step)
+        sleeps("data")  # nobody is awake but one that is elsewhere
+        bound(rate, step)
+        works("near")
+        bound({"limit": "app_latency", "of": "neighbour"}, step)
+        sleeps("near")
+        bound(rate, step)
+        # To one that came when it had begun, too.
         apps["late"] = s.stamp(a.volume("late", s.file("late", N)), "late", "--depth", "1", "--rate", "100")
-        apps["late"].wait_writes(20)
-
-        def gives_way_to_it():
-            step()  # before it is known of the next one follows at its rate
-            return night.doc()["pairs"][0].get("bound_by") == {"limit": "app_latency", "of": "neighbour"}
-
-        wait_for("it gives way to the new one", gives_way_to_it, 60)
+        bound({"limit": "app_latency", "of": "neighbour"}, step)
         sleeps("late")
+        bound(rate, step)
         works("data")
-        step()
-        bound({"limit": "app_latency", "of": "default"})
+        bound({"limit": "app_latency", "of": "default"}, step)
         a.run("set", "night", "limits.app_latency=1m")  # which is met, but not everything
         bound({"limit": "app_latency", "of": "session", "key": "limits.app_latency", "value": 60000000})
         assert len(night.complete()) == 1 and "bound_by" not in night.doc()["pairs"][1], night.doc()
-        # A rate that takes longer than the rests is what holds it back.
+        # Whose rate it is.
         os.unlink(disk.gate)
-        bound({"limit": "rate", "of": "session", "key": "limits.rate", "value": 65536})
+        bound(rate)
         a.run("set", "night", "pairs.1.limits.rate=32KiB")
         bound({"limit": "rate", "of": "pair", "key": "pairs.1.limits.rate", "value": 32768})
         a.run("set", "night", "pairs.1.limits.rate=none")
@@ -136,17 +129,18 @@ with Scratch() as s:
             return [g for g in a.show("afar")["generations"] if g["complete"]]
         wait_for("the first of it", made, 60)
         wait_for("it is settled", lambda: a.show("afar")["phase"] == "mirroring", 60)
+        a.run("set", "afar", "limits.rate=64KiB")
         sleeps("data")
         disk.hold()
         read = apps["far"].status()["reads"]
         other = s.start("dray", "switch", "afar", env=a.env, log="switch-afar.log")
-        wait_for("it is being copied", lambda: a.show("afar")["phase"] == "cloning" and disk.held(2), 60)  # the other one is held, too
-        disk.let_go()
-        def ended():
-            assert "app_latency" not in json.dumps(a.show("afar").get("bound_by")), a.show("afar")
-            return other.poll() is not None
-        wait_for("it is complete", ended, 60)
-        assert other.returncode == 0 and apps["far"].status()["reads"] > read
+        for _ in range(2):  # of both files
+            bound(rate, lambda: step(2), lambda: a.show("afar"))
+        assert apps["far"].status()["reads"] > read
+        a.run("set", "afar", "limits.rate=none")
+        os.unlink(disk.gate)
+        wait_for("it is complete", lambda: other.poll() is not None, 60)
+        assert other.returncode == 0
         works("data")
         a.run("cancel", "afar")
     # It comes to its end beside an application, and without one.
