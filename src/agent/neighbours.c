@@ -87,20 +87,14 @@ static struct beside_told told_of(const json_t *v)
 	return t;
 }
 
-static char *copy(const char *s)
-{
-	char *c = strdup(s);
-	if (!c)
-		abort();
-	return c;
-}
-
 static struct neighbour *add(struct neighbours *all, const char *volume, const json_t *v, const char *resource, uint64_t now)
 {
 	struct neighbour *n = calloc(1, sizeof *n);
 	if (!n)
 		abort();
-	*n = (struct neighbour){ .volume = copy(volume), .resource = copy(resource), .part = BESIDE_ALL };
+	n->part = BESIDE_ALL;
+	set_text(&n->volume, "%s", volume);
+	set_text(&n->resource, "%s", resource);
 	struct beside_told told = told_of(v);
 	beside_begin(&n->beside, &told, now);
 	pthread_mutex_lock(&all->lock);
