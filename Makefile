@@ -4,7 +4,7 @@ B ?= build
 WERROR ?= false
 export CFLAGS ?=
 
-.PHONY: all setup check demo asan tsan sim sim-teeth fuzz soak vm-check bench-quick bench-adaptive bench-pacing bench-estimate bench-scale install format clean help
+.PHONY: all setup check demo asan tsan sim sim-teeth fuzz soak held-up vm-check bench-quick bench-adaptive bench-pacing bench-estimate bench-scale install format clean help
 
 all: setup            ## build everything into build/
 	@scripts/build.sh $(B) -Dwerror=$(WERROR)
@@ -38,6 +38,9 @@ fuzz:                 ## libFuzzer on everything that reads from outside, FUZZ_S
 
 soak: all             ## the crash tests with 50 kills each, and the simulator for SOAK_SECONDS (default 600)
 	@scripts/soak.sh $(B)
+
+held-up: all          ## the tests, while each of their processes is stopped for seconds at random moments
+	@tests/tools/hold-up.py scripts/check.sh $(B) -t 6 --suite agent --suite func --suite fault --suite crash
 
 vm-check: all         ## real LVM, SCSI, loop and NBD devices and loss of power, in emulated machines (VM="part of a name" ...)
 	@scripts/packages.sh vm
