@@ -132,9 +132,11 @@ def agent_dies(points, arrivals):
     with Scratch() as s:
         a = s.agent()
         for n in arrivals:
-            point = f"{points}:{n}"
+            point, armed = f"{points}:{n}", s.path(f"armed{n}")
             scene = Scene(s, a, f"v{n}")
+            a.env["DRAY_CRASH_IF"] = armed  # what it records of its start does not count
             restart(a, point)
+            open(armed, "w", encoding="ascii").close()
             gone = a.run("undo", scene.name, "--force", "--yes", status=None).returncode == 6
             try:
                 a.process.wait(20 * SLOW if gone else 1)  # its sockets are closed before it has ended
