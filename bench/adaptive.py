@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """An application that sleeps, works, saturates its disk and sleeps again while its volume is copied: what the copy does beside it.
 
-    make bench-adaptive         or: bench/adaptive.py [--mib 4096] [--seconds 8] [--arm US] [--rate RATE] [--dir SCRATCH] [--svg FILE] [--trace FILE]
+    make bench-adaptive         or: bench/adaptive.py [--mib 4096] [--seconds 8] [--arm US] [--rate RATE] [--steps N] [--dir SCRATCH] [--svg FILE] [--trace FILE]
 
 The same load runs twice on the same volume: alone, and beside the copy. It is fio (4 KiB random reads and writes, its nbd engine): nothing, 1,000
 requests a second, as many as depth 16 allows, nothing. Source and target are files of one directory, so of one disk. With --arm the source is a disk
 with one arm (tests/tools/nbd-holdback.c), which does one thing after the other and takes so many microseconds for each KiB: 8 is a good hard disk, and
-what others do on the machine's own disks does not count. With --rate the copy has that limit.
+what others do on the machine's own disks does not count. With --rate or --steps the copy has that limit: one step is the least that can be copied with.
 
 Of every tenth of a second: the p50 and the p99 of what the requests took, how much was copied, the copy's window. The curves go to --svg, raw samples to
 bench/results/TIME-adaptive.jsonl, and what counts to the table at the end. --trace keeps the requests of the load that was alone, thinned, for
@@ -34,6 +34,7 @@ args.add_argument("--seconds", type=float, default=8, help="of each phase with w
 args.add_argument("--dir", default=os.path.join(BUILD, "bench"))
 args.add_argument("--arm", type=int, default=0)
 args.add_argument("--rate", default=None)
+args.add_argument("--steps", default="none")
 args.add_argument("--svg", default=None)
 args.add_argument("--trace", default=None)
 args = args.parse_args()
@@ -175,7 +176,7 @@ def main():
         sampler = Sampler(a)
         sampler.start()
         time.sleep(1)
-        a.spec({"name": "move", "limits": {"rate": args.rate or "none"}, "switch": {"when": "manual"}, "pairs": [{"source": "volume:v", "target": target, "overwrite": True}]})
+        a.spec({"name": "move", "limits": {"rate": args.rate or "none", "steps": args.steps}, "switch": {"when": "manual"}, "pairs": [{"source": "volume:v", "target": target, "overwrite": True}]})
         starts, beside = load(s, uri, "beside")
         a.wait("move", "synced", 600)
         sampler.over = True
