@@ -61,7 +61,7 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
         return [seconds(g["time"][:19].rstrip("Z") + "Z") for g in doc["generations"]]
 
     def near(is_, should):
-        return is_ is not None and len(is_) == len(should) and all(-2 <= a - b <= 60 * SLOW for a, b in zip(is_, should))
+        return is_ is not None and len(is_) == len(should) and all(abs(a - b) <= 60 * SLOW for a, b in zip(is_, should))
 
     def rates(names):
         iod = Rpc(os.path.join(t.run_dir, "iod.sock"))
@@ -244,7 +244,7 @@ with AgentTest(fake=False, config="allow_faults: true\n", start=False) as t:
         events = [e for e in t.call("GET", f"/events?session={m.name}") if e["event"] == "session" and e["after"] not in ("switching", "switched")]
         assert [e["after"] for e in events] == [s for _, s in m.log if s != "switched"], (m.name, [(e["time"], e["after"]) for e in events], m.log)
         for e, (when, _) in zip(events, [x for x in m.log if x[1] != "switched"]):
-            assert when - 2 <= seconds(e["time"][:19] + "Z") <= when + 60 * SLOW, (m.name, e, rfc(when))
+            assert abs(seconds(e["time"][:19] + "Z") - when) <= 60 * SLOW, (m.name, e, rfc(when))  # time passes by the hour, and looks come later
         print(f"{m.name}: {len(m.log)} changes, {m.state}")
         for v in m.volumes:
             with open(os.path.join(t.dir, "old-" + v), "rb") as x, open(os.path.join(t.dir, "new-" + v), "rb") as y:
