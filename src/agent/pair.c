@@ -199,9 +199,14 @@ static void goal_step(struct pair_run *run)
  * "busy" means that another call of that volume takes long: tried again after the back-off. Where the pair is canceled meanwhile, none of it
  * matters any more.
  */
+static bool start_was_refused(struct pair_run *run, const struct dray_error *err)
+{
+	return err && run_pair(run)->state == DRAY_PAIR_STARTING && run->goal == GOAL_NONE && strcmp(err->kind, "busy");
+}
+
 static void note_refusal(struct pair_run *run, size_t target, const struct dray_error *err)
 {
-	if (!err || run_pair(run)->state != DRAY_PAIR_STARTING || run->goal != GOAL_NONE || !strcmp(err->kind, "busy"))
+	if (!start_was_refused(run, err))
 		return;
 	run->retry_at = run->backoff = 0;
 	run->refusal_target = target;
@@ -224,29 +229,38 @@ static void prepared(struct pair_run *run, const struct dray_error *err)
 	note_refusal(run, run_pair(run)->n_targets, err);
 }
 
+static void fail_start(struct pair_run *run, size_t t, const char *why)
+{
+	struct dray_pair *p = run_pair(run);
+	if (t >= p->n_targets) {
+		pair_fail(run, true, "source %s: %s", p->source.resource, why);
+		return;
+	}
+	if (t == 0) {
+		pair_fail(run, true, "target %s: %s", p->targets[0].at.resource, why);
+		return;
+	}
+	struct change c;
+	change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
+	change_touch(&c, run);
+	set_text(&p->targets[t].error, "%s", why);
+	change_event(&c, p->id, "target-failed", NULL, NULL, "target %s: %s", p->targets[t].at.resource, why);
+	change_end(&c);
+}
+
 /* true: the pair, or one of its targets, has failed. */
 static bool refused(struct pair_run *run)
 {
-	struct dray_pair *p = run_pair(run);
 	size_t t = run->refusal_target;
 	char *why = run->refusal;
+	if (!why)
+		return false;
 	run->refusal = NULL;
-	bool source = t >= p->n_targets, there = source ? run->view.found : run->view.targets[t].found;
-	if (why && !there && source) {
-		pair_fail(run, true, "source %s: %s", p->source.resource, why);
-	} else if (why && !there && t == 0) {
-		pair_fail(run, true, "target %s: %s", p->targets[0].at.resource, why);
-	} else if (why && !there) {
-		struct change c;
-		change_begin(&c, run->job->agent, run->job, ACTOR_SELF);
-		change_touch(&c, run);
-		set_text(&p->targets[t].error, "%s", why);
-		change_event(&c, p->id, "target-failed", NULL, NULL, "target %s: %s", p->targets[t].at.resource, why);
-		change_end(&c);
-	}
-	bool failed = why && !there;
+	bool there = t < run_pair(run)->n_targets ? run->view.targets[t].found : run->view.found;
+	if (!there)
+		fail_start(run, t, why);
 	free(why);
-	return failed;
+	return !there;
 }
 
 /* dray-iod tried before it gave the leg up; and whether a name that may mean another disk now is the one that was recorded
@@ -254,8 +268,7 @@ static bool refused(struct pair_run *run)
 static void retried(struct pair_run *run, const struct dray_error *err)
 {
 	struct dray_pair *p = run_pair(run);
-	if (!err || p->state != DRAY_PAIR_STARTING || run->goal != GOAL_NONE || !strcmp(err->kind, "busy") ||
-		!strcmp(err->kind, "not_served") || err->code == -ENOTCONN || err->code == -ECANCELED)
+	if (!start_was_refused(run, err) || !strcmp(err->kind, "not_served") || err->code == -ENOTCONN || err->code == -ECANCELED)
 		return;
 	run->retry_at = run->backoff = 0;
 	pair_fail(run, false, "target %s: %s", p->targets[0].at.resource, err->text);
