@@ -26,7 +26,6 @@
 struct work {
 	struct worker worker; /* on agent.clones; its lock is for the files' rates, too, and for what is said so */
 	struct clones order;
-	const char **from;    /* of each file */
 	struct neighbours *neighbours; /* of CLONES_MAKE */
 	uint64_t ask_at;      /* the core's: dray-iod, what they do */
 	/* under the lock */
@@ -105,8 +104,6 @@ static void go_to(struct work *w, size_t at)
 {
 	if (at < w->order.n)
 		neighbours_begin(w->neighbours, w->order.files[at].from, w->order.files[at].part);
-	else
-		neighbours_end(w->neighbours);
 	pthread_mutex_lock(&w->worker.lock);
 	w->at = at;
 	w->bound = DRAY_CLONE_BOUND_NONE;
@@ -194,7 +191,6 @@ static void work_free(struct work *w)
 	worker_end(&w->worker);
 	clear(&w->order);
 	neighbours_free(w->neighbours);
-	free(w->from);
 	free(w);
 }
 
@@ -210,12 +206,10 @@ bool clones_start(struct job *job, struct clones *order)
 	w->order.err = DRAY_ERROR_INIT;
 	*order = (struct clones){ 0 };
 	worker_init(&w->worker, job, &a->clones);
-	w->neighbours = neighbours_new();
-	w->from = calloc(w->order.n + 1, sizeof *w->from);
-	if (!w->from)
-		abort();
-	for (size_t i = 0; i < w->order.n; i++)
-		w->from[i] = w->order.files[i].from;
+	if (w->order.kind == CLONES_MAKE)
+		w->neighbours = neighbours_new();
+	for (size_t i = 0; w->neighbours && i < w->order.n; i++)
+		neighbours_except(w->neighbours, w->order.files[i].from);
 	clones_pace(job);
 	if (worker_start(&w->worker, run))
 		return true;
@@ -245,7 +239,7 @@ void clones_pace(struct job *job)
 	for (size_t i = 0; i < w->order.n; i++)
 		w->order.files[i].rate = limits_of_clone(job, w->order.files[i].pair);
 	pthread_mutex_unlock(&w->worker.lock);
-	neighbours_tell(w->neighbours, a, w->from, w->order.n);
+	neighbours_tell(w->neighbours, a);
 }
 
 const char *clones_bound(const struct job *job, const struct dray_pair *p)

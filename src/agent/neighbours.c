@@ -30,6 +30,7 @@ struct disks {
 struct neighbours {
 	/* the core's */
 	struct dray_table by_leg; /* "VOLUME RESOURCE" */
+	struct dray_table except; /* resources; a value that is not NULL */
 	uint64_t find_at;
 	/* under the lock; only the core adds, so that it may look without */
 	pthread_mutex_t lock;
@@ -63,6 +64,7 @@ void neighbours_free(struct neighbours *all)
 	}
 	free(all->list);
 	dray_table_free(&all->by_leg);
+	dray_table_free(&all->except);
 	pthread_mutex_destroy(&all->lock);
 	free(all);
 }
@@ -106,15 +108,17 @@ static struct neighbour *add(struct neighbours *all, const char *volume, const j
 	return n;
 }
 
-static void find(struct neighbours *all, const char *volume, const json_t *v, const json_t *leg, const char *const *except, size_t n, uint64_t now)
+void neighbours_except(struct neighbours *all, const char *resource)
+{
+	dray_table_put(&all->except, resource, all);
+}
+
+static void find(struct neighbours *all, const char *volume, const json_t *v, const json_t *leg, uint64_t now)
 {
 	const json_t *r = json_object_get(leg, "resource");
 	const char *resource = json_string_value(json_is_object(r) ? json_object_get(r, "resource") : r), *path = json_string_value(json_object_get(leg, "path"));
-	if (!resource || json_is_true(json_object_get(leg, "set_aside")) || json_is_true(json_object_get(leg, "held")))
+	if (!resource || dray_table_get(&all->except, resource) || json_is_true(json_object_get(leg, "set_aside")) || json_is_true(json_object_get(leg, "held")))
 		return;
-	for (size_t i = 0; i < n; i++)
-		if (!strcmp(except[i], resource))
-			return;
 	char *name;
 	if (asprintf(&name, "%s %s", volume, path ? path : resource) < 0)
 		abort();
@@ -127,7 +131,7 @@ static void find(struct neighbours *all, const char *volume, const json_t *v, co
 	free(name);
 }
 
-static void find_all(struct neighbours *all, const struct agent *a, const char *const *except, size_t n)
+static void find_all(struct neighbours *all, const struct agent *a)
 {
 	json_t *v, *leg;
 	const char *name;
@@ -136,13 +140,13 @@ static void find_all(struct neighbours *all, const struct agent *a, const char *
 		all->list[i]->listed = false;
 	json_object_foreach (a->volumes, name, v)
 		json_array_foreach (json_object_get(v, "legs"), i, leg)
-			find(all, name, v, leg, except, n, a->now);
+			find(all, name, v, leg, a->now);
 }
 
-void neighbours_tell(struct neighbours *all, const struct agent *a, const char *const *except, size_t n)
+void neighbours_tell(struct neighbours *all, const struct agent *a)
 {
 	if (a->now >= all->find_at) {
-		find_all(all, a, except, n);
+		find_all(all, a);
 		all->find_at = a->now + FIND_EVERY;
 	}
 	pthread_mutex_lock(&all->lock);
@@ -157,25 +161,12 @@ void neighbours_tell(struct neighbours *all, const struct agent *a, const char *
 
 /* ---- the thread's ---- */
 
-static void set_least(struct neighbours *all, const struct neighbour *least)
-{
-	pthread_mutex_lock(&all->lock);
-	all->least = least;
-	pthread_mutex_unlock(&all->lock);
-}
-
 void neighbours_begin(struct neighbours *all, const char *from, const char *to)
 {
 	all->from = from;
 	all->to = to;
 	all->disks_known = false;
 	all->looked = 0;
-	set_least(all, NULL);
-}
-
-void neighbours_end(struct neighbours *all)
-{
-	set_least(all, NULL);
 }
 
 static bool has_disk(void *arg, dev_t dev)

@@ -20,16 +20,15 @@ void neighbours_free(struct neighbours *all);
 
 /* ---- the core's ---- */
 
-/* Those that the agent's list of volumes shows, in it or anew: what they do. A storage named `except` is not used by its volume: it is a working image that is being
- * copied. `except` has n members, and may be used until the end. */
-void neighbours_tell(struct neighbours *all, const struct agent *a, const char *const *except, size_t n);
+/* This storage is not used by its volume: it is a working image that is being copied. Before the first neighbours_tell. */
+void neighbours_except(struct neighbours *all, const char *resource);
+/* Those that the agent's list of volumes shows, in it or anew: what they do. */
+void neighbours_tell(struct neighbours *all, const struct agent *a);
 
 /* ---- the thread's ---- */
 
 /* The file at hand is copied from there to there; both are used until the next call. */
 void neighbours_begin(struct neighbours *all, const char *from, const char *to);
-/* It is done. */
-void neighbours_end(struct neighbours *all);
 /* The part of the time in which may be copied now, in 1/16: from BESIDE_LEAST to BESIDE_ALL. May block. */
 unsigned neighbours_part(struct neighbours *all);
 
